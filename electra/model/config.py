@@ -1,0 +1,134 @@
+"""Sizes of an encoder: what a model size means, and the generator's sizes from the discriminator's.
+
+Enters: a model size with overrides. Leaves: an EncoderConfig that has checked itself.
+"""
+
+import dataclasses
+
+# Layers and hidden size of the named sizes; heads, feed-forward and embedding sizes follow.
+MODEL_SIZES = {
+    "small": {"hidden_size": 256, "num_hidden_layers": 12, "embedding_size": 128},
+    "medium": {"hidden_size": 384, "num_hidden_layers": 12},  # SELECTRA
+    "base": {"hidden_size": 768, "num_hidden_layers": 12},
+    "large": {"hidden_size": 1024, "num_hidden_layers": 24},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """Sizes and rates of one Transformer encoder with its embeddings.
+
+    Raises:
+        ValueError: a size that is not positive, a rate outside [0, 1), a hidden size that the
+            heads do not divide, an activation other than "gelu".
+    Source: BertConfig of the official code, with embedding_size added.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    embedding_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type is int and (type(value) is not int or value < 1):
+                raise ValueError(
+                    f"{field.name} must be a whole number of at least 1. Received: {value!r}"
+                )
+            if field.name.endswith("_prob") and not 0.0 <= value < 1.0:
+                raise ValueError(f"{field.name} must lie in [0, 1). Received: {value!r}")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size must be a multiple of num_attention_heads. Received: hidden_size "
+                f"{self.hidden_size}, num_attention_heads {self.num_attention_heads}"
+            )
+        if self.hidden_act != "gelu":
+            raise ValueError(f"hidden_act must be 'gelu'. Received: {self.hidden_act!r}")
+        if not self.initializer_range > 0:
+            raise ValueError(
+                f"initializer_range must be positive. Received: {self.initializer_range!r}"
+            )
+
+    def to_dict(self):
+        """Returns the sizes as a plain dict (JSON, get_config)."""
+        return dataclasses.asdict(self)
+
+
+def encoder_config(model_size, *, vocab_size, embedding_size=None, overrides=None):
+    """Resolves a named size and overrides to an EncoderConfig.
+
+    Args:
+        model_size: one of MODEL_SIZES.
+        vocab_size: rows of the word table.
+        embedding_size: width of the tables; None means the size's own (small: 128) or, for the
+            others, the hidden size.
+        overrides: dict of EncoderConfig fields, applied last (`model_hparam_overrides`). Heads
+            and feed-forward size follow an overridden hidden_size unless they are given too.
+    Returns: EncoderConfig.
+    Raises:
+        ValueError: unknown size or field, or sizes that do not fit together.
+    Source: training_utils.get_bert_config of the official code; "medium" is SELECTRA's.
+    """
+    if model_size not in MODEL_SIZES:
+        raise ValueError(f"model_size must be one of {sorted(MODEL_SIZES)}. Received: {model_size!r}")
+    overrides = dict(overrides or {})
+    known = {field.name for field in dataclasses.fields(EncoderConfig)}
+    unknown = sorted(set(overrides) - known)
+    if unknown:
+        raise ValueError(
+            f"model_hparam_overrides holds unknown names {unknown}. Known: {sorted(known)}"
+        )
+    sizes = dict(MODEL_SIZES[model_size], vocab_size=vocab_size)
+    if embedding_size is not None:
+        sizes["embedding_size"] = embedding_size
+    sizes.update(overrides)
+    hidden_size = sizes["hidden_size"]
+    if type(hidden_size) is not int:
+        raise ValueError(f"hidden_size must be a whole number. Received: {hidden_size!r}")
+    sizes.setdefault("embedding_size", hidden_size)
+    sizes.setdefault("num_attention_heads", max(1, hidden_size // 64))
+    sizes.setdefault("intermediate_size", 4 * hidden_size)
+    return EncoderConfig(**sizes)
+
+
+def generator_config(discriminator, *, hidden_size_fraction, layers_fraction):
+    """The generator's sizes, as fractions of the discriminator's.
+
+    Args:
+        discriminator: EncoderConfig.
+        hidden_size_fraction: of the hidden size; rounded half to even.
+        layers_fraction: of the layers; rounded half to even.
+    Returns: EncoderConfig with max(1, hidden // 64) heads and a feed-forward size of four times
+        the hidden size, whatever the discriminator's overrides.
+    Raises:
+        ValueError: a fraction that leaves no layer or no unit.
+    Source: get_generator_config in run_pretraining.py of the official code.
+
+    >>> small = encoder_config("small", vocab_size=30522)
+    >>> generator_config(small, hidden_size_fraction=0.25, layers_fraction=1.0).hidden_size
+    64
+    """
+    hidden_size = round(discriminator.hidden_size * hidden_size_fraction)
+    num_hidden_layers = round(discriminator.num_hidden_layers * layers_fraction)
+    if hidden_size < 1 or num_hidden_layers < 1:
+        raise ValueError(
+            f"The generator would have {num_hidden_layers} layers of width {hidden_size}. "
+            f"Received: generator_layers {layers_fraction}, generator_hidden_size "
+            f"{hidden_size_fraction}; use larger fractions"
+        )
+    return dataclasses.replace(
+        discriminator,
+        hidden_size=hidden_size,
+        num_hidden_layers=num_hidden_layers,
+        intermediate_size=4 * hidden_size,
+        num_attention_heads=max(1, hidden_size // 64),
+    )

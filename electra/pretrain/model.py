@@ -1,0 +1,244 @@
+"""The pre-training model: generator, sampling, discriminator, and the loss of both.
+
+Enters: a masked batch. Leaves: a dict of outputs with the total loss.
+"""
+
+import keras
+from keras import ops
+
+from electra.features import MASKED_LM_IDS, MASKED_LM_POSITIONS, MASKED_LM_WEIGHTS
+from electra.model import kernels
+from electra.model.config import EncoderConfig
+from electra.model.encoder import ElectraEncoder, Embeddings
+from electra.model.heads import LMHead, RTDHead
+from electra.pretrain import objectives
+from electra.pretrain.masking import candidate_positions, gather_positions, scatter_update
+
+OBJECTIVES = ("electra", "electric", "mlm")
+
+
+class PretrainingModel(keras.Model):
+    """ELECTRA, Electric, or masked language modelling (BERT without next-sentence task).
+
+    Args:
+        encoder: EncoderConfig (or its dict) of the discriminator; of the only network for "mlm".
+        generator: EncoderConfig (or its dict) of the generator; None where there is none of its
+            own ("mlm", uniform or tied generator).
+        special_ids: dict with the ids "cls", "sep", "mask".
+        objective: one of OBJECTIVES.
+        uniform_generator: replacements are drawn uniformly; there is no generator network.
+        untied_generator: False makes generator and discriminator the same network.
+        untied_generator_embeddings: the generator gets tables of its own.
+        mask_prob: share of tokens that is masked; Electric's noise rate.
+        gen_weight, disc_weight: of the two losses.
+        temperature: divides the generator's logits before sampling.
+        disallow_correct: never sample the original token.
+        dtype: "float32" or "mixed_bfloat16".
+    Source: PretrainingModel in run_pretraining.py of the official code.
+    """
+
+    def __init__(
+        self,
+        encoder,
+        generator,
+        special_ids,
+        *,
+        objective="electra",
+        uniform_generator=False,
+        untied_generator=True,
+        untied_generator_embeddings=False,
+        mask_prob=0.15,
+        gen_weight=1.0,
+        disc_weight=50.0,
+        temperature=1.0,
+        disallow_correct=False,
+        name="pretraining_model",
+        dtype="float32",
+    ):
+        super().__init__(name=name, dtype=dtype)
+        if objective not in OBJECTIVES:
+            raise ValueError(f"objective must be one of {OBJECTIVES}. Received: {objective!r}")
+        encoder, generator = (EncoderConfig(**c) if type(c) is dict else c
+                              for c in (encoder, generator))
+        self._arguments = dict(
+            encoder=encoder.to_dict(), generator=generator and generator.to_dict(),
+            special_ids=dict(special_ids), objective=objective,
+            uniform_generator=uniform_generator, untied_generator=untied_generator,
+            untied_generator_embeddings=untied_generator_embeddings, mask_prob=mask_prob,
+            gen_weight=gen_weight, disc_weight=disc_weight, temperature=temperature,
+            disallow_correct=disallow_correct,
+        )  # fmt: skip
+        self.encoder_config, self.special_ids, self.objective = encoder, special_ids, objective
+        self.mask_prob, self.temperature = mask_prob, temperature
+        self.gen_weight, self.disc_weight = gen_weight, disc_weight
+        self.disallow_correct = disallow_correct
+
+        self.electra = ElectraEncoder(encoder, dtype=dtype)
+        self.has_generator = generator is not None
+        self.towers = []  # the generator: one network, or Electric's two
+        self.lm_head = self.rtd_head = None
+        if self.has_generator:
+            names = {"generator": None}
+            if objective == "electric":
+                names = {"generator_ltr": "ltr", "generator_rtl": "rtl"}
+            for tower_name, direction in names.items():
+                embeddings = self.electra.embeddings
+                if untied_generator_embeddings:
+                    embeddings = Embeddings(generator, generator.hidden_size, dtype=dtype)
+                tower = ElectraEncoder(
+                    generator, embeddings, direction, name=tower_name, dtype=dtype
+                )
+                tower.shares_embeddings = not untied_generator_embeddings
+                self.towers.append(tower)
+        elif not uniform_generator:
+            self.towers.append(self.electra)
+        if self.towers:
+            head_name = "cloze_predictions" if objective == "electric" else "generator_predictions"
+            # Kept from the official code: Electric's table is the left-to-right tower's.
+            head_embeddings = self.towers[0].embeddings
+            self.lm_head = LMHead(encoder, head_embeddings, name=head_name, dtype=dtype)
+        if objective != "mlm":
+            self.rtd_head = RTDHead(encoder, dtype=dtype)
+        self.build()
+
+    def build(self, input_shape=None):
+        if self.built:
+            return
+        self.electra.build()
+        for tower in self.towers:
+            if tower is not self.electra:
+                tower.build()
+        if self.lm_head is not None:
+            width = sum(tower.config.hidden_size for tower in self.towers)
+            self.lm_head.build((None, width))
+        if self.rtd_head is not None:
+            self.rtd_head.build((None, None, self.encoder_config.hidden_size))
+        self.built = True
+
+    def named_variables(self):
+        """Returns dict official name -> trainable variable, in order of creation."""
+        prefix = self.name + "/"
+        return {v.path.removeprefix(prefix): v for v in self.trainable_variables}
+
+    def get_config(self):
+        return {**self._arguments, "name": self.name, "dtype": self.dtype_policy.name}
+
+    def call(self, batch, *, seed=None, sampling=None, sampled_ids=None, totals=None):
+        """Runs generator, sampling and discriminator.
+
+        Args:
+            batch: masked batch, see masking.mask_tokens.
+            seed: random.Seed of the dropout; None for none.
+            sampling: float32 (B, N) uniform numbers that choose the generator's samples.
+            sampled_ids: int32 (B, N) samples to take instead.
+            totals: dict of scalars over the global batch: "masked" slots and "tokens" (Electric:
+                also "candidates"); None: the batch is the whole.
+        Returns: dict of mlm_logits (B, N, V), mlm_preds, mlm_per_position_loss, sampled_ids
+            (B, N), corrupted_input_ids, is_fake_tokens, disc_logits, disc_per_token_loss (B, L),
+            and the scalars mlm_loss, disc_loss, total_loss; Electric also cloze_logits
+            (B, L, V), cloze_loss, log_q (B, L). What an objective lacks is left out.
+        """
+        totals = totals or {}
+        outputs = self._generate(batch, seed and seed.fold("generator"), totals)
+        outputs["total_loss"] = self.gen_weight * outputs.get("cloze_loss", outputs["mlm_loss"])
+        if self.rtd_head is None:
+            return outputs
+        if sampled_ids is None:
+            sampled_ids = self._sample(batch, outputs, sampling)
+        corrupted, written = scatter_update(
+            batch["input_ids"], sampled_ids, batch[MASKED_LM_POSITIONS]
+        )
+        labels = written
+        if self.objective == "electra":  # Electric: every chosen token counts as a fake
+            labels = written * ops.cast(corrupted != batch["input_ids"], "int32")
+        outputs.update(
+            sampled_ids=sampled_ids, corrupted_input_ids=corrupted, is_fake_tokens=labels
+        )
+        states = self.electra(
+            dict(batch, input_ids=corrupted), seed=seed and seed.fold("discriminator")
+        )  # (B, L, H)
+        logits = self.rtd_head(states)
+        if self.objective == "electric":
+            outputs["log_q"] = self._log_q(outputs["cloze_logits"], corrupted)
+            logits = logits + ops.stop_gradient(outputs["log_q"])
+            logits = logits + float(ops.log(self.mask_prob / (1 - self.mask_prob)))
+        per_token = objectives.rtd_loss_per_token(logits, labels)
+        loss = objectives.rtd_loss(per_token, batch["input_mask"], totals.get("tokens"))
+        outputs.update(disc_logits=logits, disc_per_token_loss=per_token, disc_loss=loss)
+        outputs["total_loss"] = outputs["total_loss"] + self.disc_weight * loss
+        return outputs
+
+    def _generate(self, batch, seed, totals):
+        """Returns the generator's outputs; `unbiased_logits` (M, V) and `logit_bias` feed _sample."""
+        slots = batch[MASKED_LM_POSITIONS].shape  # (B, N)
+        if self.objective == "electric":
+            unbiased = self._cloze_scores(batch, seed)
+            cloze = unbiased + ops.cast(self.lm_head.bias, unbiased.dtype)  # (B, L, V)
+            flat = ops.reshape(unbiased, (-1, unbiased.shape[-1]))
+            losses = kernels.cross_entropy(
+                flat, self.lm_head.bias, ops.reshape(batch["input_ids"], (-1,))
+            )
+            weights = ops.cast(
+                candidate_positions(batch["input_ids"], batch["input_mask"], self.special_ids),
+                "float32",
+            )
+            losses = ops.reshape(losses, weights.shape)
+            outputs = {
+                "cloze_logits": cloze,
+                "cloze_loss": objectives.masked_lm_loss(losses, weights, totals.get("candidates")),
+            }
+            scores, bias = gather_positions(unbiased, batch[MASKED_LM_POSITIONS]), self.lm_head.bias
+        elif self.lm_head is None:  # uniform generator
+            outputs = {}
+            vocab_size = self.encoder_config.vocab_size
+            scores, bias = ops.zeros((*slots, vocab_size)), ops.zeros((vocab_size,))
+        else:
+            outputs = {}
+            states = self.towers[0](dict(batch, input_ids=batch["masked_input_ids"]), seed=seed)
+            states = gather_positions(states, batch[MASKED_LM_POSITIONS])  # (B, N, h)
+            flat = ops.reshape(states, (-1, states.shape[-1]))
+            scores, bias = self.lm_head(flat), self.lm_head.bias
+        scores = ops.reshape(scores, (-1, scores.shape[-1]))  # (B * N, V)
+        ids = ops.reshape(batch[MASKED_LM_IDS], (-1,))
+        losses = ops.reshape(kernels.cross_entropy(scores, bias, ids), slots)
+        logits = ops.reshape(ops.cast(scores, "float32") + bias, (*slots, -1))
+        outputs.update(
+            unbiased_logits=scores,
+            logit_bias=bias,
+            mlm_logits=logits,
+            mlm_preds=ops.argmax(logits, axis=-1),
+            mlm_per_position_loss=losses,
+            mlm_loss=objectives.masked_lm_loss(
+                losses, batch[MASKED_LM_WEIGHTS], totals.get("masked")
+            ),
+        )
+        return outputs
+
+    def _cloze_scores(self, batch, seed):
+        """Electric's generator: both towers read the unmasked text, and a position's token is
+        predicted from the left-to-right state before it and the right-to-left state after it.
+
+        Kept from the official code: the shift wraps around at both ends.
+        Returns: (B, L, V) without the bias.
+        """
+        ltr, rtl = (tower(batch, seed=seed and seed.fold(tower.name)) for tower in self.towers)
+        states = ops.concatenate([ops.roll(ltr, 1, axis=1), ops.roll(rtl, -1, axis=1)], axis=-1)
+        flat = ops.reshape(states, (-1, states.shape[-1]))
+        return ops.reshape(self.lm_head(flat), (*batch["input_ids"].shape, -1))
+
+    def _log_q(self, cloze_logits, ids):
+        """The generator's log probability of each token; (B, L)."""
+        log_probs = ops.log_softmax(ops.cast(cloze_logits, "float32"), axis=-1)
+        return ops.take_along_axis(log_probs, ids[..., None], axis=-1)[..., 0]
+
+    def _sample(self, batch, outputs, sampling):
+        drawn = kernels.sample(
+            ops.stop_gradient(outputs["unbiased_logits"]),
+            ops.stop_gradient(outputs["logit_bias"]),
+            ops.reshape(sampling, (-1,)),
+            temperature=self.temperature,
+            disallowed=(
+                ops.reshape(batch[MASKED_LM_IDS], (-1,)) if self.disallow_correct else None
+            ),
+        )
+        return ops.reshape(drawn, batch[MASKED_LM_POSITIONS].shape)

@@ -1,0 +1,69 @@
+"""Stateless random numbers: every draw is a function of named keys and a counter.
+
+A Seed is folded with names while the graph is built and carries a counter known only at run time
+(the training step, say). Two draws agree if and only if their names and counters agree, whatever
+ran before: a resumed run draws what an unbroken one would have drawn.
+"""
+
+import hashlib
+
+import tensorflow as tf
+
+
+class Seed:
+    """A random seed: a key (Python) and a counter (tensor).
+
+    Args:
+        key: whole number or string, e.g. the run's `seed`.
+        counter: int64 scalar tensor or int, e.g. the step.
+
+    >>> dropout = Seed(0, step).fold("dropout")
+    >>> dropout.fold("layer_3", "attention")
+    """
+
+    def __init__(self, key, counter=0):
+        self.key = key
+        self.counter = counter
+
+    def fold(self, *names):
+        """Returns a Seed whose draws are independent of this one's and of other names'."""
+        return Seed("/".join(str(part) for part in (self.key, *names)), self.counter)
+
+    def at(self, counter):
+        """Returns a Seed with the same key and another counter."""
+        return Seed(self.key, counter)
+
+    def tensor(self):
+        """Returns the pair that TensorFlow's stateless functions take, int64 (2,)."""
+        digest = hashlib.blake2b(str(self.key).encode(), digest_size=4).digest()
+        key = int.from_bytes(digest, "little") >> 1
+        return tf.stack([tf.constant(key, tf.int64), tf.cast(self.counter, tf.int64)])
+
+
+def uniform(seed, shape):
+    """Draws float32 numbers in [0, 1) of the given static shape."""
+    return tf.random.stateless_uniform(shape, seed.tensor())
+
+
+def uniform_rows(seed, rows, num_rows, shape):
+    """Draws one block of uniform numbers for each row of the global batch and picks some rows.
+
+    Args:
+        seed: Seed.
+        rows: int32 (B,), indices in the global batch.
+        num_rows: size of the global batch.
+        shape: shape of one row's block.
+    Returns: float32 (B, *shape); the same for a row wherever it is computed.
+    """
+    return tf.gather(uniform(seed, (num_rows, *shape)), rows)
+
+
+def random_bytes(seed, shape):
+    """Draws uniform uint8 of the given static shape, four to a 32-bit number."""
+    size = 1
+    for dimension in shape:
+        size *= dimension
+    words = tf.random.stateless_uniform(
+        (-(-size // 4),), seed.tensor(), minval=None, maxval=None, dtype=tf.int32
+    )
+    return tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), (-1,))[:size], shape)
