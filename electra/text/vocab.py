@@ -1,0 +1,299 @@
+"""The vocabulary: reading one, and training one from raw text.
+
+    python -m electra.text.vocab --corpus_dir text/ --vocab_size 50000 --output vocab.txt
+
+Training cuts the text with the project's own `BasicTokenizer`, so that what is counted is what
+will be looked up, and gives the words to Hugging Face `tokenizers`. The same text and flags give
+the same bytes. Lines are streamed; the distinct words are what must fit in memory.
+
+Libraries: absl, and tokenizers in training only.
+"""
+
+import hashlib
+import os
+import random
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from absl import app, flags, logging
+
+from electra.features import SPECIAL_TOKENS
+from electra.text.wordpiece import MAX_WORD_CHARACTERS, SUFFIX, BasicTokenizer
+
+_MIN_FREQUENCY = 2  # a pair of pieces seen once is no pattern
+_REPORT_SECONDS = 5
+
+
+class Vocabulary:
+    """Tokens and their ids.
+
+    Args:
+        tokens: iterable of str; a token's place is its id. As in the official code a token that
+            comes twice has its last place, and an empty line takes one.
+        source: str, where the tokens came from, for messages.
+
+    Attributes:
+        tokens: tuple of str.
+        ids: dict of str to int.
+        sha256: str, hexadecimal digest of the tokens joined by newlines.
+        pad_id, unk_id, cls_id, sep_id, mask_id: int.
+
+    Raises:
+        ValueError: a special token is missing.
+    """
+
+    def __init__(self, tokens, source="the vocabulary"):
+        self.tokens = tuple(tokens)
+        self.ids = {token: index for index, token in enumerate(self.tokens)}
+        missing = [token for token in SPECIAL_TOKENS if token not in self.ids]
+        if missing:
+            raise ValueError(
+                f"{source} lacks {', '.join(missing)}. Expected: one token a line, with "
+                f"{', '.join(SPECIAL_TOKENS)} among them. Received: {len(self.tokens)} lines. "
+                "Use a BERT or ELECTRA vocab.txt, or train one: python -m electra.text.vocab."
+            )
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
+            self.ids[token] for token in SPECIAL_TOKENS
+        )
+        self.sha256 = hashlib.sha256("\n".join(self.tokens).encode("utf-8")).hexdigest()
+
+    def __len__(self):
+        return len(self.tokens)
+
+
+def read_vocab(path):
+    """Reads a vocabulary file: UTF-8, one token a line, white space around it dropped.
+
+    Args:
+        path: str or Path.
+
+    Returns:
+        Vocabulary.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is empty, not UTF-8, or lacks a special token.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Vocabulary file '{path}' does not exist. Expected: a vocab.txt with one token a "
+            "line. Give its path, or train one: python -m electra.text.vocab."
+        )
+    try:
+        with path.open(encoding="utf-8", newline="\n") as lines:
+            tokens = [line.strip() for line in lines]
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"Vocabulary file '{path}' is not UTF-8 text ({error}). Convert it to UTF-8."
+        ) from error
+    if not any(tokens):
+        raise ValueError(f"Vocabulary file '{path}' is empty. Expected: one token a line.")
+    return Vocabulary(tokens, source=f"Vocabulary file '{path}'")
+
+
+def train_vocab(
+    read_lines,
+    *,
+    vocab_size,
+    do_lower_case=True,
+    strip_accents=None,
+    corpus_fraction=1.0,
+    character_coverage=0.9999,
+    seed=0,
+):
+    """Trains a WordPiece vocabulary.
+
+    Args:
+        read_lines: function without arguments that returns an iterator of str, the same lines at
+            each call (the text is read twice: for its characters, then for its words).
+        vocab_size: int, number of tokens, the special ones included.
+        do_lower_case, strip_accents: as in BasicTokenizer.
+        corpus_fraction: float in (0, 1], share of the lines that is used.
+        character_coverage: float in (0, 1], share of the characters of the text that the alphabet
+            must cover. Words with a rarer character become [UNK], which costs less than a small
+            vocabulary full of characters seen once.
+        seed: int, chooses the lines when corpus_fraction is below 1.
+
+    Returns:
+        list of str: special tokens, alphabet, its continuations, then pieces in the order in which
+        they were learned. Shorter than vocab_size, with a warning, if the text runs out of
+        repeated pairs.
+
+    Raises:
+        ValueError: an impossible argument, no words, or an alphabet that does not fit.
+    """
+    shares = {"corpus_fraction": corpus_fraction, "character_coverage": character_coverage}
+    for name, share in shares.items():
+        if not 0 < share <= 1:
+            raise ValueError(f"{name} must be above 0 and at most 1. Received: {share}.")
+    if vocab_size <= len(SPECIAL_TOKENS):
+        raise ValueError(
+            f"vocab_size must be above {len(SPECIAL_TOKENS)}, the number of special tokens. "
+            f"Received: {vocab_size}."
+        )
+    tokenizer = BasicTokenizer(do_lower_case, strip_accents)
+
+    def read_words(title):
+        for line in _sample(_reported(read_lines(), title), corpus_fraction, seed):
+            yield [word for word in tokenizer.tokens(line) if len(word) <= MAX_WORD_CHARACTERS]
+
+    alphabet, continuations, dropped = _alphabet(read_words("characters"), character_coverage)
+    # Naming the continuations here fixes their ids: the trainer would number them in the order
+    # of a hash map, which differs from run to run, and break ties between pairs by it.
+    fixed = [*SPECIAL_TOKENS, *continuations]
+    if len(fixed) + len(alphabet) > vocab_size:
+        raise ValueError(
+            f"vocab_size {vocab_size} is too small for this text: {len(SPECIAL_TOKENS)} special "
+            f"tokens, {len(alphabet)} characters and {len(continuations)} continuations of a word "
+            f"need {len(fixed) + len(alphabet)}. Raise --vocab_size or lower "
+            f"--character_coverage (now {character_coverage})."
+        )
+    texts = (
+        " ".join(word for word in words if dropped.isdisjoint(word))
+        for words in read_words("words")
+    )
+    learned = _learn(texts, fixed, alphabet, vocab_size)
+    known = {*fixed, *alphabet}
+    tokens = [*SPECIAL_TOKENS, *alphabet, *continuations]
+    tokens += [token for token in learned if token not in known]
+    if len(tokens) < vocab_size:
+        logging.warning(
+            "The text holds repeated pieces for %d tokens only; vocab_size is %d. The vocabulary "
+            "is shorter: set vocab_size to %d in training, or use more text.",
+            len(tokens), vocab_size, len(tokens),
+        )  # fmt: skip
+    return tokens
+
+
+def write_vocab(path, tokens):
+    """Writes a vocabulary file, one token a line; it appears whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with unfinished.open("w", encoding="utf-8", newline="\n") as out:
+            out.writelines(f"{token}\n" for token in tokens)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _sample(lines, fraction, seed):
+    draw = random.Random(seed).random
+    return (line for line in lines if fraction == 1 or draw() < fraction)
+
+
+def _reported(lines, title):
+    """Passes `lines` on and says every few seconds how far the reading is."""
+    count = characters = 0
+    start = said = time.monotonic()
+    for count, line in enumerate(lines, 1):
+        characters += len(line)
+        yield line
+        now = time.monotonic()
+        if now - said > _REPORT_SECONDS:
+            said = now
+            logging.info("Counting %s: %d lines, %.1f million characters, %.1f million/s.", title,
+                         count, characters / 1e6, characters / 1e6 / (now - start))  # fmt: skip
+    logging.info("Counted %s: %d lines, %.1f million characters in %.0f s.", title, count,
+                 characters / 1e6, time.monotonic() - start)  # fmt: skip
+
+
+def _alphabet(lines_of_words, coverage):
+    """Chooses the characters to keep: ASCII, then the most frequent.
+
+    Returns:
+        (alphabet, continuations, dropped): sorted list of characters; sorted list of "##" and a
+        character, for those seen inside a word; set of the characters left out.
+    """
+    counts, inside = Counter(), set()
+    for words in lines_of_words:
+        counts.update("".join(words))
+        inside.update("".join([word[1:] for word in words]))
+    if not counts:
+        raise ValueError(
+            "The text has no words: nothing to train a vocabulary on. Expected: text files with "
+            "more than blank lines; with a small corpus_fraction, a larger one."
+        )
+    needed = coverage * sum(counts.values())
+    # ASCII stays whatever its share: digits are rare in novels, not in what a model reads later.
+    kept = {char for char in counts if char.isascii()}
+    covered = sum(counts[char] for char in kept)
+    for char, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        if covered >= needed:
+            break
+        if char not in kept:
+            kept.add(char)
+            covered += count
+    return sorted(kept), [SUFFIX + char for char in sorted(inside & kept)], set(counts) - kept
+
+
+def _learn(texts, fixed, alphabet, vocab_size):
+    """Runs the library's trainer; returns its tokens in the order of their ids."""
+    try:
+        from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    except ImportError as error:
+        raise ImportError(
+            "Vocabulary training needs the package 'tokenizers': pip install tokenizers."
+        ) from error
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        min_frequency=_MIN_FREQUENCY,
+        special_tokens=fixed,
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        continuing_subword_prefix=SUFFIX,
+        show_progress=sys.stderr.isatty(),
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    ids = tokenizer.get_vocab(with_added_tokens=True)
+    return sorted(ids, key=ids.get)
+
+
+_BOOLEANS = ("do_lower_case", "strip_accents")
+
+
+def _define_flags():
+    flags.DEFINE_string("corpus_dir", None, "Folder with the text files.", required=True)
+    flags.DEFINE_integer("vocab_size", 50000, "Number of tokens, special ones included.")
+    flags.DEFINE_string("output", "vocab.txt", "File to write.")
+    flags.DEFINE_boolean("do_lower_case", True, "Lower-case the text.")
+    flags.DEFINE_boolean(
+        "strip_accents", None, "Remove accents; when not given, the same as do_lower_case."
+    )
+    flags.DEFINE_float("corpus_fraction", 1.0, "Share of the lines to use.")
+    flags.DEFINE_float("character_coverage", 0.9999, "Share of characters the alphabet covers.")
+    flags.DEFINE_integer("seed", 0, "Chooses the lines when corpus_fraction is below 1.")
+
+
+def main(argv):
+    """Trains a vocabulary as the flags say and writes it."""
+    values = flags.FLAGS
+    if len(argv) > 1:
+        raise app.UsageError(f"Arguments without a flag's name: {' '.join(argv[1:])}.")
+    from electra.data.corpus import iter_lines
+
+    logging.info("Training a vocabulary of %d on %s.", values.vocab_size, values.corpus_dir)
+    tokens = train_vocab(
+        lambda: iter_lines(values.corpus_dir),
+        vocab_size=values.vocab_size,
+        do_lower_case=values.do_lower_case,
+        strip_accents=values.strip_accents,
+        corpus_fraction=values.corpus_fraction,
+        character_coverage=values.character_coverage,
+        seed=values.seed,
+    )
+    write_vocab(values.output, tokens)
+    logging.info("Wrote %d tokens to %s.", len(tokens), values.output)
+
+
+if __name__ == "__main__":
+    from electra.hparams import normalize_argv
+
+    _define_flags()
+    app.run(main, argv=normalize_argv(sys.argv, _BOOLEANS))
