@@ -1,0 +1,429 @@
+"""Every pre-training hparam: its default, unit and source, and what must hold between them.
+
+Enters: `--model_name`, `--data_dir` and the dict of `--hparams`. Leaves: a PretrainingConfig that
+has checked itself. `python configure_pretraining.py` prints the table of hparams in Markdown.
+"""
+
+import os
+
+from electra.hparams import Config, knob
+from electra.model.config import MODEL_SIZES, encoder_config, generator_config
+
+# What `debug` stands for; hparams given beside it win.
+DEBUG = {
+    "train_batch_size": 8,
+    "num_train_steps": 20,
+    "eval_batch_size": 4,
+    "iterations_per_loop": 1,
+    "num_eval_steps": 2,
+    "log_every_steps": 1,
+}
+
+
+class PretrainingConfig(Config):
+    """Settings of one pre-training run.
+
+    Args:
+        model_name: names the run's folder under data_dir.
+        data_dir: root of the data layout.
+        **hparams: any of the knobs below; they win over every derived default.
+    Attributes: one per knob, and
+        given: frozenset of the hparams' names.
+        encoder: EncoderConfig of the discriminator (of the only network without one).
+        generator: EncoderConfig of the generator (of each tower for Electric), or None where it
+            has no encoder of its own.
+        objective: "electra", "electric" or "mlm".
+        max_predictions_per_seq: N, the masked slots of an example.
+    Raises:
+        ValueError: an unknown name (the closest is named), a wrong type, an impossible value.
+    Source: configure_pretraining.py of the official code. Differs from source: `debug` leaves the
+        network's size alone and does not delete the model's folder; the embedding size and the
+        handling of accents are resolved here.
+    """
+
+    # --- what to do ---
+    debug = knob(False, "A run of a few steps to see that all works.", may_change=True)
+    do_train = knob(True, "Pre-train.", may_change=True)
+    do_eval = knob(False, "Evaluate on held-out text (after training, if both).", may_change=True)
+
+    # --- objective ---
+    electra_objective = knob(True, "Detect replaced tokens; false: masked LM only.")
+    electric_objective = knob(
+        False, "Electric: noise-contrastive cloze model. Wins over electra_objective."
+    )
+    gen_weight = knob(1.0, "Weight of the generator's masked-LM loss.", at_least=0)
+    disc_weight = knob(50.0, "Weight of the discriminator's loss.", at_least=0)
+    mask_prob = knob(0.15, "Share of the tokens to mask or replace.", above=0, below=1)
+
+    # --- optimization ---
+    learning_rate = knob(5e-4, "Highest learning rate.", above=0)
+    lr_decay_power = knob(1.0, "Power of the polynomial decay; 1 is linear.", at_least=0)
+    weight_decay_rate = knob(0.01, "Decoupled weight decay.", unit="per rate", at_least=0)
+    num_warmup_steps = knob(10000, "Linear warm-up.", unit="steps", at_least=0)
+    warmup_proportion = knob(
+        0.0,
+        "Warm-up as a share of num_train_steps; the longer of the two warm-ups counts.",
+        source="official (fine-tuning)",
+        at_least=0,
+        at_most=1,
+    )
+    lr_restart_step = knob(
+        0,
+        "From this step s the schedule starts anew over the remaining steps, warm-up included: "
+        "rate(t) is that of step t - s in a run of num_train_steps - s steps. 0: no restart.",
+        unit="steps",
+        source="ours",
+        at_least=0,
+        may_change=True,
+    )
+    gradient_accumulation_steps = knob(
+        1,
+        "Micro-batches into which train_batch_size is cut; the update stays that of the batch.",
+        source="ours",
+        at_least=1,
+    )
+
+    # --- training ---
+    iterations_per_loop = knob(
+        200, "Steps per call into the graph.", unit="steps", at_least=1, may_change=True
+    )
+    save_checkpoints_steps = knob(
+        1000, "Steps between checkpoints.", unit="steps", at_least=1, may_change=True
+    )
+    keep_checkpoint_max = knob(
+        5, "Newest checkpoints kept. 0 or null: all.", null=True, at_least=0, may_change=True
+    )
+    num_train_steps = knob(
+        1000000, "Updates from the first to the last.", unit="steps", at_least=1, may_change=True
+    )
+    num_eval_steps = knob(
+        100, "Batches of an evaluation, at most.", unit="steps", at_least=1, may_change=True
+    )
+    eval_every_steps = knob(
+        None,
+        "Steps between evaluations on eval_tfrecords while training, if such records exist. "
+        "null: at every checkpoint; 0: never.",
+        unit="steps",
+        source="ours",
+        kinds=(int,),
+        at_least=0,
+        may_change=True,
+    )
+    log_every_steps = knob(
+        100, "Steps between log lines.", unit="steps", source="ours", at_least=1, may_change=True
+    )
+    seed = knob(0, "Sets weights, order, masks, samples and dropout.", source="ours", at_least=0)
+    init_checkpoint = knob(
+        None,
+        "Checkpoint whose weights a new run starts from, at step 0 with fresh moments. Read only "
+        "when the model's folder holds no checkpoint.",
+        source="ours",
+        kinds=(str,),
+        may_change=True,
+    )
+
+    # --- network ---
+    model_size = knob("small", "Size of the discriminator.", choices=tuple(MODEL_SIZES))
+    model_hparam_overrides = knob({}, "Sizes that replace those of model_size; see EncoderConfig.")
+    embedding_size = knob(
+        None, "Width of the tables. null: 128 for small, else the hidden size.", kinds=(int,)
+    )
+    vocab_size = knob(30522, "Rows of the word table.", unit="tokens", at_least=1)
+    do_lower_case = knob(True, "Lower-case the input.")
+    strip_accents = knob(
+        None, "Strip accents from the input. null: as do_lower_case.", source="ours", kinds=(bool,)
+    )
+    max_seq_length = knob(128, "Length L of an example.", unit="tokens", at_least=5)
+
+    # --- generator ---
+    uniform_generator = knob(False, "Replacements are drawn uniformly; no generator network.")
+    two_tower_generator = knob(
+        False, "The generator is a left-to-right and a right-to-left network; electric needs it."
+    )
+    untied_generator_embeddings = knob(False, "The generator has tables of its own.")
+    untied_generator = knob(True, "The generator is a network of its own.")
+    generator_layers = knob(1.0, "The generator's layers, as a share.", above=0)
+    generator_hidden_size = knob(0.25, "The generator's hidden size, as a share.", above=0)
+    disallow_correct = knob(False, "The generator never draws the original token.")
+    temperature = knob(1.0, "Temperature of the generator's draw.", above=0)
+
+    # --- batches ---
+    train_batch_size = knob(128, "Global batch of an update.", unit="examples", at_least=1)
+    eval_batch_size = knob(
+        128, "Global batch of an evaluation.", unit="examples", at_least=1, may_change=True
+    )
+
+    # --- devices ---
+    strategy = knob(
+        "auto",
+        "How devices share the work. auto: tpu with use_tpu, multi_worker with TF_CONFIG, mirrored "
+        "with several GPUs, else one.",
+        source="ours",
+        choices=("auto", "one", "mirrored", "multi_worker", "tpu"),
+        may_change=True,
+    )
+    precision = knob(
+        "auto",
+        "Type of the matrix products; weights and moments are float32. auto: bfloat16 where the "
+        "device is fast at it.",
+        source="ours",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    xla = knob(
+        "auto",
+        "Compile the whole step with XLA. auto: on GPU and TPU.",
+        source="ours",
+        kinds=(str, bool),
+        choices=("auto", True, False),
+    )
+    require_gpu = knob(False, "Stop if no GPU is found.", source="ours", may_change=True)
+    use_tpu = knob(False, "Train on a TPU.", may_change=True)
+    num_tpu_cores = knob(1, "Cores of the TPU.", unit="cores", at_least=1, may_change=True)
+    tpu_job_name = knob(None, "Job of the TPU workers.", kinds=(str,), may_change=True)
+    tpu_name = knob(None, "Cloud TPU to use.", kinds=(str,), may_change=True)
+    tpu_zone = knob(None, "Zone of the Cloud TPU.", kinds=(str,), may_change=True)
+    gcp_project = knob(None, "Project of the Cloud TPU.", kinds=(str,), may_change=True)
+
+    # --- places; null: from data_dir (D) and model_name (M) ---
+    pretrain_tfrecords = knob(
+        None,
+        "Records, a glob. null: D/pretrain_tfrecords/pretrain_data.tfrecord*",
+        kinds=(str,),
+        may_change=True,
+    )
+    eval_tfrecords = knob(
+        None,
+        "Held-out records, a glob. null: D/pretrain_tfrecords/eval_data.tfrecord*",
+        source="ours",
+        kinds=(str,),
+        may_change=True,
+    )
+    vocab_file = knob(None, "Vocabulary. null: D/vocab.txt", kinds=(str,), may_change=True)
+    model_dir = knob(None, "The run's folder. null: D/models/M", kinds=(str,), may_change=True)
+    results_txt = knob(
+        None,
+        "Scores as text. null: results/unsup_results.txt in model_dir",
+        kinds=(str,),
+        may_change=True,
+    )
+    results_pkl = knob(
+        None,
+        "Accepted for old dicts; scores are written as JSON and nothing is pickled.",
+        kinds=(str,),
+        may_change=True,
+    )
+
+    def __init__(self, model_name, data_dir, **hparams):
+        self.model_name = model_name
+        self.data_dir = os.fspath(data_dir)
+        derived = dict(DEBUG) if hparams.get("debug") is True else {}
+        if hparams.get("electric_objective") is True:
+            derived["two_tower_generator"] = True
+        self._refuse_computed(hparams)
+        self.fill(hparams, derived)
+        self._fill_places()
+        if self.strip_accents is None:
+            self.strip_accents = self.do_lower_case
+        self.keep_checkpoint_max = self.keep_checkpoint_max or 0
+        self.encoder = encoder_config(
+            self.model_size,
+            vocab_size=self.vocab_size,
+            embedding_size=self.embedding_size,
+            overrides=self.model_hparam_overrides,
+        )
+        self.embedding_size = self.encoder.embedding_size
+        self.generator = self._generator()
+        self._check()
+
+    @property
+    def objective(self):
+        """Returns "electric", "electra" or "mlm"."""
+        if self.electric_objective:
+            return "electric"
+        return "electra" if self.electra_objective else "mlm"
+
+    @property
+    def max_predictions_per_seq(self):
+        """Returns N, the masked slots of an example: at least 1."""
+        return max(1, int((self.mask_prob + 0.005) * self.max_seq_length))
+
+    def to_json(self):
+        """Returns the model's name and every hparam, resolved, as a dict of JSON values."""
+        return {"model_name": self.model_name, **super().to_json()}
+
+    def check_vocab(self, vocab):
+        """Compares the vocabulary with the word table.
+
+        Args:
+            vocab: Vocabulary, or anything with a length.
+        Returns: a note for the log where the table has unused rows, else None.
+        Raises:
+            ValueError: the vocabulary is larger than the table.
+        """
+        unused = self.vocab_size - len(vocab)
+        if unused < 0:
+            raise ValueError(
+                f"{self.vocab_file} holds {len(vocab)} tokens, more than the word table: "
+                f'vocab_size {self.vocab_size}. Add "vocab_size": {len(vocab)} to --hparams'
+            )
+        if unused > 0:
+            return (
+                f"{self.vocab_file} holds {len(vocab)} tokens: {unused} of the {self.vocab_size} "
+                "rows of the word table stay unused (vocab_size)"
+            )
+        return None
+
+    def going_on(self, recorded):
+        """Returns the config with which a run in this folder goes on.
+
+        Args:
+            recorded: dict, `to_json()` of the run so far, or None where there is none.
+        Returns: PretrainingConfig. To train, generator fractions that were not given and a
+            precision of "auto" are the recorded ones. Only to evaluate, so is all that was not
+            given and may not change.
+        Raises:
+            ValueError: to train, with an hparam that may not change.
+        """
+        if recorded is None:
+            return self
+        kept = ("generator_hidden_size", "generator_layers", "precision")
+        if not self.do_train:
+            kept = [name for name, each in self.knobs.items() if not each.may_change]
+        own = {name: getattr(self, name) for name in self.given if getattr(self, name) != "auto"}
+        taken = {name: recorded[name] for name in kept if name in recorded and name not in own}
+        result = PretrainingConfig(self.model_name, self.data_dir, **{**taken, **own})
+        result.given = self.given
+        refused = changes_refused(recorded, result.to_json()) if self.do_train else []
+        if refused:
+            raise ValueError(
+                f"{self.model_dir} holds a run with other hparams: {'; '.join(refused)}. Go on "
+                "with the old values or choose another model_name. These may change: "
+                f"{', '.join(changeable())}"
+            )
+        return result
+
+    def fit_generator(self, hidden_size_fraction, layers_fraction):
+        """Takes the generator's fractions from a checkpoint.
+
+        Args:
+            hidden_size_fraction, layers_fraction: of the discriminator's, as found there.
+        Returns: list of sentences, one per hparam that changed.
+        Raises:
+            ValueError: the user gave a fraction that makes another size.
+        """
+        before, notes = self.generator, []
+        found = generator_config(
+            self.encoder, hidden_size_fraction=hidden_size_fraction, layers_fraction=layers_fraction
+        )
+        for name, fraction, size in (
+            ("generator_hidden_size", hidden_size_fraction, "hidden_size"),
+            ("generator_layers", layers_fraction, "num_hidden_layers"),
+        ):
+            if getattr(found, size) == getattr(before, size):
+                continue
+            change = f"{name} {getattr(self, name):g} -> {fraction:g}"
+            if name in self.given:
+                raise ValueError(
+                    f"The checkpoint's generator has {size} {getattr(found, size)}, the hparams "
+                    f"make {getattr(before, size)}: {change}. Leave {name} out to take it over"
+                )
+            setattr(self, name, float(fraction))
+            notes.append(f"{change}, as its shapes say")
+        self.generator = self._generator()
+        return notes
+
+    def _refuse_computed(self, hparams):
+        if "max_predictions_per_seq" in hparams:
+            raise ValueError(
+                "hparam 'max_predictions_per_seq' is computed: int((mask_prob + 0.005) * "
+                "max_seq_length). Set those two instead"
+            )
+
+    def _fill_places(self):
+        records = os.path.join(self.data_dir, "pretrain_tfrecords")
+        self.pretrain_tfrecords = self.pretrain_tfrecords or os.path.join(
+            records, "pretrain_data.tfrecord*"
+        )
+        self.eval_tfrecords = self.eval_tfrecords or os.path.join(records, "eval_data.tfrecord*")
+        self.vocab_file = self.vocab_file or os.path.join(self.data_dir, "vocab.txt")
+        self.model_dir = self.model_dir or os.path.join(self.data_dir, "models", self.model_name)
+        results = os.path.join(self.model_dir, "results")
+        self.results_txt = self.results_txt or os.path.join(results, "unsup_results.txt")
+        self.results_pkl = self.results_pkl or os.path.join(results, "unsup_results.pkl")
+
+    def _generator(self):
+        if self.objective == "mlm" or self.uniform_generator or not self.untied_generator:
+            return None
+        return generator_config(
+            self.encoder,
+            hidden_size_fraction=self.generator_hidden_size,
+            layers_fraction=self.generator_layers,
+        )
+
+    def _check(self):
+        """Refuses what no single value shows. Raises: ValueError."""
+        self._check_objective()
+        if not self.model_name or os.path.basename(self.model_name) != self.model_name:
+            raise ValueError(
+                f"model_name must be the name of a folder. Received: {self.model_name!r}"
+            )
+        if not self.do_train and not self.do_eval:
+            raise ValueError("do_train and do_eval are both false: nothing to do. Set one to true")
+        if self.max_seq_length > self.encoder.max_position_embeddings:
+            raise ValueError(
+                f"max_seq_length {self.max_seq_length} is more than the position table holds: "
+                f"max_position_embeddings {self.encoder.max_position_embeddings}. Raise that in "
+                "model_hparam_overrides or lower max_seq_length"
+            )
+        if self.train_batch_size % self.gradient_accumulation_steps:
+            raise ValueError(
+                f"train_batch_size {self.train_batch_size} is not a multiple of "
+                f"gradient_accumulation_steps {self.gradient_accumulation_steps}"
+            )
+        if self.lr_restart_step >= self.num_train_steps:
+            raise ValueError(
+                f"lr_restart_step {self.lr_restart_step} must come before num_train_steps "
+                f"{self.num_train_steps}"
+            )
+        if self.use_tpu and self.strategy not in ("auto", "tpu"):
+            raise ValueError(
+                f"use_tpu is true and strategy is {self.strategy!r}. Expected: strategy 'tpu' or "
+                "'auto', or use_tpu false"
+            )
+
+    def _check_objective(self):
+        """Two towers need a network of their own, Electric needs two towers."""
+        own = self.objective != "mlm" and self.untied_generator and not self.uniform_generator
+        if self.electric_objective and not self.two_tower_generator:
+            raise ValueError("electric_objective needs two_tower_generator. Received: false")
+        if self.two_tower_generator and not own:
+            raise ValueError(
+                "two_tower_generator (true with electric_objective) needs a generator of its own. "
+                f"Received: objective {self.objective!r}, uniform_generator "
+                f"{self.uniform_generator}, untied_generator {self.untied_generator}"
+            )
+
+
+def changes_refused(recorded, now):
+    """Says which hparams may not change as they did when a run goes on.
+
+    Args:
+        recorded: dict, `to_json()` of the run so far; a name it lacks counts as its default.
+        now: dict, `to_json()` of the command that goes on.
+    Returns: list of sentences, one per refused change; empty if the run may go on.
+    """
+    refused = []
+    for name, each in PretrainingConfig.knobs.items():
+        before, after = recorded.get(name, each.default), now.get(name, each.default)
+        if not each.may_change and before != after:
+            refused.append(f"hparam {name!r} was {before!r} and is now {after!r}")
+    return refused
+
+
+def changeable():
+    """Returns the names of the hparams that may change when a run goes on."""
+    return [name for name, each in PretrainingConfig.knobs.items() if each.may_change]
+
+
+if __name__ == "__main__":
+    print(PretrainingConfig.markdown())

@@ -1,0 +1,331 @@
+"""Settings: the command line before absl reads it, JSON overrides, and configs made of knobs.
+
+Enters: argv, `--hparams` text (a JSON dict or a path to one), a config class whose attributes are
+knobs. Leaves: argv that absl reads, checked dicts, configs, JSON files.
+"""
+
+import copy
+import dataclasses
+import difflib
+import json
+import math
+import os
+
+_TRUE = ("true", "t", "1", "yes")
+_FALSE = ("false", "f", "0", "no")
+_KIND_NAMES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a string",
+    dict: "a dict",
+}
+
+
+def normalize_argv(argv, booleans):
+    """Rewrites the spellings of the official commands into those that absl reads.
+
+    Args:
+        argv: list of strings, the program's name first.
+        booleans: names of the boolean flags, with underscores.
+    Returns: list of strings. Hyphens in flag names become underscores, values stay as they are;
+        what follows a bare `--` is left alone.
+    Source: the argparse flags of the official builder, which spell one boolean in two ways
+        (`--do-lower-case` and `--no-lower-case`).
+
+    >>> booleans = {"do_lower_case", "strip_accents", "blanks_separate_docs"}
+    >>> normalize_argv(["x", "--corpus-dir", "a-b", "--no-lower-case"], booleans)
+    ['x', '--corpus_dir', 'a-b', '--nodo_lower_case']
+    >>> normalize_argv(["x", "--do-strip-accents", "--blanks-separate-docs", "False"], booleans)
+    ['x', '--strip_accents', '--noblanks_separate_docs']
+    """
+    result, rest = list(argv[:1]), list(argv[1:])
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--":
+            return [*result, argument, *rest]
+        if not argument.startswith("--"):
+            result.append(argument)
+            continue
+        name, equals, value = argument[2:].partition("=")
+        name = _boolean_spelling(name.replace("-", "_"), booleans)
+        if name in booleans and not equals and rest and rest[0].lower() in _TRUE + _FALSE:
+            equals, value = "=", rest.pop(0)
+        if name in booleans and value.lower() in _TRUE + _FALSE:
+            result.append(f"--{name}" if value.lower() in _TRUE else f"--no{name}")
+        else:
+            result.append(f"--{name}{equals}{value}")
+    return result
+
+
+def refuse_positionals(argv):
+    """Refuses what absl left over after reading the flags.
+
+    Args:
+        argv: what absl hands to main, the program's name first.
+    Raises:
+        ValueError: anything follows the program's name.
+    """
+    if argv[1:]:
+        raise ValueError(
+            f"Command line: {' '.join(argv[1:])!r} belongs to no flag. Expected: only "
+            "--name value or --name=value; quote values that hold spaces"
+        )
+
+
+def load_hparams(text):
+    """Reads `--hparams`.
+
+    Args:
+        text: a JSON dict, or the path of a file that holds one; empty or None means {}.
+    Returns: dict.
+    Raises:
+        FileNotFoundError: text is a path and nothing lies there.
+        ValueError: not JSON (line and column are named), not a dict, a key given twice.
+    """
+    text = (text or "").strip()
+    if not text:
+        return {}
+    where = "--hparams"
+    if text[0] not in "{[\"'" or os.path.isfile(text):
+        where = text
+        try:
+            with open(text, encoding="utf-8") as file:
+                text = file.read()
+        except OSError as error:
+            raise FileNotFoundError(
+                f"--hparams: cannot read {where!r} ({error.strerror}). Expected: a JSON dict or "
+                "the path of a .json file"
+            ) from error
+    return parse_json_dict(text, where)
+
+
+def parse_json_dict(text, where):
+    """Parses a JSON dict strictly.
+
+    Args:
+        text: string.
+        where: what errors call it.
+    Returns: dict.
+    Raises:
+        ValueError: not JSON, NaN or Infinity, a key given twice, not a dict.
+    """
+
+    def unique(pairs):
+        names = [name for name, _ in pairs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{where}: {twice} given more than once. Keep one of each")
+        return dict(pairs)
+
+    def finite(constant):
+        raise ValueError(f"{where}: {constant} is no JSON number. Give a finite one")
+
+    try:
+        result = json.loads(text, object_pairs_hook=unique, parse_constant=finite)
+    except json.JSONDecodeError as error:
+        lines = text.splitlines() or [""]
+        line = lines[min(error.lineno, len(lines)) - 1]
+        raise ValueError(
+            f"{where}: not JSON at line {error.lineno}, column {error.colno}: {error.msg}. "
+            f"Received: {line[:200]!r}. JSON wants double quotes and true, false, null"
+        ) from error
+    if type(result) is not dict:
+        raise ValueError(f"{where}: expected a JSON dict. Received: {text[:200]!r}")
+    return result
+
+
+@dataclasses.dataclass(frozen=True)
+class Knob:
+    """One setting: its default and what a reader must know about it (see `knob`)."""
+
+    default: object
+    help: str
+    unit: str
+    source: str
+    kinds: tuple
+    null: bool
+    choices: tuple
+    at_least: float
+    above: float
+    at_most: float
+    below: float
+    may_change: bool
+
+    def checked(self, name, value):
+        """Returns value, an int made a float where a float belongs; raises ValueError."""
+        if value is None and self.null:
+            return None
+        if self.choices:
+            # bool before equality: 1 == True in Python, not in JSON.
+            if not any(type(value) is type(c) and value == c for c in self.choices):
+                expected = ", ".join(json.dumps(choice) for choice in self.choices)
+                raise ValueError(f"hparam {name!r} must be one of {expected}. Received: {value!r}")
+            return value
+        if float in self.kinds and type(value) is int:
+            value = float(value)
+        # json reads 1e999 as infinity.
+        if type(value) not in self.kinds or (type(value) is float and not math.isfinite(value)):
+            expected = " or ".join(_KIND_NAMES[kind] for kind in self.kinds)
+            raise ValueError(
+                f"hparam {name!r} must be {expected}{' or null' if self.null else ''}. "
+                f"Received: {value!r}"
+            )
+        wrong = (
+            (self.at_least is not None and not value >= self.at_least)
+            or (self.above is not None and not value > self.above)
+            or (self.at_most is not None and not value <= self.at_most)
+            or (self.below is not None and not value < self.below)
+        )
+        if wrong:
+            raise ValueError(f"hparam {name!r} must be {self.range()}. Received: {value!r}")
+        return copy.deepcopy(value)
+
+    def range(self):
+        """Returns the allowed range in words, empty without one."""
+        bounds = (
+            ("at least", self.at_least),
+            ("above", self.above),
+            ("at most", self.at_most),
+            ("below", self.below),
+        )
+        return " and ".join(f"{words} {bound:g}" for words, bound in bounds if bound is not None)
+
+
+def knob(
+    default,
+    help,
+    *,
+    unit="",
+    source="official",
+    kinds=None,
+    null=False,
+    choices=(),
+    at_least=None,
+    above=None,
+    at_most=None,
+    below=None,
+    may_change=False,
+):
+    """Declares a setting as an attribute of a Config class.
+
+    Args:
+        default: JSON value.
+        help: one sentence.
+        unit: what the number counts.
+        source: "official", a paper's section, or "ours".
+        kinds: tuple of accepted types; None means the default's own. An int passes for a float,
+            a bool never for a number.
+        null: whether null is accepted (always where the default is null).
+        choices: the accepted values, if they are few.
+        at_least, above, at_most, below: bounds of a number.
+        may_change: whether a run that goes on may have another value than it began with.
+    Returns: Knob.
+    """
+    return Knob(
+        default=default,
+        help=help,
+        unit=unit,
+        source=source,
+        kinds=kinds or (type(default),),
+        null=null or default is None,
+        choices=tuple(choices),
+        at_least=at_least,
+        above=above,
+        at_most=at_most,
+        below=below,
+        may_change=may_change,
+    )
+
+
+class Config:
+    """Base of the config classes: collects their knobs, fills and checks the values.
+
+    Attributes:
+        knobs: dict name -> Knob, of the class.
+        given: frozenset of the names the user set.
+    """
+
+    def __init_subclass__(cls):
+        own = {name: value for name, value in vars(cls).items() if isinstance(value, Knob)}
+        cls.knobs = {**getattr(cls, "knobs", {}), **own}
+
+    def fill(self, given, derived):
+        """Sets every knob: to what was given, else to what was derived, else to the default.
+
+        Raises:
+            ValueError: an unknown name or an impossible value.
+        """
+        refuse_unknown(given, self.knobs)
+        self.given = frozenset(given)
+        for name, each in self.knobs.items():
+            value = given.get(name, derived.get(name, each.default))
+            setattr(self, name, each.checked(name, value))
+
+    def to_json(self):
+        """Returns the values of all knobs as a dict of JSON values."""
+        return {name: copy.deepcopy(getattr(self, name)) for name in self.knobs}
+
+    @classmethod
+    def markdown(cls):
+        """Returns a table of the knobs in Markdown."""
+        rows = ["| hparam | default | unit or range | source | meaning |", "|---|---|---|---|---|"]
+        for name, each in cls.knobs.items():
+            about = "; ".join(part for part in (each.unit, each.range()) if part)
+            if each.choices:
+                about = ", ".join(json.dumps(choice) for choice in each.choices)
+            default = json.dumps(each.default)
+            rows.append(f"| `{name}` | `{default}` | {about} | {each.source} | {each.help} |")
+        return "\n".join(rows)
+
+
+def refuse_unknown(given, known, what="hparam"):
+    """Refuses names that are not known, naming the closest that is.
+
+    Raises:
+        ValueError: a name is unknown.
+    """
+    for name in given:
+        if name not in known:
+            closest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"Closest: {closest[0]!r}" if closest else f"Known: {', '.join(sorted(known))}"
+            raise ValueError(f"{what} {name!r} is unknown. {hint}")
+
+
+def difference(first, second):
+    """Compares two dicts of settings.
+
+    Returns: dict name -> (value in first, value in second) where they differ; None where missing.
+    """
+    names = [*first, *(name for name in second if name not in first)]
+    pairs = {name: (first.get(name), second.get(name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def write_json(path, values):
+    """Writes values as JSON so that a reader finds the whole file or the old one.
+
+    Args:
+        path: file; its folder is made if missing.
+        values: what json can write.
+    """
+    path = os.fspath(path)
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    temporary = f"{path}.{os.getpid()}.tmp"
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(values, file, indent=2, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _boolean_spelling(name, booleans):
+    """Returns the name that absl knows for a spelling of a boolean flag, others unchanged."""
+    if name.startswith("no_"):
+        for positive in (name[3:], f"do_{name[3:]}", name[3:].removeprefix("do_")):
+            if positive in booleans:
+                return f"no{positive}"
+    if name.startswith("do_") and name not in booleans and name[3:] in booleans:
+        return name[3:]
+    return name

@@ -1,0 +1,324 @@
+"""The pre-training config: official dicts, derived values, refusals, what may change."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from configure_pretraining import PretrainingConfig, changeable, changes_refused
+from electra.hparams import load_hparams
+from tests.shared import FIXTURES, ROOT, needs_fixtures
+
+OFFICIAL_DEFAULTS = {
+    "debug": False,
+    "do_train": True,
+    "do_eval": False,
+    "electra_objective": True,
+    "electric_objective": False,
+    "gen_weight": 1.0,
+    "disc_weight": 50.0,
+    "mask_prob": 0.15,
+    "learning_rate": 5e-4,
+    "lr_decay_power": 1.0,
+    "weight_decay_rate": 0.01,
+    "num_warmup_steps": 10000,
+    "iterations_per_loop": 200,
+    "save_checkpoints_steps": 1000,
+    "num_train_steps": 1000000,
+    "num_eval_steps": 100,
+    "keep_checkpoint_max": 5,
+    "model_size": "small",
+    "model_hparam_overrides": {},
+    "embedding_size": 128,
+    "vocab_size": 30522,
+    "do_lower_case": True,
+    "uniform_generator": False,
+    "two_tower_generator": False,
+    "untied_generator_embeddings": False,
+    "untied_generator": True,
+    "generator_layers": 1.0,
+    "generator_hidden_size": 0.25,
+    "disallow_correct": False,
+    "temperature": 1.0,
+    "max_seq_length": 128,
+    "train_batch_size": 128,
+    "eval_batch_size": 128,
+    "use_tpu": False,
+    "num_tpu_cores": 1,
+    "tpu_job_name": None,
+    "tpu_name": None,
+    "tpu_zone": None,
+    "gcp_project": None,
+    "pretrain_tfrecords": "D/pretrain_tfrecords/pretrain_data.tfrecord*",
+    "vocab_file": "D/vocab.txt",
+    "model_dir": "D/models/M",
+    "results_txt": "D/models/M/results/unsup_results.txt",
+    "results_pkl": "D/models/M/results/unsup_results.pkl",
+    "max_predictions_per_seq": 19,
+    "model_name": "M",
+}
+
+SELECTRA = (
+    '{"debug": false, "model_size": "medium", "do_train": true, "do_eval": false, '
+    '"pretrain_tfrecords": "gs://b/data.tfrecord*", "vocab_file": "gs://b/vocab.txt", '
+    '"use_tpu": true, "num_tpu_cores": 8, "tpu_name": "medium", "tpu_zone": "us-central1-f", '
+    '"gcp_project": "p", "do_lower_case": false, "vocab_size": 50000, "max_seq_length": 512, '
+    '"num_eval_steps": 2000, "num_train_steps": 3000000}'
+)
+
+
+def config(**hparams):
+    return PretrainingConfig("M", "D", **hparams)
+
+
+@pytest.mark.parametrize("name", sorted(OFFICIAL_DEFAULTS))
+def test_every_official_hparam_has_its_default(name):
+    assert getattr(config(), name) == OFFICIAL_DEFAULTS[name]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        '{"debug": true}',
+        '{"do_train": false, "do_eval": true}',
+        '{"model_size": "base"}',
+        '{"model_size": "large", "max_seq_length": 512, "mask_prob": 0.25}',
+        '{"electra_objective": false, "electric_objective": true}',
+        '{"electra_objective": false}',
+        '{"use_tpu": true, "num_tpu_cores": 8, "tpu_name": "t", "model_size": "base"}',
+        '{"keep_checkpoint_max": null}',
+        SELECTRA,
+    ],
+)
+def test_published_dicts_load_as_they_are(text):
+    hparams = load_hparams(text)
+    result = config(**hparams)
+    assert {name: getattr(result, name) for name in hparams if hparams[name] is not None} == {
+        name: value for name, value in hparams.items() if value is not None
+    }
+    assert result.given == set(hparams)
+
+
+def test_selectra_is_a_cased_network_of_384():
+    result = config(**load_hparams(SELECTRA))
+    assert (result.encoder.hidden_size, result.encoder.num_attention_heads) == (384, 6)
+    assert result.embedding_size == 384
+    assert result.strip_accents is False
+    assert result.max_predictions_per_seq == 79
+
+
+def test_debug_is_a_short_run_and_given_values_win():
+    result = config(debug=True)
+    assert (result.train_batch_size, result.num_train_steps, result.eval_batch_size) == (8, 20, 4)
+    assert (result.iterations_per_loop, result.num_eval_steps) == (1, 2)
+    assert config(debug=True, num_train_steps=5).num_train_steps == 5
+
+
+@pytest.mark.parametrize(
+    ("mask_prob", "length", "slots"), [(0.15, 128, 19), (0.15, 512, 79), (0.25, 512, 130)]
+)
+def test_masked_slots_follow_from_share_and_length(mask_prob, length, slots):
+    assert config(mask_prob=mask_prob, max_seq_length=length).max_predictions_per_seq == slots
+
+
+def test_embedding_size_is_128_only_for_small_and_a_given_one_wins():
+    assert config(model_size="base").embedding_size == 768
+    assert config(embedding_size=256).encoder.embedding_size == 256
+
+
+def test_generator_sizes_follow_the_fractions():
+    assert config().generator.hidden_size == 64
+    assert config(generator_layers=0.5).generator.num_hidden_layers == 6
+    for without in ({"electra_objective": False}, {"uniform_generator": True}):
+        assert config(**without).generator is None
+    assert config(untied_generator=False).generator is None
+
+
+def test_electric_wins_and_brings_two_towers():
+    assert config(electric_objective=True).objective == "electric"
+    assert config(electric_objective=True).two_tower_generator is True
+    assert config(electra_objective=False).objective == "mlm"
+    assert config(two_tower_generator=True).objective == "electra"
+
+
+@pytest.mark.parametrize(
+    ("hparams", "message"),
+    [
+        ({"learning_rat": 1.0}, "'learning_rat' is unknown. Closest: 'learning_rate'"),
+        ({"mask_prob": 1.5}, "'mask_prob' must be above 0 and below 1. Received: 1.5"),
+        ({"mask_prob": 0}, "'mask_prob' must be above 0 and below 1"),
+        ({"temperature": 0}, "'temperature' must be above 0"),
+        ({"train_batch_size": 0}, "'train_batch_size' must be at least 1"),
+        ({"train_batch_size": 8.0}, "'train_batch_size' must be a whole number"),
+        ({"debug": "true"}, "'debug' must be true or false"),
+        ({"seed": -1}, "'seed' must be at least 0"),
+        ({"model_size": "tiny"}, '\'model_size\' must be one of "small", "medium"'),
+        ({"strategy": "horovod"}, "'strategy' must be one of"),
+        ({"precision": "float16"}, "'precision' must be one of"),
+        ({"xla": 1}, "'xla' must be one of"),
+        ({"vocab_file": None, "vocab_size": None}, "'vocab_size' must be a whole number"),
+        ({"model_hparam_overrides": {"hidden_size": 250, "num_attention_heads": 4}}, "multiple of"),
+        ({"model_hparam_overrides": {"hidden": 250}}, "unknown names ['hidden']"),
+        ({"embedding_size": 0}, "embedding_size must be a whole number of at least 1"),
+        ({"max_seq_length": 513}, "more than the position table holds"),
+        ({"max_predictions_per_seq": 20}, "is computed"),
+        ({"train_batch_size": 8, "gradient_accumulation_steps": 3}, "not a multiple of"),
+        ({"lr_restart_step": 10, "num_train_steps": 10}, "must come before num_train_steps"),
+        ({"use_tpu": True, "strategy": "one"}, "use_tpu is true and strategy is 'one'"),
+        ({"do_train": False}, "nothing to do"),
+        ({"generator_hidden_size": 0.001}, "use larger fractions"),
+        ({"electric_objective": True, "two_tower_generator": False}, "needs two_tower_generator"),
+        ({"electric_objective": True, "uniform_generator": True}, "generator of its own"),
+        ({"electric_objective": True, "untied_generator": False}, "generator of its own"),
+        ({"electra_objective": False, "two_tower_generator": True}, "generator of its own"),
+    ],
+)
+def test_impossible_settings_are_refused(hparams, message):
+    with pytest.raises(ValueError) as error:
+        config(**hparams)
+    assert message in str(error.value)
+
+
+def test_a_model_name_is_one_folder():
+    with pytest.raises(ValueError, match="model_name must be the name of a folder"):
+        PretrainingConfig("a/b", "D")
+
+
+def test_a_vocabulary_larger_than_the_table_is_refused():
+    with pytest.raises(ValueError, match=r"D/vocab\.txt holds 11 tokens.*\"vocab_size\": 11"):
+        config(vocab_size=10).check_vocab(range(11))
+
+
+def test_a_smaller_vocabulary_gives_a_note():
+    assert "2 of the 10 rows" in config(vocab_size=10).check_vocab(range(8))
+    assert config(vocab_size=10).check_vocab(range(10)) is None
+
+
+def test_the_written_config_loads_again():
+    first = config(**load_hparams(SELECTRA))
+    recorded = json.loads(json.dumps(first.to_json()))
+    del recorded["model_name"]
+    assert config(**recorded).to_json() == first.to_json()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_train_steps": 7},
+        {"iterations_per_loop": 7},
+        {"save_checkpoints_steps": 7},
+        {"keep_checkpoint_max": 7},
+        {"log_every_steps": 7},
+        {"eval_every_steps": 7},
+        {"num_eval_steps": 7},
+        {"eval_batch_size": 7},
+        {"do_eval": True},
+        {"strategy": "mirrored"},
+        {"require_gpu": True},
+        {"lr_restart_step": 7},
+        {"vocab_file": "elsewhere"},
+        {"embedding_size": 128},
+        {"strip_accents": True},
+    ],
+)
+def test_a_run_may_go_on_with_other_lengths_places_and_devices(change):
+    assert changes_refused(config().to_json(), config(**change).to_json()) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 7},
+        {"learning_rate": 7e-4},
+        {"train_batch_size": 64},
+        {"gradient_accumulation_steps": 2},
+        {"precision": "bfloat16"},
+        {"model_hparam_overrides": {"num_hidden_layers": 7}},
+        {"electra_objective": False},
+        {"mask_prob": 0.2},
+        {"vocab_size": 7},
+        {"do_lower_case": False, "strip_accents": True},
+    ],
+)
+def test_a_run_may_not_go_on_with_other_numbers(change):
+    recorded = config().to_json()
+    refused = changes_refused(recorded, config(**change).to_json())
+    name = next(iter(change))
+    assert refused == [f"hparam {name!r} was {recorded[name]!r} and is now {change[name]!r}"]
+
+
+def test_a_run_recorded_before_a_knob_existed_goes_on():
+    recorded = config().to_json()
+    del recorded["gradient_accumulation_steps"]
+    assert changes_refused(recorded, config().to_json()) == []
+
+
+def test_a_new_run_goes_on_from_nothing():
+    new = config(seed=1)
+    assert new.going_on(None) is new
+
+
+def test_training_goes_on_with_what_was_found_when_it_began():
+    recorded = config(seed=1).to_json()
+    recorded.update(precision="bfloat16", generator_hidden_size=1.0)
+    result = config(seed=1, num_train_steps=7).going_on(recorded)
+    assert (result.precision, result.generator.hidden_size) == ("bfloat16", 256)
+    assert result.num_train_steps == 7
+    assert result.given == {"seed", "num_train_steps"}
+    assert config(seed=1, precision="auto").going_on(recorded).precision == "bfloat16"
+
+
+def test_training_does_not_go_on_with_other_numbers():
+    recorded = config(seed=1).to_json()
+    with pytest.raises(ValueError, match=r"D/models/M holds .* 'seed' was 1 and is now 0"):
+        config().going_on(recorded)
+    with pytest.raises(ValueError, match="'precision' was 'bfloat16' and is now 'float32'"):
+        recorded.update(seed=0, precision="bfloat16")
+        config(precision="float32").going_on(recorded)
+
+
+def test_evaluation_alone_takes_the_recorded_network():
+    recorded = config(debug=True, model_size="base", seed=3).to_json()
+    result = config(do_train=False, do_eval=True, temperature=2.0).going_on(recorded)
+    assert (result.model_size, result.encoder.hidden_size, result.seed) == ("base", 768, 3)
+    assert (result.temperature, result.do_train, result.eval_batch_size) == (2.0, False, 128)
+
+
+def test_generator_fractions_come_from_a_checkpoint_unless_given():
+    result = config()
+    assert result.fit_generator(1.0, 1.0) == ["generator_hidden_size 0.25 -> 1, as its shapes say"]
+    assert result.generator.hidden_size == 256
+    assert result.to_json()["generator_hidden_size"] == 1.0
+    assert config(generator_hidden_size=0.25).fit_generator(0.25, 1.0) == []
+    with pytest.raises(ValueError, match="Leave generator_layers out to take it over"):
+        config(generator_layers=0.5).fit_generator(0.25, 1.0)
+
+
+def test_what_may_change_is_listed():
+    assert "num_train_steps" in changeable()
+    assert "learning_rate" not in changeable()
+
+
+def test_the_module_prints_its_table():
+    command = [sys.executable, str(ROOT / "configure_pretraining.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "| `mask_prob` | `0.15` | above 0 and below 1 | official |" in done.stdout
+
+
+@needs_fixtures
+def test_sizes_of_the_official_runs():
+    folders = sorted(FIXTURES.glob("pretrain/*/config.json"))
+    assert folders
+    for path in folders:
+        official = json.loads(path.read_text())
+        ours = config(**official["hparams"])
+        for name, value in official["resolved_transformer"].items():
+            assert getattr(ours.encoder, name) == value, (path, name)
+        for name, value in (official.get("resolved_generator_transformer") or {}).items():
+            if ours.generator is not None:
+                assert getattr(ours.generator, name) == value, (path, name)
+        assert ours.max_predictions_per_seq == official["max_predictions_per_seq"]
+        for name in ("gen_weight", "disc_weight", "mask_prob"):
+            assert getattr(ours, name) == official[name]

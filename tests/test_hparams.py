@@ -1,0 +1,192 @@
+"""Command lines, JSON overrides and configs made of knobs."""
+
+import json
+import os
+
+import pytest
+
+from electra.hparams import (
+    Config,
+    difference,
+    knob,
+    load_hparams,
+    normalize_argv,
+    refuse_positionals,
+    write_json,
+)
+
+BOOLEANS = ("do_lower_case", "strip_accents", "blanks_separate_docs", "keep_long_lines")
+
+
+class Small(Config):
+    rate = knob(0.5, "A rate.", unit="per step", above=0, below=1)
+    steps = knob(10, "A count.", at_least=1)
+    name = knob(None, "A name.", kinds=(str,))
+    flag = knob(False, "A switch.")
+    mode = knob("auto", "A choice.", kinds=(str, bool), choices=("auto", True, False))
+    sizes = knob({}, "A dict.")
+
+    def __init__(self, **hparams):
+        self.fill(hparams, {})
+
+
+@pytest.mark.parametrize(
+    ("received", "expected"),
+    [
+        ("--corpus-dir a-b", "--corpus_dir a-b"),
+        ("--corpus-dir=a-b", "--corpus_dir=a-b"),
+        ("--corpus_dir a-b", "--corpus_dir a-b"),
+        ("--do-lower-case", "--do_lower_case"),
+        ("--no-lower-case", "--nodo_lower_case"),
+        ("--no_lower_case", "--nodo_lower_case"),
+        ("--no-do-lower-case", "--nodo_lower_case"),
+        ("--nodo_lower_case", "--nodo_lower_case"),
+        ("--do-strip-accents", "--strip_accents"),
+        ("--strip_accents", "--strip_accents"),
+        ("--no-strip-accents", "--nostrip_accents"),
+        ("--nostrip_accents", "--nostrip_accents"),
+        ("--no-keep-long-lines", "--nokeep_long_lines"),
+        ("--blanks-separate-docs False", "--noblanks_separate_docs"),
+        (
+            "--blanks-separate-docs True --num-processes 2",
+            "--blanks_separate_docs --num_processes 2",
+        ),
+        ("--blanks-separate-docs=False", "--noblanks_separate_docs"),
+        ("--blanks_separate_docs=maybe", "--blanks_separate_docs=maybe"),
+        ("--blanks-separate-docs --no-lower-case", "--blanks_separate_docs --nodo_lower_case"),
+        ("--no-such-flag 3", "--no_such_flag 3"),
+        ("-- --corpus-dir", "-- --corpus-dir"),
+    ],
+)
+def test_official_spellings_become_flags_of_absl(received, expected):
+    assert normalize_argv(["x", *received.split()], BOOLEANS) == ["x", *expected.split()]
+
+
+def test_values_keep_their_hyphens_and_blanks():
+    argv = ["my-door", "--hparams", '{"model-dir": "a-b c"}', "--model-name", "-x-"]
+    expected = ["my-door", "--hparams", '{"model-dir": "a-b c"}', "--model_name", "-x-"]
+    assert normalize_argv(argv, BOOLEANS) == expected
+
+
+def test_leftover_arguments_are_named():
+    refuse_positionals(["door"])
+    with pytest.raises(ValueError, match="'stray more' belongs to no flag"):
+        refuse_positionals(["door", "stray", "more"])
+
+
+def test_hparams_are_read_from_text_and_from_a_file(tmp_path):
+    path = tmp_path / "settings.json"
+    path.write_text('{"debug": true}')
+    assert load_hparams(' {"debug": true}') == {"debug": True}
+    assert load_hparams(str(path)) == {"debug": True}
+    assert load_hparams("") == load_hparams(None) == load_hparams("{}") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"debug": True}', "line 1, column 11"),
+        ("{\n'debug': true}", "line 2, column 1"),
+        ('{"seed": 1, "seed": 2}', r"\['seed'\] given more than once"),
+        ('{"model_hparam_overrides": {"a": 1, "a": 1}}', r"\['a'\] given more than once"),
+        ('["debug"]', "expected a JSON dict"),
+        ('"debug"', "expected a JSON dict"),
+        ('{"learning_rate": NaN}', "NaN is no JSON number"),
+        ("{", "line 1, column 2"),
+    ],
+)
+def test_malformed_hparams_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        load_hparams(text)
+
+
+def test_a_malformed_file_is_named(tmp_path):
+    path = tmp_path / "settings.json"
+    path.write_text('{"debug": true,}')
+    with pytest.raises(ValueError, match=r"settings\.json: not JSON at line 1"):
+        load_hparams(str(path))
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(FileNotFoundError, match=r"'nowhere\.json'"):
+        load_hparams("nowhere.json")
+
+
+def test_knobs_take_defaults_and_given_values():
+    config = Small(steps=3, rate=0.25)
+    assert config.to_json() == {
+        "rate": 0.25,
+        "steps": 3,
+        "name": None,
+        "flag": False,
+        "mode": "auto",
+        "sizes": {},
+    }
+    assert config.given == {"steps", "rate"}
+
+
+def test_a_default_dict_is_not_shared():
+    Small().sizes["a"] = 1
+    assert Small().sizes == {}
+
+
+def test_an_unknown_name_names_the_closest():
+    with pytest.raises(ValueError, match=r"hparam 'stesp' is unknown\. Closest: 'steps'"):
+        Small(stesp=3)
+    with pytest.raises(ValueError, match=r"hparam 'zzzzzzzz' is unknown\. Known: flag, mode"):
+        Small(zzzzzzzz=3)
+
+
+@pytest.mark.parametrize(
+    ("hparams", "message"),
+    [
+        ({"steps": True}, "'steps' must be a whole number. Received: True"),
+        ({"steps": 3.0}, "'steps' must be a whole number. Received: 3.0"),
+        ({"steps": "3"}, "'steps' must be a whole number. Received: '3'"),
+        ({"steps": None}, "'steps' must be a whole number. Received: None"),
+        ({"steps": 0}, "'steps' must be at least 1. Received: 0"),
+        ({"rate": 1.0}, "'rate' must be above 0 and below 1. Received: 1.0"),
+        ({"rate": False}, "'rate' must be a number. Received: False"),
+        ({"rate": float("inf")}, "'rate' must be a number. Received: inf"),
+        ({"flag": 1}, "'flag' must be true or false. Received: 1"),
+        ({"flag": "true"}, "'flag' must be true or false"),
+        ({"name": 3}, "'name' must be a string or null"),
+        ({"mode": 1}, "'mode' must be one of \"auto\", true, false. Received: 1"),
+        ({"sizes": []}, "'sizes' must be a dict"),
+    ],
+)
+def test_wrong_types_and_values_are_refused(hparams, message):
+    with pytest.raises(ValueError) as error:
+        Small(**hparams)
+    assert message in str(error.value)
+
+
+def test_an_int_passes_for_a_float():
+    class Wide(Config):
+        weight = knob(1.0, "A weight.")
+
+        def __init__(self, **hparams):
+            self.fill(hparams, {})
+
+    value = Wide(weight=50).weight
+    assert value == 50.0
+    assert type(value) is float
+
+
+def test_the_table_shows_every_knob():
+    table = Small.markdown().splitlines()
+    assert table[2] == "| `rate` | `0.5` | per step; above 0 and below 1 | official | A rate. |"
+    assert len(table) == 2 + 6
+
+
+def test_difference_names_what_changed():
+    first, second = {"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4}
+    assert difference(first, second) == {"b": (2, 3), "c": (None, 4)}
+
+
+def test_json_is_written_whole_and_nothing_else_is_left(tmp_path):
+    path = tmp_path / "new" / "hparams.json"
+    write_json(path, {"name": "é"})
+    write_json(path, {"name": "ü"})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"name": "ü"}
+    assert os.listdir(path.parent) == ["hparams.json"]
