@@ -1,0 +1,158 @@
+"""ELECTRA's Adam: no bias correction, decoupled weight decay, clipping by the global norm.
+
+Enters: variables by official name, gradients already summed over replicas. Leaves: updated
+variables and moments. Imports tensorflow and keras (its variables).
+"""
+
+import keras
+import tensorflow as tf
+
+
+class AdamW:
+    """Updates a set of variables and keeps their moments.
+
+    For each variable p with gradient g, rate r (schedule times its multiplier), all float32:
+        g = g * clip_norm / max(norm, clip_norm)
+        m = beta_1 * m + (1 - beta_1) * g
+        v = beta_2 * v + (1 - beta_2) * g^2
+        p = p - r * (m / (sqrt(v) + epsilon) + weight_decay_rate * p)
+
+    Args:
+        variables: dict official name -> tf.Variable or Keras variable.
+        learning_rate: function from the step (integer scalar tensor) to a float32 scalar.
+        rate_multipliers: dict name -> factor of the rate; 1 where a name is missing.
+        weight_decay_rate: decay per unit of rate.
+        beta_1, beta_2, epsilon: of Adam.
+        clip_norm: largest global norm of the gradients.
+        exclude_from_weight_decay: parts of names that do not decay.
+        compiled: compile the update of all variables into one XLA function. On a CPU that takes
+            half the time or less, after seconds of compiling; leave it out where the whole step
+            is compiled anyway, and for short runs.
+    Attributes:
+        slots: dict `<name>/adam_m` and `<name>/adam_v` -> float32 tf.Variable, made here, so
+            under the strategy's scope if one is entered.
+    Raises:
+        ValueError: no variables, or multipliers for names that are no variables.
+    Source: AdamWeightDecayOptimizer in model/optimization.py of the official code. Differs from
+        source: the norm is that of dense gradients (a gathered table's rows of equal id are
+        summed first) unless it is given.
+    """
+
+    def __init__(
+        self,
+        variables,
+        *,
+        learning_rate,
+        rate_multipliers=None,
+        weight_decay_rate=0.01,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-6,
+        clip_norm=1.0,
+        exclude_from_weight_decay=("LayerNorm", "layer_norm", "bias"),
+        compiled=True,
+    ):
+        if not variables:
+            raise ValueError("AdamW: no variables to train. Expected: dict name -> variable")
+        multipliers = rate_multipliers or {}
+        strangers = sorted(set(multipliers) - set(variables))
+        if strangers:
+            raise ValueError(f"AdamW: rate_multipliers name no variable: {strangers}")
+        self.learning_rate = learning_rate
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        self.clip_norm = clip_norm
+        self.compiled = compiled
+        self.names = tuple(variables)
+        self._variables = tuple(
+            each.value if isinstance(each, keras.Variable) else each for each in variables.values()
+        )
+        self._multipliers = tuple(multipliers.get(name, 1.0) for name in self.names)
+        self._decays = tuple(
+            0.0 if any(part in name for part in exclude_from_weight_decay) else weight_decay_rate
+            for name in self.names
+        )
+        self.slots = {}
+        for name, variable in zip(self.names, self._variables, strict=True):
+            for slot in ("adam_m", "adam_v"):
+                self.slots[f"{name}/{slot}"] = tf.Variable(
+                    tf.zeros(variable.shape, tf.float32), trainable=False, name=f"{name}/{slot}"
+                )
+        self._updates = {}
+
+    def apply(self, gradients, step, norm=None):
+        """Updates every variable that has a gradient.
+
+        Call it in replica context with gradients that are equal on all replicas: each replica
+        updates its own copy.
+
+        Args:
+            gradients: list in the order of the variables: tensor, tf.IndexedSlices, or None for a
+                variable that is left alone (no decay either).
+            step: integer scalar, the updates made before this one.
+            norm: float32 scalar that counts as the gradients' global norm; None computes it.
+        Returns: (learning_rate, norm), float32 scalars; the norm is that before clipping.
+        Raises:
+            ValueError: another number of gradients than variables, or all of them None.
+        """
+        if len(gradients) != len(self.names):
+            raise ValueError(
+                f"AdamW: expected {len(self.names)} gradients. Received: {len(gradients)}"
+            )
+        present = tuple(i for i, gradient in enumerate(gradients) if gradient is not None)
+        if not present:
+            raise ValueError("AdamW: every gradient is None. Does the loss reach a variable?")
+        # Converting IndexedSlices sums the rows of equal id.
+        dense = [tf.cast(tf.convert_to_tensor(gradients[i]), tf.float32) for i in present]
+        norm = tf.linalg.global_norm(dense) if norm is None else tf.cast(norm, tf.float32)
+        scale = self.clip_norm / tf.maximum(norm, self.clip_norm)
+        rate = tf.cast(self.learning_rate(step), tf.float32)
+        self._update_function(present)(dense, rate, scale)
+        return rate, norm
+
+    def _update_function(self, present):
+        """Returns the update of this replica's copies of the variables at indices `present`."""
+        replica = _local_index()
+        if (replica, present) not in self._updates:
+            rows = [self._row(i, replica) for i in present]
+
+            def update(gradients, rate, scale):
+                for row, gradient in zip(rows, gradients, strict=True):
+                    self._update_one(*row, gradient * scale, rate)
+
+            if self.compiled:
+                update = tf.function(update, jit_compile=True, autograph=False)
+            self._updates[replica, present] = update
+        return self._updates[replica, present]
+
+    def _row(self, i, replica):
+        name = self.names[i]
+        held = (self._variables[i], self.slots[f"{name}/adam_m"], self.slots[f"{name}/adam_v"])
+        return (*(_copy(each, replica) for each in held), self._multipliers[i], self._decays[i])
+
+    def _update_one(self, variable, adam_m, adam_v, multiplier, decay, gradient, rate):
+        new_m = self.beta_1 * adam_m + (1.0 - self.beta_1) * gradient
+        new_v = self.beta_2 * adam_v + (1.0 - self.beta_2) * tf.square(gradient)
+        change = new_m / (tf.sqrt(new_v) + self.epsilon)
+        if decay:
+            change += decay * variable
+        adam_m.assign(new_m)
+        adam_v.assign(new_v)
+        variable.assign_sub(rate * multiplier * change)
+
+
+def _local_index():
+    """Returns which of this process's replicas is running, or None where variables choose."""
+    if isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
+        return None
+    context = tf.distribute.get_replica_context()
+    assert context is not None, "AdamW.apply belongs in replica context (strategy.run)"
+    index = tf.get_static_value(context.replica_id_in_sync_group)
+    return None if index is None else int(index)
+
+
+def _copy(variable, replica):
+    """Returns the copy of a variable that belongs to a replica, the variable if it has one."""
+    if replica is None:
+        return variable
+    copies = tf.distribute.get_strategy().experimental_local_results(variable)
+    return copies[replica % len(copies)]
