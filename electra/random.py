@@ -9,6 +9,8 @@ import hashlib
 
 import tensorflow as tf
 
+ALGORITHM = "philox"  # named, since XLA's default is another than that of TensorFlow's kernels
+
 
 class Seed:
     """A random seed: a key (Python) and a counter (tensor).
@@ -42,7 +44,7 @@ class Seed:
 
 def uniform(seed, shape):
     """Draws float32 numbers in [0, 1) of the given static shape."""
-    return tf.random.stateless_uniform(shape, seed.tensor())
+    return tf.random.stateless_uniform(shape, seed.tensor(), alg=ALGORITHM)
 
 
 def uniform_rows(seed, rows, num_rows, shape):
@@ -64,6 +66,6 @@ def random_bytes(seed, shape):
     for dimension in shape:
         size *= dimension
     words = tf.random.stateless_uniform(
-        (-(-size // 4),), seed.tensor(), minval=None, maxval=None, dtype=tf.int32
+        (-(-size // 4),), seed.tensor(), minval=None, maxval=None, dtype=tf.int32, alg=ALGORITHM
     )
     return tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), (-1,))[:size], shape)

@@ -35,7 +35,11 @@ def metric_sums(batch, outputs, mask_id, log_unigram=None, auc_counts_padding=Fa
         auc_counts_padding: the official code counts padding as correctly judged originals.
     Returns: dict of float32 scalars and two (200,) histograms.
     """
-    sums = {}
+    per_example = ops.sum(ops.cast(batch["input_mask"], "float32"), axis=1)  # (B,)
+    sums = {
+        "examples": ops.sum(ops.cast(per_example > 0, "float32")),
+        "tokens": ops.sum(per_example),
+    }
     if "mlm_per_position_loss" in outputs:
         weights, ids = batch[MASKED_LM_WEIGHTS], batch[MASKED_LM_IDS]
         loss = outputs["mlm_per_position_loss"]
@@ -75,9 +79,7 @@ def _discriminator_sums(batch, outputs, auc_counts_padding):
         return ops.segment_sum(weights, place, num_segments=len(THRESHOLDS))
 
     return {
-        "tokens": ops.sum(mask),
         "token_loss": ops.sum(loss * mask),
-        "examples": ops.sum(ops.cast(tokens > 0, "float32")),
         "disc_loss": ops.sum(ops.sum(loss * mask, axis=1) / (tokens + 1e-6)),
         "disc_accuracy": ops.sum(correct * mask),
         "predicted": ops.sum(predictions * mask),

@@ -27,6 +27,8 @@ class PretrainingModel(keras.Model):
         special_ids: dict with the ids "cls", "sep", "mask".
         objective: one of OBJECTIVES.
         uniform_generator: replacements are drawn uniformly; there is no generator network.
+        two_tower_generator: the generator is a left-to-right and a right-to-left network that read
+            the unmasked text and predict every token from both sides; Electric needs it.
         untied_generator: False makes generator and discriminator the same network.
         untied_generator_embeddings: the generator gets tables of its own.
         mask_prob: share of tokens that is masked; Electric's noise rate.
@@ -45,6 +47,7 @@ class PretrainingModel(keras.Model):
         *,
         objective="electra",
         uniform_generator=False,
+        two_tower_generator=False,
         untied_generator=True,
         untied_generator_embeddings=False,
         mask_prob=0.15,
@@ -55,15 +58,17 @@ class PretrainingModel(keras.Model):
         name="pretraining_model",
         dtype="float32",
     ):
-        super().__init__(name=name, dtype=dtype)
+        super().__init__(name=name, dtype=dtype, autocast=False)
         if objective not in OBJECTIVES:
             raise ValueError(f"objective must be one of {OBJECTIVES}. Received: {objective!r}")
-        encoder, generator = (EncoderConfig(**c) if type(c) is dict else c
-                              for c in (encoder, generator))
+        if objective == "electric" and not two_tower_generator:
+            raise ValueError("objective 'electric' needs two_tower_generator. Received: False")
+        encoder, generator = _config(encoder), generator and _config(generator)
         self._arguments = dict(
             encoder=encoder.to_dict(), generator=generator and generator.to_dict(),
             special_ids=dict(special_ids), objective=objective,
-            uniform_generator=uniform_generator, untied_generator=untied_generator,
+            uniform_generator=uniform_generator, two_tower_generator=two_tower_generator,
+            untied_generator=untied_generator,
             untied_generator_embeddings=untied_generator_embeddings, mask_prob=mask_prob,
             gen_weight=gen_weight, disc_weight=disc_weight, temperature=temperature,
             disallow_correct=disallow_correct,
@@ -71,15 +76,15 @@ class PretrainingModel(keras.Model):
         self.encoder_config, self.special_ids, self.objective = encoder, special_ids, objective
         self.mask_prob, self.temperature = mask_prob, temperature
         self.gen_weight, self.disc_weight = gen_weight, disc_weight
-        self.disallow_correct = disallow_correct
+        self.disallow_correct, self.two_towers = disallow_correct, two_tower_generator
 
         self.electra = ElectraEncoder(encoder, dtype=dtype)
         self.has_generator = generator is not None
-        self.towers = []  # the generator: one network, or Electric's two
+        self.towers = []  # the generator: one network or two
         self.lm_head = self.rtd_head = None
         if self.has_generator:
             names = {"generator": None}
-            if objective == "electric":
+            if two_tower_generator:
                 names = {"generator_ltr": "ltr", "generator_rtl": "rtl"}
             for tower_name, direction in names.items():
                 embeddings = self.electra.embeddings
@@ -93,7 +98,7 @@ class PretrainingModel(keras.Model):
         elif not uniform_generator:
             self.towers.append(self.electra)
         if self.towers:
-            head_name = "cloze_predictions" if objective == "electric" else "generator_predictions"
+            head_name = "cloze_predictions" if two_tower_generator else "generator_predictions"
             # Kept from the official code: Electric's table is the left-to-right tower's.
             head_embeddings = self.towers[0].embeddings
             self.lm_head = LMHead(encoder, head_embeddings, name=head_name, dtype=dtype)
@@ -131,12 +136,12 @@ class PretrainingModel(keras.Model):
             seed: random.Seed of the dropout; None for none.
             sampling: float32 (B, N) uniform numbers that choose the generator's samples.
             sampled_ids: int32 (B, N) samples to take instead.
-            totals: dict of scalars over the global batch: "masked" slots and "tokens" (Electric:
-                also "candidates"); None: the batch is the whole.
+            totals: dict of scalars over the global batch: "masked" slots, "tokens", and with
+                two towers "candidates"; None: the batch is the whole.
         Returns: dict of mlm_logits (B, N, V), mlm_preds, mlm_per_position_loss, sampled_ids
             (B, N), corrupted_input_ids, is_fake_tokens, disc_logits, disc_per_token_loss (B, L),
-            and the scalars mlm_loss, disc_loss, total_loss; Electric also cloze_logits
-            (B, L, V), cloze_loss, log_q (B, L). What an objective lacks is left out.
+            and the scalars mlm_loss, disc_loss, total_loss; with two towers cloze_logits
+            (B, L, V) and cloze_loss, for Electric log_q (B, L). What an objective lacks is left out.
         """
         totals = totals or {}
         outputs = self._generate(batch, seed and seed.fold("generator"), totals)
@@ -171,7 +176,7 @@ class PretrainingModel(keras.Model):
     def _generate(self, batch, seed, totals):
         """Returns the generator's outputs; `unbiased_logits` (M, V) and `logit_bias` feed _sample."""
         slots = batch[MASKED_LM_POSITIONS].shape  # (B, N)
-        if self.objective == "electric":
+        if self.two_towers:
             unbiased = self._cloze_scores(batch, seed)
             cloze = unbiased + ops.cast(self.lm_head.bias, unbiased.dtype)  # (B, L, V)
             flat = ops.reshape(unbiased, (-1, unbiased.shape[-1]))
@@ -215,7 +220,7 @@ class PretrainingModel(keras.Model):
         return outputs
 
     def _cloze_scores(self, batch, seed):
-        """Electric's generator: both towers read the unmasked text, and a position's token is
+        """The two-tower generator: both towers read the unmasked text, and a position's token is
         predicted from the left-to-right state before it and the right-to-left state after it.
 
         Kept from the official code: the shift wraps around at both ends.
@@ -242,3 +247,7 @@ class PretrainingModel(keras.Model):
             ),
         )
         return ops.reshape(drawn, batch[MASKED_LM_POSITIONS].shape)
+
+
+def _config(sizes):
+    return sizes if isinstance(sizes, EncoderConfig) else EncoderConfig(**sizes)

@@ -1,0 +1,92 @@
+import pytest
+
+from electra.model.config import EncoderConfig, encoder_config, generator_config
+from electra.pretrain.model import PretrainingModel
+
+IDS = {"cls": 2, "sep": 3, "mask": 4}
+
+
+def test_heads_and_feed_forward_follow_the_hidden_size():
+    config = encoder_config("small", vocab_size=100, overrides={"hidden_size": 128})
+    assert (config.num_attention_heads, config.intermediate_size) == (2, 512)
+    assert config.embedding_size == 128
+
+
+def test_medium_is_selectras():
+    config = encoder_config("medium", vocab_size=50000)
+    assert (config.num_hidden_layers, config.hidden_size, config.num_attention_heads) == (12, 384, 6)
+    assert config.embedding_size == 384
+
+
+def test_generator_sizes_are_rounded_half_to_even():
+    config = encoder_config(
+        "small", vocab_size=9, overrides={"hidden_size": 50, "num_attention_heads": 2,
+                                          "num_hidden_layers": 5},
+    )  # fmt: skip
+    generator = generator_config(config, hidden_size_fraction=0.25, layers_fraction=0.5)
+    assert (generator.hidden_size, generator.num_hidden_layers) == (12, 2)
+    assert (generator.intermediate_size, generator.num_attention_heads) == (48, 1)
+
+
+# Facts of the published models: discriminator encoder, RTD head, what the generator adds.
+COUNTS = [
+    ("small", 0.25, 13_483_008, 66_049, 647_162),
+    ("small", 1.0, 13_483_008, 66_049, 9_573_818),
+    ("base", 1 / 3, 108_891_648, 591_361, 9_903_418),
+    ("large", 0.25, 334_092_288, 1_050_625, 19_512_378),
+]
+
+
+@pytest.mark.parametrize(("size", "fraction", "encoder", "head", "generator"), COUNTS)
+def test_parameter_counts_are_the_published_ones(
+    size, fraction, encoder, head, generator, monkeypatch
+):
+    for module in ("encoder", "heads"):  # zeros: quick to make
+        monkeypatch.setattr(f"electra.model.{module}.truncated_normal", lambda stddev: "zeros")
+    config = encoder_config(size, vocab_size=30522)
+    small = generator_config(config, hidden_size_fraction=fraction, layers_fraction=1.0)
+    model = PretrainingModel(config, small, IDS)
+    counts = {"electra": 0, "discriminator_predictions": 0, "rest": 0}
+    for name, variable in model.named_variables().items():
+        scope = name.split("/")[0]
+        size = 1
+        for dimension in variable.shape:
+            size *= dimension
+        counts[scope if scope in counts else "rest"] += size
+    assert counts == {
+        "electra": encoder, "discriminator_predictions": head, "rest": generator
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"hidden_size": 250}, "multiple of num_attention_heads"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers must be a whole number"),
+        ({"hidden_dropout_prob": 1.5}, "hidden_dropout_prob must lie in"),
+        ({"hidden_act": "relu"}, "must be 'gelu'"),
+        ({"hiden_size": 128}, "unknown names"),
+        ({"hidden_size": "big"}, "hidden_size must be a whole number"),
+    ],
+)
+def test_impossible_sizes_are_refused(overrides, message):
+    if overrides == {"hidden_size": 250}:
+        overrides = {"hidden_size": 250, "num_attention_heads": 4}
+    with pytest.raises(ValueError, match=message):
+        encoder_config("small", vocab_size=100, overrides=overrides)
+
+
+def test_unknown_size_names_the_known_ones():
+    with pytest.raises(ValueError, match=r"medium.*Received: 'tiny'"):
+        encoder_config("tiny", vocab_size=100)
+
+
+def test_a_generator_without_layers_is_refused():
+    config = encoder_config("small", vocab_size=100)
+    with pytest.raises(ValueError, match="0 layers"):
+        generator_config(config, hidden_size_fraction=0.25, layers_fraction=0.01)
+
+
+def test_config_survives_a_dict():
+    config = encoder_config("small", vocab_size=100)
+    assert EncoderConfig(**config.to_dict()) == config

@@ -1,0 +1,122 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from electra import random
+from electra.model.config import encoder_config
+from electra.model.encoder import ElectraEncoder
+from electra.pretrain.model import PretrainingModel
+
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+
+def tiny(**overrides):
+    return encoder_config("small", vocab_size=50, embedding_size=16, overrides={**SIZES, **overrides})
+
+
+def batch(rows=3, length=12, seed=0):
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(5, 50, (rows, length)).astype(np.int32)
+    mask = (np.arange(length) < rng.integers(6, length + 1, (rows, 1))).astype(np.int32)
+    segments = (np.arange(length) > 4).astype(np.int32) * mask
+    return {
+        k: tf.constant(v)
+        for k, v in {"input_ids": ids * mask, "input_mask": mask, "segment_ids": segments}.items()
+    }
+
+
+@pytest.fixture
+def encoder():
+    keras.utils.set_random_seed(0)
+    encoder = ElectraEncoder(tiny())
+    encoder.build()
+    return encoder
+
+
+def test_variable_paths_are_the_official_names(encoder):
+    paths = {variable.path for variable in encoder.variables}
+    layer = "electra/encoder/layer_1"
+    assert {
+        "electra/embeddings/word_embeddings",
+        "electra/embeddings/LayerNorm/gamma",
+        "electra/embeddings_project/kernel",
+        f"{layer}/attention/self/query/kernel",
+        f"{layer}/attention/output/dense/bias",
+        f"{layer}/attention/output/LayerNorm/beta",
+        f"{layer}/intermediate/dense/kernel",
+        f"{layer}/output/LayerNorm/gamma",
+    } <= paths
+    assert len(paths) == 5 + 2 + 2 * 16
+
+
+def test_no_projection_where_the_widths_agree():
+    encoder = ElectraEncoder(encoder_config("small", vocab_size=50, embedding_size=32,
+                                            overrides=SIZES))  # fmt: skip
+    assert encoder.embeddings_project is None
+
+
+def test_padding_does_not_change_what_real_tokens_see(encoder):
+    inputs = batch()
+    other = dict(inputs)
+    noise = tf.random.stateless_uniform((3, 12), [1, 2], 5, 50, tf.int32)
+    other["input_ids"] = tf.where(inputs["input_mask"] == 1, inputs["input_ids"], noise)
+    real = tf.cast(inputs["input_mask"], tf.float32)[:, :, None]
+    np.testing.assert_allclose(encoder(inputs) * real, encoder(other) * real, atol=1e-6)
+
+
+def test_ltr_positions_do_not_see_what_follows():
+    encoder = ElectraEncoder(tiny(), direction="ltr")
+    encoder.build()
+    inputs = batch()
+    changed = inputs["input_ids"].numpy()
+    changed[:, 5:] = 7
+    other = dict(inputs, input_ids=tf.constant(changed))
+    np.testing.assert_allclose(encoder(inputs)[:, :5], encoder(other)[:, :5], atol=1e-6)
+
+
+def test_dropout_is_a_function_of_its_seed(encoder):
+    inputs = batch()
+    first, again = (encoder(inputs, seed=random.Seed(3, 5)).numpy() for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - encoder(inputs, seed=random.Seed(3, 6)).numpy()).max() > 0.01
+    assert np.abs(first - encoder(inputs).numpy()).max() > 0.01
+
+
+def test_bfloat16_stays_near_float32(encoder):
+    half = ElectraEncoder(tiny(), dtype="mixed_bfloat16")
+    half.build()
+    for mine, theirs in zip(half.variables, encoder.variables, strict=True):
+        assert mine.dtype == "float32"
+        mine.assign(theirs)
+    inputs = batch()
+    output = half(inputs)
+    assert output.dtype == tf.bfloat16
+    np.testing.assert_allclose(tf.cast(output, tf.float32), encoder(inputs), atol=0.1)
+
+
+def test_get_config_round_trip(encoder):
+    copy = ElectraEncoder.from_config(encoder.get_config())
+    assert copy.config == encoder.config
+    copy.build()
+    copy.set_weights(encoder.get_weights())
+    np.testing.assert_array_equal(copy(batch()), encoder(batch()))
+
+
+def test_pretraining_model_get_config_round_trip():
+    model = PretrainingModel(tiny(), tiny(), {"cls": 2, "sep": 3, "mask": 4}, temperature=2.0)
+    copy = PretrainingModel.from_config(model.get_config())
+    assert copy.get_config() == model.get_config()
+    assert list(copy.named_variables()) == list(model.named_variables())
+
+
+def test_seeds_make_equal_weights():
+    weights = []
+    for _ in range(2):
+        keras.utils.set_random_seed(7)
+        encoder = ElectraEncoder(tiny())
+        encoder.build()
+        weights.append(encoder.get_weights())
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert np.abs(weights[0][0]).max() <= 2 * 0.02 + 1e-6  # truncated at two deviations

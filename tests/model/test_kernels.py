@@ -1,0 +1,131 @@
+"""The islands are held to the plain operations, forward and backward; the draws to their laws."""
+
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+import tensorflow as tf
+
+from electra import random
+from electra.model import kernels
+
+SEED = random.Seed(1, 2)
+
+
+def floats(*shape, seed=0, dtype=tf.float32):
+    return tf.cast(tf.random.stateless_normal(shape, [seed, len(shape)]), dtype)
+
+
+def cases(dtype):
+    x = floats(6, 8, seed=1, dtype=dtype)
+    residual = floats(6, 8, seed=2, dtype=dtype)
+    bias, gamma, beta = (floats(8, seed=s) for s in (3, 4, 5))
+    scores = floats(2, 3, 4, 4, seed=6, dtype=dtype)
+    mask_bias = tf.constant([0.0, 0, 0, kernels.MASKED_SCORE])[None, None, None] + tf.zeros((2, 1, 1, 4))
+    logits, vocab_bias = floats(5, 40, seed=7, dtype=dtype), floats(40, seed=8)
+    ids = tf.constant([0, 3, 39, 7, 7])
+    return {
+        "bias_gelu": (kernels.bias_gelu, [x, bias]),
+        "layer_norm": (kernels.layer_norm, [x, gamma, beta]),
+        "dropout": (lambda y: kernels.dropout(y, 0.3, SEED), [x]),
+        "add_layer_norm": (
+            lambda *a: kernels.dropout_add_layer_norm(*a, 0.1, None),
+            [x, bias, residual, gamma, beta],
+        ),
+        "dropout_add_layer_norm": (
+            lambda *a: kernels.dropout_add_layer_norm(*a, 0.3, SEED),
+            [x, bias, residual, gamma, beta],
+        ),
+        "masked_softmax": (
+            lambda s: kernels.masked_softmax(s, mask_bias, 0.1, None), [scores]
+        ),
+        "masked_softmax_dropout": (
+            lambda s: kernels.masked_softmax(s, mask_bias, 0.3, SEED), [scores]
+        ),
+        "cross_entropy": (
+            lambda x, b: kernels.cross_entropy(x, b, ids), [logits, vocab_bias]
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+@pytest.mark.parametrize("name", cases(tf.float32))
+def test_island_equals_plain_forward_and_backward(name, dtype):
+    function, inputs = cases(dtype)[name]
+    results = []
+    for islands in (False, True):
+        with tf.GradientTape() as tape, kernels.use_islands(islands):
+            tape.watch(inputs)
+            output = function(*inputs)
+            loss = tf.reduce_sum(tf.cast(output, tf.float32) * floats(*output.shape, seed=9))
+        results.append([output, *tape.gradient(loss, inputs)])
+    # In bfloat16 both round the same float32 numbers; sums may differ by one rounding.
+    tolerance = 2e-6 if dtype == tf.float32 else 1e-2
+    for plain, island in zip(*results, strict=True):
+        assert plain.dtype == island.dtype
+        plain, island = (tf.cast(t, tf.float32).numpy() for t in (plain, island))
+        np.testing.assert_allclose(island, plain, atol=tolerance * np.abs(plain).max())
+
+
+def test_gelu_is_the_erf_form():
+    x = np.linspace(-4, 4, 101).astype(np.float32)
+    expected = x * scipy.stats.norm.cdf(x)
+    np.testing.assert_allclose(kernels.bias_gelu(x, np.zeros(101, np.float32)), expected, atol=1e-6)
+
+
+def test_layer_norm_of_tiny_numbers_needs_its_small_epsilon():
+    x = tf.constant([[1e-4, -1e-4, 2e-4, -2e-4]])
+    y = kernels.layer_norm(x, tf.ones(4), tf.zeros(4)).numpy()
+    np.testing.assert_allclose(y.std(), 1.0, atol=1e-3)  # 1e-6 instead of 1e-12 would give 0.16
+
+
+def test_dropout_drops_26_of_256_and_keeps_the_mean():
+    x = tf.ones((400, 1000))
+    y = kernels.dropout(x, 0.1, SEED).numpy()
+    n, rate = y.size, 26 / 256
+    dropped = (y == 0).sum()
+    assert abs(dropped - n * rate) < 5 * np.sqrt(n * rate * (1 - rate))
+    np.testing.assert_allclose(y[y > 0], 1 / (1 - rate), rtol=1e-6)
+    # Neighbours are independent although four bytes come from one number.
+    both = ((y[:, 0::2] == 0) & (y[:, 1::2] == 0)).sum()
+    expected = n / 2 * rate**2
+    assert abs(both - expected) < 5 * np.sqrt(expected)
+
+
+def chi_square(counts, probabilities):
+    expected = counts.sum() * probabilities
+    frequent = expected >= 10
+    observed = np.append(counts[frequent], counts[~frequent].sum())
+    expected = np.append(expected[frequent], expected[~frequent].sum())
+    keep = expected > 0
+    return scipy.stats.chisquare(observed[keep], expected[keep] * observed[keep].sum() / expected[keep].sum()).pvalue
+
+
+@pytest.mark.parametrize("islands", [False, True])
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_samples_follow_the_softmax(islands, temperature):
+    draws, vocab_size = 40_000, 600
+    logits, bias = floats(1, vocab_size, seed=3) * 2, floats(vocab_size, seed=4)
+    with kernels.use_islands(islands):
+        ids = kernels.sample(
+            tf.repeat(logits, draws, axis=0), bias, random.uniform(SEED, (draws,)),
+            temperature=temperature,
+        ).numpy()  # fmt: skip
+    probabilities = scipy.special.softmax((logits[0] + bias).numpy().astype(np.float64) / temperature)
+    assert chi_square(np.bincount(ids, minlength=vocab_size), probabilities) > 1e-4
+
+
+def test_disallowed_tokens_are_never_drawn():
+    logits = tf.repeat(tf.constant([[0.0, 9.0, 1.0]]), 2000, axis=0)
+    ids = kernels.sample(
+        logits, tf.zeros(3), random.uniform(SEED, (2000,)), disallowed=tf.ones(2000, tf.int32)
+    ).numpy()
+    counts = np.bincount(ids, minlength=3)
+    assert counts[1] == 0
+    assert abs(counts[2] / 2000 - np.e / (1 + np.e)) < 0.06
+
+
+def test_sampling_at_the_ends_of_the_interval_stays_inside():
+    logits = tf.zeros((2, 7))
+    uniform = tf.constant([0.0, np.nextafter(np.float32(1), np.float32(0))])
+    np.testing.assert_array_equal(kernels.sample(logits, tf.zeros(7), uniform), [0, 6])
