@@ -1,0 +1,51 @@
+# Each target sets itself up in .venv first. Another interpreter: make test PYTHON=python3.12
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test lint bench clean
+
+help:
+	@echo "make quickstart   train a small ELECTRA on the documentation of installed packages"
+	@echo "make test         run the tests (ARGS='-k reader' passes arguments to pytest)"
+	@echo "make lint         ruff"
+	@echo "make bench        measure ours beside its peers (installs torch and transformers)"
+	@echo "make clean        remove .venv, caches and the quickstart's output"
+
+quickstart: $(VENV)/installed
+	$(BIN)/python examples/quickstart.py $(ARGS)
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+
+bench: $(VENV)/installed-bench
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+# A stamp is newer than what names the requirements exactly when they are installed.
+$(VENV)/installed: setup.py pyproject.toml | $(BIN)/python
+	@echo "Installing into $(VENV) (TensorFlow and what it needs: a minute or two) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+$(VENV)/installed-bench: $(VENV)/installed
+	@echo "Installing the benchmarks' peers into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,bench]'
+	@touch $@
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "'$(PYTHON)' is not found. Python 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.12 ..."; \
+	  exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || { \
+	  echo "'$(PYTHON)' is $$($(PYTHON) --version 2>&1). Python 3.11 or 3.12 is needed:" \
+	    "make PYTHON=/path/to/python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info quickstart_data
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

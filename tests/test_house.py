@@ -1,0 +1,241 @@
+"""Holds the house: who may import whom, where TensorFlow may come in, and what no file may have.
+
+The table is the one in the README, as data. A module is read with `ast`, never imported.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.shared import ROOT
+
+BASE = {"hparams", "registry", "features", "random"}
+
+# Room -> the rooms it may import. A room may always import itself.
+MAY_IMPORT = {
+    **dict.fromkeys(BASE, BASE),
+    "text": BASE,
+    "data": BASE | {"text"},
+    "model": {"features", "random"},
+    "optim": {"features"},
+    "pretrain": {"model", "features", "random"},
+    "finetune": {"model", "text", "features", "data"},
+    "train": BASE | {"text", "data", "model", "optim", "pretrain", "finetune"},
+    "convert": {"model", "text", "finetune", "features"},
+    "serve": {"model", "text", "finetune", "features"},
+}
+
+# Room -> where TensorFlow may be imported: anywhere, in functions only, or nowhere.
+ANYWHERE, IN_FUNCTIONS, NOWHERE = "anywhere", "in functions", "nowhere"
+TENSORFLOW = {
+    **dict.fromkeys(BASE, NOWHERE),
+    "random": ANYWHERE,
+    "text": NOWHERE,
+    "text/fast": ANYWHERE,
+    "data": ANYWHERE,
+    "model": NOWHERE,
+    "model/kernels": ANYWHERE,
+    "optim": ANYWHERE,
+    "pretrain": NOWHERE,
+    "finetune": NOWHERE,
+    "train": ANYWHERE,
+    "convert": IN_FUNCTIONS,
+    "serve": IN_FUNCTIONS,
+}
+
+# Modules that are commands too: their `main` is a thin door and may import these besides.
+COMMANDS = {"text/vocab": {"data"}}
+
+# What every room may import of others without naming it; the rest stands in a docstring.
+EVERYWHERE = {"numpy", "absl", "keras"}
+WITHOUT_KERAS = BASE | {"text", "data"}
+
+LONGEST_FILE = 400
+LONGEST_TEST_FILE = 600
+
+PACKAGE = ROOT / "electra"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+DOORS = sorted(path for path in ROOT.glob("*.py") if path.stem != "setup")
+SCRIPTS = [path for folder in ("examples", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+
+def module_id(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def each(paths):
+    return pytest.mark.parametrize("path", paths, ids=module_id)
+
+
+def room_of(path):
+    """electra/text/fast.py -> "text"; electra/features.py -> "features"."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def parse(path):
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def imports(path):
+    """Every import of a file.
+
+    Returns:
+      list of (dotted name, line, names of the functions around it).
+    """
+    found = []
+
+    def visit(node, functions):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            functions = (*functions, node.name)
+        if isinstance(node, ast.Import):
+            found.extend((alias.name, node.lineno, functions) for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            found.extend((f"{base}.{alias.name}", node.lineno, functions) for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child, functions)
+
+    visit(parse(path), ())
+    return found
+
+
+def test_every_room_has_a_row():
+    rooms = {room_of(path) for path in MODULES} - {"__init__"}
+    assert rooms <= set(MAY_IMPORT), f"rooms without a row: {sorted(rooms - set(MAY_IMPORT))}"
+    assert set(MAY_IMPORT) == set(TENSORFLOW) - {"text/fast", "model/kernels"}
+
+
+@each(MODULES)
+def test_rooms_import_only_what_their_row_allows(path):
+    room = room_of(path)
+    allowed = {room} | MAY_IMPORT.get(room, set())
+    in_main = allowed | COMMANDS.get(path.relative_to(PACKAGE).with_suffix("").as_posix(), set())
+    for name, line, functions in imports(path):
+        where = f"{module_id(path)}:{line}"
+        assert not name.startswith("."), f"{where}: import electra modules by their full name"
+        if name.split(".")[0] != "electra":
+            continue
+        parts = name.split(".")
+        assert len(parts) > 1, f"{where}: import a module of electra, not the package"
+        here = in_main if functions[:1] == ("main",) else allowed
+        assert parts[1] in here, f"{where}: {room} may not import electra.{parts[1]}"
+
+
+@each(MODULES)
+def test_tensorflow_comes_in_where_the_table_says(path):
+    room = room_of(path)
+    module = path.relative_to(PACKAGE).with_suffix("").as_posix()
+    rule = TENSORFLOW.get(module, TENSORFLOW.get(room, NOWHERE))
+    for name, line, functions in imports(path):
+        if name.split(".")[0] not in ("tensorflow", "tensorflow_text"):
+            continue
+        where = f"{module_id(path)}:{line}"
+        assert rule != NOWHERE, f"{where}: no TensorFlow in {room}"
+        assert rule == ANYWHERE or functions, f"{where}: {room} imports TensorFlow in functions"
+
+
+@each(MODULES)
+def test_third_party_imports_are_named_by_a_docstring(path):
+    documented = " ".join(
+        ast.get_docstring(parse(source)) or "" for source in (path, path.parent / "__init__.py")
+    ).lower()
+    for name, line, _ in imports(path):
+        top = name.split(".")[0]
+        assert top != "keras" or room_of(path) not in WITHOUT_KERAS, f"{module_id(path)}:{line}"
+        if top in sys.stdlib_module_names or top in {"electra", "tensorflow", *EVERYWHERE}:
+            continue
+        assert top in documented or top.replace("_", "-") in documented, (
+            f"{module_id(path)}:{line}: neither the module's docstring nor its room's names {top}"
+        )
+
+
+@each(MODULES + DOORS + SCRIPTS)
+def test_doors_are_imported_by_tests_only(path):
+    # configure_*.py hold the config, not a door: the doors read them, the package does not.
+    doors = {door.stem for door in DOORS}
+    if path in DOORS:
+        doors -= {door.stem for door in DOORS if door.stem.startswith("configure_")}
+    for name, line, _ in imports(path):
+        assert name.split(".")[0] not in doors, f"{module_id(path)}:{line}: imports a door, {name}"
+
+
+@each(MODULES + DOORS + SCRIPTS + TESTS)
+def test_files_stay_short(path):
+    longest = LONGEST_TEST_FILE if path in TESTS else LONGEST_FILE
+    lines = path.read_text(encoding="utf-8").count("\n")
+    assert lines <= longest, f"{module_id(path)} has {lines} lines: split it by idea"
+
+
+def test_there_is_no_utils_file():
+    assert [module_id(path) for path in MODULES + TESTS if "util" in path.stem] == []
+
+
+@each(MODULES + DOORS + SCRIPTS)
+def test_nothing_is_unpickled_or_evaluated(path):
+    for name, line, _ in imports(path):
+        assert name.split(".")[0] not in {"pickle", "dill", "cloudpickle", "marshal", "shelve"}, (
+            f"{module_id(path)}:{line}: {name}"
+        )
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in {"eval", "exec"}, f"{module_id(path)}:{node.lineno}"
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            assert getattr(node.value, "value", True) is False, f"{module_id(path)}:{node.lineno}"
+
+
+@each(MODULES + DOORS + SCRIPTS)
+def test_modules_say_what_they_are(path):
+    if path.name == "__init__.py" and not path.read_text().strip():
+        return
+    assert ast.get_docstring(parse(path)), f"{module_id(path)} has no docstring"
+
+
+@each(MODULES)
+def test_imports_have_no_side_effects_on_the_environment(path):
+    for node in parse(path).body:
+        text = ast.unparse(node) if isinstance(node, ast.Assign | ast.Expr) else ""
+        assert "os.environ" not in text, f"{module_id(path)}:{node.lineno}: {text}"
+
+
+def tracked_files():
+    """What git tracks or would track; every file where there is no repository."""
+    listing = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listing.returncode == 0:
+        return [ROOT / name for name in listing.stdout.splitlines() if (ROOT / name).is_file()]
+    folders = ("electra", "tests", "examples", "benchmarks", "docs", "recipes")
+    inside = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
+    return inside + [path for path in ROOT.iterdir() if path.is_file()]
+
+
+def test_no_file_names_a_path_of_one_machine():
+    # Written in pieces, so that this line is not a finding.
+    path_of_a_machine = re.compile(r"(?<![\w.~])/" + r"(work|home|root|Users)/\w")
+    found = []
+    for path in tracked_files():
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            continue
+        found += [
+            f"{module_id(path)}:{number}: {line.strip()}"
+            for number, line in enumerate(lines, 1)
+            if path_of_a_machine.search(line)
+        ]
+    assert found == []
+
+
+def test_no_test_hides_in_a_file_that_pytest_does_not_read():
+    for path in TESTS:
+        if not path.name.startswith("test_"):
+            names = [getattr(node, "name", "") for node in parse(path).body]
+            assert not [n for n in names if n.startswith(("test_", "Test"))], module_id(path)
