@@ -43,8 +43,11 @@ class Seed:
 
 
 def uniform(seed, shape):
-    """Draws float32 numbers in [0, 1) of the given static shape."""
-    return tf.random.stateless_uniform(shape, seed.tensor(), alg=ALGORITHM)
+    """Draws float32 numbers in [0, 1), multiples of 2^-24, of the given static shape."""
+    # Made of whole numbers: XLA and TensorFlow's kernels agree on those, not on floats.
+    words = tf.bitcast(_words(seed, shape), tf.uint32)
+    bits = tf.bitwise.right_shift(words, tf.constant(8, tf.uint32))
+    return tf.cast(bits, tf.float32) * 2.0**-24
 
 
 def uniform_rows(seed, rows, num_rows, shape):
@@ -65,7 +68,11 @@ def random_bytes(seed, shape):
     size = 1
     for dimension in shape:
         size *= dimension
-    words = tf.random.stateless_uniform(
-        (-(-size // 4),), seed.tensor(), minval=None, maxval=None, dtype=tf.int32, alg=ALGORITHM
+    drawn = tf.bitcast(_words(seed, (-(-size // 4),)), tf.uint8)
+    return tf.reshape(tf.reshape(drawn, (-1,))[:size], shape)
+
+
+def _words(seed, shape):
+    return tf.random.stateless_uniform(
+        shape, seed.tensor(), minval=None, maxval=None, dtype=tf.int32, alg=ALGORITHM
     )
-    return tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), (-1,))[:size], shape)

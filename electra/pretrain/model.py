@@ -3,6 +3,8 @@
 Enters: a masked batch. Leaves: a dict of outputs with the total loss.
 """
 
+import math
+
 import keras
 from keras import ops
 
@@ -166,7 +168,7 @@ class PretrainingModel(keras.Model):
         if self.objective == "electric":
             outputs["log_q"] = self._log_q(outputs["cloze_logits"], corrupted)
             logits = logits + ops.stop_gradient(outputs["log_q"])
-            logits = logits + float(ops.log(self.mask_prob / (1 - self.mask_prob)))
+            logits = logits + math.log(self.mask_prob / (1 - self.mask_prob))
         per_token = objectives.rtd_loss_per_token(logits, labels)
         loss = objectives.rtd_loss(per_token, batch["input_mask"], totals.get("tokens"))
         outputs.update(disc_logits=logits, disc_per_token_loss=per_token, disc_loss=loss)

@@ -1,0 +1,128 @@
+"""Evaluation on held-out records: the eight official metrics, and a look at corrupted sentences.
+
+Enters: a model and batches in fixed order. Leaves: a dict of metrics.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from electra import random
+from electra.features import ROW
+from electra.model import kernels
+from electra.pretrain import metrics
+from electra.pretrain.masking import mask_tokens
+
+_SHOWN = ("input_ids", "input_mask", "corrupted_input_ids", "is_fake_tokens", "disc_logits")
+
+
+class Evaluator:
+    """Evaluates a model under a strategy; each evaluation masks and samples alike.
+
+    Args:
+        model: PretrainingModel.
+        placement: Placement.
+        batches: function that returns an iterator over dicts of int32 arrays input_ids,
+            input_mask, segment_ids (B, L) and row (B,), all of one shape, the last one filled up
+            with rows of zeros.
+        num_slots: N.
+        seed: of the run.
+        log_unigram: float32 (V,) or None, see metrics.metric_sums.
+    """
+
+    def __init__(self, model, placement, batches, *, num_slots, seed, log_unigram=None):
+        self.model, self.placement, self.batches = model, placement, batches
+        self.num_slots = num_slots
+        self.seed = random.Seed(seed).fold("evaluation")
+        self.log_unigram = log_unigram
+
+    def run(self):
+        """Returns dict name -> float: the official metrics, then `loss` and the losses on slots
+        that show [MASK] (see metrics.metrics_from_sums)."""
+        total = {}
+        for index, batch in enumerate(self.batches()):
+            for name, value in self._run_batch(batch, index)["sums"].items():
+                total[name] = total.get(name, 0.0) + value.numpy().astype(np.float64)
+        return {**metrics.metrics_from_sums(total), "loss": training_loss(self.model, total)}
+
+    def corrupted_examples(self, tokens, count=4):
+        """Returns a few held-out examples as Markdown: replaced tokens with their originals, and
+        what the discriminator thinks of them.
+
+        Args:
+            tokens: the vocabulary's strings.
+            count: number of examples at most.
+        """
+        shown = {k: v.numpy() for k, v in self._run_batch(next(self.batches()), 0)["shown"].items()}
+        if "disc_logits" not in shown:
+            return ""
+        lines = []
+        for i in range(min(count, len(shown["input_ids"]))):
+            words = [
+                _marked(*(shown[name][i, j] for name in _SHOWN if name != "input_mask"), tokens)
+                for j in range(int(shown["input_mask"][i].sum()))
+            ]
+            lines.append(" ".join(words))
+        return "\n\n".join(lines)
+
+    def _run_batch(self, batch, index):
+        """Returns {"sums": over all replicas, "shown": outputs of the first one}."""
+        strategy = self.placement.strategy
+        share = -(-len(batch[ROW]) // self.placement.num_replicas)
+
+        def of_replica(context):
+            first = context.replica_id_in_sync_group * share
+            return {k: _filled(v[first : first + share], share) for k, v in batch.items()}
+
+        shares = strategy.experimental_distribute_values_from_function(of_replica)
+        num_rows = len(batch[ROW])
+        results = self._distributed(shares, tf.constant(index, tf.int64), num_rows)
+        return tf.nest.map_structure(lambda x: strategy.experimental_local_results(x)[0], results)
+
+    @tf.function(autograph=False)
+    def _distributed(self, batch, index, num_rows):
+        return self.placement.strategy.run(self._on_replica, args=(batch, index, num_rows))
+
+    def _on_replica(self, batch, index, num_rows):
+        seed, model = self.seed.at(index), self.model
+        masked = mask_tokens(
+            batch,
+            seed=seed.fold("masking"),
+            num_rows=num_rows,
+            special_ids=model.special_ids,
+            mask_prob=model.mask_prob,
+            num_slots=self.num_slots,
+        )
+        sampling = random.uniform_rows(
+            seed.fold("sampling"), batch[ROW], num_rows, (self.num_slots,)
+        )
+        with kernels.use_islands(not self.placement.compile_step):
+            outputs = model(masked, sampling=sampling)
+        sums = metrics.metric_sums(masked, outputs, model.special_ids["mask"], self.log_unigram)
+        if self.placement.num_replicas > 1:
+            context = tf.distribute.get_replica_context()
+            sums = context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+        values = {**batch, **outputs}
+        return {"sums": sums, "shown": {k: values[k] for k in _SHOWN if k in values}}
+
+
+def training_loss(model, sums):
+    """The loss as training weighs it, from added-up sums of metrics.metric_sums."""
+    loss = 0.0
+    if sums.get("masked"):
+        loss += model.gen_weight * float(sums["masked_lm_loss"] / sums["masked"])
+    if "token_loss" in sums:
+        loss += model.disc_weight * float(sums["token_loss"] / sums["tokens"])
+    return loss
+
+
+def _filled(rows, count):
+    """Appends rows of zeros up to `count`."""
+    padding = [(0, count - len(rows))] + [(0, 0)] * (rows.ndim - 1)
+    return tf.constant(np.pad(rows, padding), tf.int32)
+
+
+def _marked(original, corrupted, is_fake, logit, tokens):
+    shown = tokens[corrupted].replace("[", "\\[").replace("*", "\\*").replace("_", "\\_")
+    if is_fake:
+        shown = f"**{shown}** (was {tokens[original]})"
+    return f"{shown} ⚑" if logit > 0 else shown

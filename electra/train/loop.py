@@ -1,0 +1,114 @@
+"""The training loop: many steps per call into the graph, and what happens between the calls.
+
+Enters: a step function under a strategy and an iterator over its data. Leaves: numbers per step,
+handed to the runner at the steps where something is due.
+"""
+
+import concurrent.futures
+import dataclasses
+import signal
+import time
+
+import numpy as np
+import tensorflow as tf
+
+POLL_SECONDS = 0.2
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The loss or the gradient norm became infinite or not a number."""
+
+
+@dataclasses.dataclass
+class Steps:
+    """Results of one call: `values[name]` has one row a step, the first is step `first` + 1."""
+
+    first: int
+    values: dict
+    seconds: float
+
+    def __len__(self):
+        return len(next(iter(self.values.values())))
+
+
+class Loop:
+    """Runs steps in calls of up to `iterations_per_loop` and can be stopped between two steps.
+
+    Args:
+        step_function: PretrainingStep, called as step_function(batch, step) on every replica.
+        strategy: tf.distribute.Strategy.
+        iterator: over the strategy's distributed batches.
+        on_progress: called now and then with the number of steps made so far.
+    """
+
+    def __init__(self, step_function, strategy, iterator, on_progress=None):
+        self.step_function = step_function
+        self.strategy = strategy
+        self.iterator = iterator
+        self.on_progress = on_progress or (lambda steps: None)
+        with tf.device("CPU:0"):
+            self._stop = tf.Variable(False, trainable=False)
+            self._done = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.stop_signal = None
+
+    def request_stop(self, signum=None, frame=None):
+        """Ends the running call after its current step; a signal handler."""
+        self.stop_signal = signum or signal.SIGTERM
+        self._stop.assign(True)
+
+    def run(self, first, count):
+        """Makes up to `count` steps from step `first` on.
+
+        Returns: Steps; fewer than `count` when a stop was requested or a number of the last step
+            is not finite.
+        """
+        started = time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(1) as worker:
+            # The steps run in a thread of their own: a signal handler of Python's only runs
+            # while the main thread is not inside TensorFlow.
+            call = worker.submit(self._run_in_scope, first, count)
+            while not call.done():
+                concurrent.futures.wait([call], timeout=POLL_SECONDS)
+                self.on_progress(first + int(self._done.numpy()))
+            rows = call.result().numpy()
+        unpacked = [self.step_function.unpack(row) for row in rows]
+        values = {k: np.stack([u[k] for u in unpacked]) for k in unpacked[0]} if unpacked else {}
+        return Steps(first, values, time.monotonic() - started)
+
+    def _run_in_scope(self, first, count):
+        with self.strategy.scope():
+            return self._steps(self.iterator, tf.constant(first, tf.int64),
+                               tf.constant(count, tf.int64))  # fmt: skip
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def _steps(self, iterator, first, count):
+        def one(i, go_on, rows):
+            batch = iterator.get_next()
+            row = self.strategy.run(self.step_function, args=(batch, first + i))
+            row = self.strategy.experimental_local_results(row)[0]
+            done = self._done.assign(i + 1)
+            with tf.control_dependencies([done]):
+                rows = rows.write(tf.cast(i, tf.int32), row)
+                go_on = tf.reduce_all(tf.math.is_finite(row)) & ~self._stop
+            return i + 1, go_on, rows
+
+        with tf.control_dependencies([self._done.assign(0)]):
+            rows = tf.TensorArray(tf.float32, size=0, dynamic_size=True, element_shape=[None])
+            start = (tf.constant(0, tf.int64), tf.constant(True), rows)
+        *_, rows = tf.while_loop(
+            lambda i, go_on, _: go_on & (i < count), one, start, parallel_iterations=1
+        )
+        return rows.stack()
+
+
+def next_boundary(step, last, *periods):
+    """Returns the next step after `step` at which something is due.
+
+    Args:
+        step: now; last: the end of the run.
+        periods: numbers of steps; 0 means never.
+
+    >>> next_boundary(130, 1000, 100, 250)
+    200
+    """
+    return min([last, *(step - step % period + period for period in periods if period)])

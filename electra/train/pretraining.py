@@ -1,0 +1,436 @@
+"""The runner behind run_pretraining.py: config in, trained and evaluated model out.
+
+It opens the data, builds or restores the model, and decides after every call of the loop what is
+due: a log line, an evaluation, a checkpoint.
+"""
+
+import json
+import os
+import shutil
+import signal
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from electra.data import reader
+from electra.hparams import write_json
+from electra.optim import adamw, schedule
+from electra.pretrain.metrics import metrics_from_sums
+from electra.pretrain.model import PretrainingModel
+from electra.text.vocab import read_vocab
+from electra.train import checkpoints
+from electra.train.evaluation import Evaluator, training_loss
+from electra.train.logs import RunLog
+from electra.train.loop import Loop, NonFiniteLossError, next_boundary
+from electra.train.step import PretrainingStep
+from electra.train.strategy import choose_placement
+
+UNIGRAM_RECORDS = 100_000  # training records that the unigram baseline is counted over, at most
+
+
+def run_pretraining(config):
+    """Trains and evaluates as config says.
+
+    Args:
+        config: PretrainingConfig.
+    Returns: exit status: 0, also after SIGTERM; 130 after an interrupt from the keyboard. The
+        state is saved in both cases.
+    Raises:
+        ValueError, FileNotFoundError: what the user can mend, before the first step where it can
+            be known then.
+        NonFiniteLossError: the training diverged.
+    """
+    if checkpoints.latest(config.model_dir) is not None:
+        config = config.going_on(_recorded_hparams(config.model_dir))
+    placement = choose_placement(
+        config.strategy, precision=config.precision, xla=config.xla,
+        require_gpu=config.require_gpu, use_tpu=config.use_tpu, tpu_name=config.tpu_name,
+        tpu_zone=config.tpu_zone, gcp_project=config.gcp_project,
+        tpu_job_name=config.tpu_job_name, num_tpu_cores=config.num_tpu_cores,
+    )  # fmt: skip
+    logging.info("%s", placement.describe())
+    config.precision = "float32" if placement.dtype == "float32" else "bfloat16"
+    return _Run(config, placement).run()
+
+
+class _Run:
+    """One run: what its parts share."""
+
+    def __init__(self, config, placement):
+        self.config, self.placement = config, placement
+        self.folder = config.model_dir
+        self.vocab = read_vocab(config.vocab_file)
+        note = config.check_vocab(self.vocab)
+        if note:
+            logging.info("%s", note)
+        self._check_vocab_of_folder()
+        self._check_shares()
+        self.records, self.held_out = self._open_records()
+        self.checkpoint = checkpoints.latest(self.folder)
+        if self.checkpoint is None and not config.do_train:
+            raise FileNotFoundError(
+                f"{self.folder} holds no checkpoint to evaluate. Train first (do_train), or set "
+                "model_name or model_dir to a trained model"
+            )
+        self._infer_generator(self.checkpoint or config.init_checkpoint)
+        if config.do_train and placement.is_chief:
+            self._write_folder()
+        keras.utils.set_random_seed(config.seed)
+        with placement.strategy.scope():
+            self.model = build_model(config, self.vocab, placement.dtype)
+            self.optimizer = None
+            if config.do_train:  # a compiled step compiles its update too
+                compiled = not placement.compile_step
+                self.optimizer = build_optimizer(config, self.model, compiled)
+        self.interval = Interval(self.model)
+        self.step = self._restore()
+        self.first_step = self.step
+
+    def run(self):
+        config = self.config
+        evaluator = self._evaluator() if self.held_out is not None else None
+        status = 0
+        if config.do_train:
+            status = self._train(evaluator)
+        if config.do_eval and not status:
+            self._write_results(evaluator.run())
+        return status
+
+    # ---- before the first step ----
+
+    def _check_vocab_of_folder(self):
+        path = os.path.join(self.folder, "vocab.txt")
+        if not os.path.exists(path):
+            return
+        if read_vocab(path).sha256 != self.vocab.sha256:
+            raise ValueError(
+                f"{self.config.vocab_file} is not the vocabulary this model was trained with, "
+                f"{path}. Set vocab_file to that one, or model_name to a new model"
+            )
+
+    def _check_shares(self):
+        parts = self.placement.num_replicas * self.config.gradient_accumulation_steps
+        if self.config.train_batch_size % parts:
+            raise ValueError(
+                f"train_batch_size {self.config.train_batch_size} must be a multiple of replicas "
+                f"x gradient_accumulation_steps = {self.placement.num_replicas} x "
+                f"{self.config.gradient_accumulation_steps}"
+            )
+
+    def _open_records(self):
+        """Returns the training and the held-out Records; either may be None if not needed."""
+        config = self.config
+
+        def open_(pattern, kind):
+            return reader.Records(
+                pattern, max_seq_length=config.max_seq_length, vocab=self.vocab, kind=kind,
+                do_lower_case=config.do_lower_case, strip_accents=config.strip_accents,
+            )  # fmt: skip
+
+        training = held_out = None
+        if tf.io.gfile.glob(config.eval_tfrecords):
+            held_out = open_(config.eval_tfrecords, "held-out")
+        if config.do_train or held_out is None:
+            training = open_(config.pretrain_tfrecords, "training")
+        if held_out is None and config.do_eval:
+            logging.warning(
+                "No held-out records match %s: evaluating on the training records, as the "
+                "official code does. build_pretraining_dataset.py --eval_fraction sets some aside",
+                config.eval_tfrecords,
+            )
+            held_out = training
+        return training, held_out
+
+    def _infer_generator(self, checkpoint):
+        """Takes the generator's sizes from a checkpoint's shapes where the user gave none."""
+        if checkpoint is None or self.config.generator is None:
+            return
+        fractions = checkpoints.infer_generator_fractions(checkpoints.tensor_shapes(checkpoint))
+        if fractions is not None:
+            for note in self.config.fit_generator(*fractions):
+                logging.info("%s: %s", checkpoint, note)
+
+    def _write_folder(self):
+        """Writes what travels with the model, before step 0."""
+        os.makedirs(self.folder, exist_ok=True)
+        write_json(os.path.join(self.folder, "hparams.json"), self.config.to_json())
+        target = os.path.join(self.folder, "vocab.txt")
+        if not os.path.exists(target):
+            shutil.copyfile(self.config.vocab_file, target + ".tmp")
+            os.replace(target + ".tmp", target)
+
+    def _restore(self):
+        """Loads the newest checkpoint, or init_checkpoint's weights. Returns the step."""
+        variables = self.model.named_variables()
+        if self.checkpoint is None:
+            if self.config.init_checkpoint:
+                checkpoint = checkpoints.read(self.config.init_checkpoint)
+                report = checkpoints.restore(variables, checkpoint, require_all=False)
+                logging.info("%s: weights only, step 0\n%s", checkpoint.path, report)
+            return 0
+        checkpoint = checkpoints.read(self.checkpoint)
+        report = checkpoints.restore(variables, checkpoint, require_all=True)
+        if checkpoint.kind == "tf1":
+            logging.info("%s\n%s", checkpoint.path, report)
+        if self.optimizer is not None:
+            found = checkpoints.restore_slots(self.optimizer.slots, checkpoint)
+            if not found:
+                logging.warning("%s holds no moments: they start at 0", checkpoint.path)
+        self.interval.load(checkpoint.state.get("interval"))
+        logging.info("Going on from %s, step %d", checkpoint.path, checkpoint.step)
+        return checkpoint.step
+
+    def _evaluator(self):
+        config = self.config
+        log_unigram = None
+        if self.records is not None:
+            counts = reader.unigram_counts(self.records, config.vocab_size, UNIGRAM_RECORDS)
+            special = [self.vocab.pad_id, self.vocab.cls_id, self.vocab.sep_id, self.vocab.mask_id]
+            counts[special] = 0  # never masked
+            # One is added to every count, so that no held-out token has probability 0.
+            log_unigram = np.log((counts + 1) / (counts + 1).sum()).astype(np.float32)
+        return Evaluator(
+            self.model,
+            self.placement,
+            lambda: reader.eval_batches(self.held_out, config.eval_batch_size,
+                                        config.num_eval_steps),
+            num_slots=config.max_predictions_per_seq,
+            seed=config.seed,
+            log_unigram=log_unigram,
+        )  # fmt: skip
+
+    # ---- training ----
+
+    def _train(self, evaluator):
+        config = self.config
+        loop = self._loop()
+        eval_every = config.eval_every_steps
+        if eval_every is None:
+            eval_every = config.save_checkpoints_steps
+        if self.held_out is None:
+            eval_every = 0
+        last = config.num_train_steps
+        if self.step >= last:
+            logging.info("Step %d of %d is reached: nothing to train", self.step, last)
+            return 0
+        log = RunLog(
+            self.folder, resume_step=self.step, last_step=last, enabled=self.placement.is_chief
+        )
+        self.first_evaluation = None
+        with log, _stopping_signals(loop):
+            loop.on_progress = log.progress
+            log.hparams(config.to_json())
+            if eval_every and self.step == 0:
+                self._evaluate(evaluator, log)
+            while self.step < last and not loop.stop_signal:
+                due = next_boundary(
+                    self.step, last, config.log_every_steps, config.save_checkpoints_steps,
+                    eval_every,
+                )  # fmt: skip
+                count = min(due - self.step, config.iterations_per_loop)
+                self._advance(loop.run(self.step, count))
+                is_last = self.step == last
+                if self.step % config.log_every_steps == 0 or is_last:
+                    log.train(self.step, self.interval.finish())
+                if eval_every and (self.step % eval_every == 0 or is_last):
+                    self._evaluate(evaluator, log)
+                if self.step % config.save_checkpoints_steps == 0 or is_last or loop.stop_signal:
+                    log.flush()
+                    self._save()
+        if loop.stop_signal:
+            logging.info("Stopped at step %d; the same command goes on from there", self.step)
+        return 130 if loop.stop_signal == signal.SIGINT else 0
+
+    def _loop(self):
+        config, placement = self.config, self.placement
+        step_function = PretrainingStep(
+            self.model,
+            self.optimizer,
+            seed=config.seed,
+            global_batch=config.train_batch_size,
+            num_slots=config.max_predictions_per_seq,
+            micro_batches=config.gradient_accumulation_steps,
+            num_replicas=placement.num_replicas,
+            compile_step=placement.compile_step,
+        )
+        share = config.train_batch_size // placement.num_replicas
+
+        def dataset(context):
+            replicas = placement.num_replicas // context.num_input_pipelines
+            first = context.input_pipeline_id * replicas
+            rows = [((first + i) * share, (first + i + 1) * share) for i in range(replicas)]
+            return reader.dataset(
+                self.records, seed=config.seed, global_batch=config.train_batch_size,
+                start_step=self.step, replica_rows=rows,
+            )  # fmt: skip
+
+        batches = placement.strategy.distribute_datasets_from_function(dataset)
+        return Loop(step_function, placement, iter(batches))
+
+    def _advance(self, steps):
+        """Takes over the results of some steps. Raises: NonFiniteLossError."""
+        self.interval.add(steps)
+        self.step += len(steps)
+        bad = [name for name, rows in steps.values.items() if not np.isfinite(rows[-1]).all()]
+        if bad:
+            last_good = checkpoints.latest(self.folder) or "none was saved yet"
+            raise NonFiniteLossError(
+                f"Step {self.step}: {', '.join(bad)} not finite at learning rate "
+                f"{steps.values['learning_rate'][-1]:.3g}. Last good checkpoint: {last_good}. "
+                "Lower learning_rate, lengthen num_warmup_steps, or use precision float32"
+            )
+
+    def _evaluate(self, evaluator, log):
+        results = evaluator.run()
+        log.eval(self.step, results)
+        log.text(self.step, "held_out/corrupted", evaluator.corrupted_examples(self.vocab.tokens))
+        if self.step == 0:
+            self.first_evaluation = results
+        elif self.first_evaluation and self.config.init_checkpoint:
+            if results["loss"] > self.first_evaluation["loss"]:
+                logging.warning(
+                    "Step %d: the held-out loss %.3f is worse than the %.3f of init_checkpoint at "
+                    "step 0. Consider a lower learning_rate or a longer warm-up",
+                    self.step, results["loss"], self.first_evaluation["loss"],
+                )  # fmt: skip
+
+    def _save(self):
+        if not self.placement.is_chief:
+            return
+        tensors = {**self.model.named_variables(), **self.optimizer.slots}
+        state = {"interval": self.interval.dump(), "precision": self.config.precision}
+        checkpoints.save(
+            self.folder, self.step, tensors, state, keep_max=self.config.keep_checkpoint_max
+        )
+
+    def _write_results(self, results):
+        """Prints the metrics and writes them as text (official layout) and JSON."""
+        if not self.placement.is_chief:
+            return
+        results = {**results, "global_step": self.step}
+        lines = [f"{name} = {value}" for name, value in sorted(results.items())]
+        print("\n".join(lines))
+        path = self.config.results_txt
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path + ".tmp", "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+        os.replace(path + ".tmp", path)
+        write_json(os.path.splitext(path)[0] + ".json", results)
+
+
+class Interval:
+    """Adds up the numbers of the steps since the last log line.
+
+    The sums are float64, added step by step and saved with every checkpoint, so that a resumed
+    run logs what an unbroken one would have logged.
+    """
+
+    _LAST = ("learning_rate", "grad_norm")  # of the last step; all else is summed
+
+    def __init__(self, model):
+        self.model = model
+        self._reset()
+
+    def _reset(self):
+        self.sums, self.seconds = {}, 0.0
+
+    def add(self, steps):
+        for name, rows in steps.values.items():
+            for row in rows.astype(np.float64):
+                is_last = name in self._LAST
+                self.sums[name] = row if is_last else self.sums.get(name, 0.0) + row
+        self.seconds += steps.seconds
+
+    def finish(self):
+        """Returns the numbers of a log line and starts anew."""
+        sums, seconds = self.sums, max(self.seconds, 1e-9)
+        metrics = metrics_from_sums(sums)
+        values = {"loss": training_loss(self.model, sums)}
+        if "masked_lm_loss" in metrics:
+            values["masked_lm_loss"] = metrics["masked_lm_loss"]
+        if "disc_auc" in metrics:
+            values["disc_loss"] = float(sums["token_loss"] / sums["tokens"])
+            values["disc_auc"] = metrics["disc_auc"]
+        values.update({name: float(sums[name]) for name in self._LAST})
+        values["examples_per_sec"] = float(sums["examples"]) / seconds
+        values["tokens_per_sec"] = float(sums["tokens"]) / seconds
+        self._reset()
+        return values
+
+    def dump(self):
+        """Returns the sums as JSON values."""
+        return {name: np.asarray(value).tolist() for name, value in self.sums.items()}
+
+    def load(self, dumped):
+        self._reset()
+        self.sums = {name: np.float64(value) for name, value in (dumped or {}).items()}
+
+
+def build_model(config, vocab, dtype="float32"):
+    """Returns the PretrainingModel that a config describes."""
+    return PretrainingModel(
+        config.encoder,
+        config.generator,
+        {"cls": vocab.cls_id, "sep": vocab.sep_id, "mask": vocab.mask_id},
+        objective=config.objective,
+        uniform_generator=config.uniform_generator,
+        two_tower_generator=config.two_tower_generator,
+        untied_generator=config.untied_generator,
+        untied_generator_embeddings=config.untied_generator_embeddings,
+        mask_prob=config.mask_prob,
+        gen_weight=config.gen_weight,
+        disc_weight=config.disc_weight,
+        temperature=config.temperature,
+        disallow_correct=config.disallow_correct,
+        dtype=dtype,
+    )
+
+
+def build_optimizer(config, model, compiled=True):
+    """Returns the AdamW with the config's schedule over the model's variables.
+
+    Args: compiled: see adamw.AdamW.
+    """
+
+    def learning_rate(step):
+        return schedule.learning_rate_at(
+            step,
+            learning_rate=config.learning_rate,
+            num_train_steps=config.num_train_steps,
+            num_warmup_steps=config.num_warmup_steps,
+            warmup_proportion=config.warmup_proportion,
+            lr_decay_power=config.lr_decay_power,
+            lr_restart_step=config.lr_restart_step,
+        )
+
+    return adamw.AdamW(
+        model.named_variables(),
+        learning_rate=learning_rate,
+        weight_decay_rate=config.weight_decay_rate,
+        compiled=compiled,
+    )
+
+
+def _recorded_hparams(folder):
+    path = os.path.join(folder, "hparams.json")
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+class _stopping_signals:
+    """While active, SIGTERM and SIGINT end the loop after the current step."""
+
+    def __init__(self, loop):
+        self.loop = loop
+
+    def __enter__(self):
+        signals = (signal.SIGTERM, signal.SIGINT)
+        self.before = {s: signal.signal(s, self.loop.request_stop) for s in signals}
+
+    def __exit__(self, *error):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)

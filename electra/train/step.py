@@ -1,0 +1,169 @@
+"""One pre-training step, as every replica computes it: mask, forward, backward, update.
+
+Enters: a replica's share of a global batch, and the step. Leaves: changed variables, and numbers.
+"""
+
+import tensorflow as tf
+
+from electra import random
+from electra.features import MASKED_LM_WEIGHTS, ROW
+from electra.model import kernels
+from electra.pretrain import metrics
+from electra.pretrain.masking import candidate_positions, mask_tokens
+
+_TRAINING_OUTPUTS = (
+    "mlm_per_position_loss",
+    "disc_logits",
+    "disc_per_token_loss",
+    "is_fake_tokens",
+)
+
+
+class PretrainingStep:
+    """The computation of a step under a strategy.
+
+    Args:
+        model: PretrainingModel.
+        optimizer: AdamW over `model.named_variables()`.
+        seed: of the run; masking and sampling are functions of (seed, step, row in the global
+            batch), dropout of (seed, step, replica, micro-batch).
+        global_batch: examples of one update.
+        num_slots: N.
+        micro_batches: parts in which a replica computes its share, one after another.
+        num_replicas: of the strategy.
+        compile_step: compile with XLA; otherwise the element-wise chains are islands.
+    """
+
+    def __init__(
+        self, model, optimizer, *, seed, global_batch, num_slots, micro_batches=1,
+        num_replicas=1, compile_step=False,
+    ):  # fmt: skip
+        self.model, self.optimizer = model, optimizer
+        self.variables = list(model.named_variables().values())
+        self.seed, self.global_batch, self.num_slots = seed, global_batch, num_slots
+        self.micro_batches, self.num_replicas = micro_batches, num_replicas
+        self.compile_step = compile_step
+        self._compiled = {}
+        self.outputs = {}  # name -> shape of what a step returns, known once it was traced
+
+    def __call__(self, batch, step):
+        """Runs in the replica context of strategy.run.
+
+        Args:
+            batch: dict of int32 input_ids, input_mask, segment_ids (b, L), row (b,).
+            step: int64 scalar, updates made so far.
+        Returns: float32 vector, the numbers named in `outputs` one after another; summed over
+            the global batch, equal on all replicas.
+        """
+        if self.num_replicas == 1:
+            return self._compile("step", self._step)(batch, step)
+        return self._step(batch, step)
+
+    def unpack(self, vector):
+        """Splits a vector that a step returned (NumPy) into a dict."""
+        values, at = {}, 0
+        for name, shape in self.outputs.items():
+            size = shape.num_elements()
+            values[name] = vector[at : at + size].reshape(shape)
+            at += size
+        return values
+
+    def _step(self, batch, step):
+        masked = self._compile("mask", self._mask)(batch, step)
+        totals = self._sum_over_replicas(self._totals(masked))
+        gradients, sums = self._compile("gradients", self._gradients)(masked, totals, step)
+        gradients, sums = self._sum_over_replicas((gradients, sums))
+        update = self._compile("update", self.optimizer.apply)
+        sums["learning_rate"], sums["grad_norm"] = update(gradients, step)
+        self.outputs = {name: value.shape for name, value in sums.items()}
+        return tf.concat([tf.reshape(value, (-1,)) for value in sums.values()], axis=0)
+
+    def _compile(self, name, function):
+        """Compiles a part of the step, once for each replica: each has its own variables.
+
+        One replica's whole step is one program. Several replicas' steps are programs between
+        the sums over replicas, which XLA does not see.
+        """
+        if not self.compile_step or (self.num_replicas == 1 and name != "step"):
+            return function
+        replica = _replica()
+        key = (name, replica if isinstance(replica, int) else None)
+        if key not in self._compiled:
+            self._compiled[key] = tf.function(function, jit_compile=True, autograph=False)
+        return self._compiled[key]
+
+    def _sum_over_replicas(self, values):
+        if self.num_replicas == 1:
+            return values
+        context = tf.distribute.get_replica_context()
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+    def _mask(self, batch, step):
+        seed = random.Seed(self.seed, step)
+        masked = mask_tokens(
+            batch,
+            seed=seed.fold("masking"),
+            num_rows=self.global_batch,
+            special_ids=self.model.special_ids,
+            mask_prob=self.model.mask_prob,
+            num_slots=self.num_slots,
+        )
+        masked["sampling"] = random.uniform_rows(
+            seed.fold("sampling"), batch[ROW], self.global_batch, (self.num_slots,)
+        )
+        return masked
+
+    def _totals(self, masked):
+        """What the losses divide by, counted over this replica's share."""
+        totals = {
+            "masked": tf.reduce_sum(masked[MASKED_LM_WEIGHTS]),
+            "tokens": tf.reduce_sum(tf.cast(masked["input_mask"], tf.float32)),
+        }
+        if self.model.two_towers:
+            candidates = candidate_positions(
+                masked["input_ids"], masked["input_mask"], self.model.special_ids
+            )
+            totals["candidates"] = tf.reduce_sum(tf.cast(candidates, tf.float32))
+        return totals
+
+    def _gradients(self, masked, totals, step):
+        """Returns the gradients and the sums of this replica's share."""
+        if self.micro_batches == 1:
+            return self._micro_batch(masked, totals, step, 0)
+        size = masked["input_ids"].shape[0] // self.micro_batches
+
+        def part(i):
+            return {k: tf.slice(v, [i * size] + [0] * (len(v.shape) - 1), [size, *v.shape[1:]])
+                    for k, v in masked.items()}  # fmt: skip
+
+        first = self._micro_batch(part(0), totals, step, 0)
+        flat = tf.nest.flatten(first)
+
+        def add(i, *so_far):
+            more = tf.nest.flatten(self._micro_batch(part(i), totals, step, i))
+            return (i + 1, *[a + b for a, b in zip(so_far, more, strict=True)])
+
+        _, *flat = tf.while_loop(
+            lambda i, *_: i < self.micro_batches, add, (1, *flat), parallel_iterations=1,
+            maximum_iterations=self.micro_batches - 1,
+        )  # fmt: skip
+        return tf.nest.pack_sequence_as(first, flat)
+
+    def _micro_batch(self, masked, totals, step, index):
+        seed = random.Seed(self.seed).fold("dropout")
+        draw = step * self.num_replicas + tf.cast(_replica(), tf.int64)
+        seed = seed.at(draw * self.micro_batches + tf.cast(index, tf.int64))
+        with tf.GradientTape() as tape, kernels.use_islands(not self.compile_step):
+            outputs = self.model(masked, seed=seed, sampling=masked["sampling"], totals=totals)
+        gradients = tape.gradient(outputs["total_loss"], [v.value for v in self.variables])
+        logged = {name: outputs[name] for name in _TRAINING_OUTPUTS if name in outputs}
+        sums = metrics.metric_sums(masked, logged, self.model.special_ids["mask"])
+        # Gradients of gathered tables come as slices; the sum over replicas needs them dense.
+        return [tf.convert_to_tensor(gradient) for gradient in gradients], sums
+
+
+def _replica():
+    """This replica's number: an int, or a tensor where one program serves all (TPU)."""
+    number = tf.distribute.get_replica_context().replica_id_in_sync_group
+    static = tf.get_static_value(number)
+    return number if static is None else int(static)

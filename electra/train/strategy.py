@@ -1,0 +1,150 @@
+"""Where a run computes: devices, replicas, precision, compilation.
+
+Enters: hparams. Leaves: a Placement.
+"""
+
+import dataclasses
+import json
+import os
+
+import tensorflow as tf
+from absl import logging
+
+STRATEGIES = ("auto", "one", "mirrored", "multi_worker", "tpu")
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """What was chosen at start.
+
+    Attributes:
+        strategy: tf.distribute.Strategy.
+        device: "CPU", "GPU" or "TPU".
+        dtype: "float32" or "mixed_bfloat16".
+        compile_step: True where the whole step is compiled by XLA; else the element-wise chains
+            are islands (see electra/model/kernels.py).
+        is_chief: whether this process writes files.
+        num_workers: processes.
+    """
+
+    strategy: tf.distribute.Strategy
+    device: str
+    dtype: str
+    compile_step: bool
+    is_chief: bool = True
+    num_workers: int = 1
+
+    @property
+    def num_replicas(self):
+        return self.strategy.num_replicas_in_sync
+
+    def describe(self):
+        step = "whole step compiled by XLA" if self.compile_step else "compiled islands"
+        return (
+            f"{self.num_replicas} replica(s) on {self.device}, {self.num_workers} process(es), "
+            f"{type(self.strategy).__name__}, {self.dtype}, {step}"
+        )
+
+
+def choose_placement(
+    strategy="auto", *, precision="auto", xla="auto", require_gpu=False, use_tpu=False,
+    tpu_name=None, tpu_zone=None, gcp_project=None, tpu_job_name=None, num_tpu_cores=None,
+):  # fmt: skip
+    """Chooses the devices of this process.
+
+    Args: the hparams of the same names.
+    Returns: Placement.
+    Raises:
+        ValueError: no GPU where one is required, multi_worker without TF_CONFIG, a TPU with
+            another number of cores than given.
+    """
+    if use_tpu or strategy == "tpu":
+        distribution = _tpu_strategy(tpu_name, tpu_zone, gcp_project, tpu_job_name, num_tpu_cores)
+        return _placement(distribution, "TPU", precision, xla)
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        if require_gpu:
+            raise ValueError(
+                "require_gpu is set, but TensorFlow finds no GPU. Install tensorflow[and-cuda] and "
+                "look at `nvidia-smi`, or leave require_gpu out to train on the CPU"
+            )
+        logging.info("No GPU found: training on the CPU.")
+    device = "GPU" if gpus else "CPU"
+    if strategy == "auto":
+        strategy = "multi_worker" if _num_workers() > 1 else "mirrored" if len(gpus) > 1 else "one"
+    if strategy == "one":
+        return _placement(tf.distribute.OneDeviceStrategy(f"/{device}:0"), device, precision, xla)
+    if strategy == "mirrored":
+        devices = tf.config.list_logical_devices(device)
+        distribution = tf.distribute.MirroredStrategy([d.name for d in devices])
+        return _placement(distribution, device, precision, xla)
+    if strategy == "multi_worker":
+        if not os.environ.get("TF_CONFIG"):
+            raise ValueError(
+                'strategy is "multi_worker", but the environment variable TF_CONFIG is not set. '
+                'Set it in each process, e.g. {"cluster": {"worker": ["host0:2222", "host1:2222"]},'
+                ' "task": {"type": "worker", "index": 0}}'
+            )
+        distribution = tf.distribute.MultiWorkerMirroredStrategy()
+        return _placement(distribution, device, precision, xla)
+    raise ValueError(f"strategy must be one of {STRATEGIES}. Received: {strategy!r}")
+
+
+def _num_workers():
+    try:
+        cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
+    except json.JSONDecodeError as error:
+        raise ValueError(f"The environment variable TF_CONFIG is not JSON: {error}") from None
+    return sum(len(cluster.get(role, [])) for role in ("chief", "worker"))
+
+
+def _tpu_strategy(name, zone, project, job_name, num_cores):
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
+        tpu=name, zone=zone, project=project, job_name=job_name or "worker"
+    )
+    tf.config.experimental_connect_to_cluster(resolver)
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+    strategy = tf.distribute.TPUStrategy(resolver)
+    if num_cores and num_cores > 1 and num_cores != strategy.num_replicas_in_sync:
+        raise ValueError(
+            f"num_tpu_cores is {num_cores}, but the TPU {name!r} has "
+            f"{strategy.num_replicas_in_sync} cores. Set num_tpu_cores to that"
+        )
+    return strategy
+
+
+def _placement(strategy, device, precision, xla):
+    if precision == "auto":
+        precision = "bfloat16" if has_bfloat16(device) else "float32"
+    compile_step = device != "CPU" if xla == "auto" else bool(xla)
+    resolver = strategy.cluster_resolver
+    is_worker = resolver is not None and resolver.task_type is not None and device != "TPU"
+    return Placement(
+        strategy,
+        device,
+        "mixed_bfloat16" if precision == "bfloat16" else "float32",
+        compile_step,
+        is_chief=not is_worker or resolver.task_type == "chief" or resolver.task_id == 0,
+        num_workers=max(1, _num_workers()) if is_worker else 1,
+    )
+
+
+def has_bfloat16(device):
+    """Whether the device multiplies bfloat16 matrices faster than float32 ones.
+
+    True for TPUs, GPUs of compute capability 8.0 or more, and processors with AMX or AVX512-BF16.
+    """
+    if device == "TPU":
+        return True
+    if device == "GPU":
+        details = [
+            tf.config.experimental.get_device_details(gpu)
+            for gpu in tf.config.list_physical_devices("GPU")
+        ]
+        return all(d.get("compute_capability", (0, 0)) >= (8, 0) for d in details)
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as cpuinfo:
+            flags = cpuinfo.read()
+    except OSError:
+        return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags

@@ -1,0 +1,38 @@
+"""Pre-trains an ELECTRA model and evaluates it.
+
+    python run_pretraining.py --data_dir D --model_name M --hparams '{"debug": true}'
+
+See configure_pretraining.py for the hparams and README.md for the folders.
+"""
+
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes
+
+from absl import app, flags, logging
+
+from configure_pretraining import PretrainingConfig
+from electra.hparams import load_hparams, normalize_argv, refuse_positionals
+
+FLAGS = flags.FLAGS
+
+
+def define_flags():
+    flags.DEFINE_string("data_dir", None, "Root of the data layout.", required=True)
+    flags.DEFINE_string("model_name", None, "Names the model's folder.", required=True)
+    flags.DEFINE_string("hparams", "{}", "A JSON dict of hparams, or the path of one.")
+
+
+def main(argv):
+    refuse_positionals(argv)
+    logging.set_verbosity(logging.INFO)
+    config = PretrainingConfig(FLAGS.model_name, FLAGS.data_dir, **load_hparams(FLAGS.hparams))
+    from electra.train.pretraining import run_pretraining  # TensorFlow: after the quick checks
+
+    return run_pretraining(config)
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main, argv=normalize_argv(sys.argv, booleans=()))

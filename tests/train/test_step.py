@@ -1,0 +1,234 @@
+"""One step's arithmetic, however it is cut: micro-batches, replicas, compiled or not."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from electra.model import kernels
+from electra.model.config import encoder_config, generator_config
+from electra.optim.adamw import AdamW
+from electra.optim.schedule import learning_rate_at
+from electra.pretrain.model import PretrainingModel
+from electra.train.step import PretrainingStep
+from tests.pretrain.reference import load_model
+from tests.shared import FIXTURES, needs_fixtures
+
+BATCH, LENGTH, VOCAB = 8, 16, 60
+STEPS, RATE = 10, 1e-3
+
+
+def make_model(objective="electra", dropout=0.0):
+    keras.utils.set_random_seed(3)
+    sizes = {
+        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout,
+        "initializer_range": 0.1,
+    }  # fmt: skip
+    config = encoder_config("small", vocab_size=VOCAB, embedding_size=16, overrides=sizes)
+    generator = generator_config(config, hidden_size_fraction=0.5, layers_fraction=1.0)
+    return PretrainingModel(
+        config, generator, {"cls": 2, "sep": 3, "mask": 4}, objective=objective,
+        two_tower_generator=objective == "electric",
+    )  # fmt: skip
+
+
+def global_batch(step):
+    """A batch whose halves hold very different amounts of padding."""
+    rng = np.random.default_rng(step)
+    lengths = np.where(np.arange(BATCH) < BATCH // 2, LENGTH, rng.integers(4, 8, BATCH))
+    mask = (np.arange(LENGTH) < lengths[:, None]).astype(np.int32)
+    ids = rng.integers(5, VOCAB, (BATCH, LENGTH)).astype(np.int32)
+    ids[:, 0] = 2
+    rows = np.arange(BATCH, dtype=np.int32)
+    return {
+        "input_ids": ids * mask, "input_mask": mask, "segment_ids": np.zeros_like(ids), "row": rows
+    }  # fmt: skip
+
+
+def train(strategy=None, *, dropout=0.0, objective="electra", lose_gradient_of=None, **kwargs):
+    """Returns the variables' movement over STEPS steps and the numbers of the last step."""
+    strategy = strategy or tf.distribute.OneDeviceStrategy("/cpu:0")
+    replicas = strategy.num_replicas_in_sync
+    with strategy.scope():
+        model = make_model(objective, dropout)
+        optimizer = AdamW(
+            model.named_variables(), compiled=False,
+            learning_rate=lambda step: learning_rate_at(
+                step, learning_rate=RATE, num_train_steps=1000
+            ),
+        )  # fmt: skip
+    step_function = PretrainingStep(
+        model, optimizer, seed=1, global_batch=BATCH, num_slots=3, num_replicas=replicas, **kwargs
+    )
+    if lose_gradient_of is not None:
+        drop_gradient(step_function, lose_gradient_of)
+    start = values(strategy, model)
+    run = tf.function(
+        lambda batch, step: strategy.run(step_function, args=(batch, step)), autograph=False
+    )
+    share = BATCH // replicas
+    for step in range(STEPS):
+        batch = global_batch(step)
+
+        def of_replica(context, batch=batch):
+            first = context.replica_id_in_sync_group * share
+            return {k: tf.constant(v[first : first + share]) for k, v in batch.items()}
+
+        shares = strategy.experimental_distribute_values_from_function(of_replica)
+        row = run(shares, tf.constant(step, tf.int64))
+    numbers = step_function.unpack(strategy.experimental_local_results(row)[0].numpy())
+    end = values(strategy, model)
+    return {name: end[name] - start[name] for name in start}, numbers
+
+
+def drop_gradient(step_function, replica):
+    """Breaks a step: what one replica computed is lost."""
+    compute = step_function._gradients
+
+    def broken(*args):
+        gradients, sums = compute(*args)
+        lost = tf.distribute.get_replica_context().replica_id_in_sync_group == replica
+        return [tf.where(lost, tf.zeros_like(g), g) for g in gradients], sums
+
+    step_function._gradients = broken
+
+
+def values(strategy, model):
+    return {
+        name: strategy.experimental_local_results(v.value)[0].numpy()
+        for name, v in model.named_variables().items()
+    }
+
+
+def largest_difference(movement, expected):
+    """Largest difference of a variable's movement, relative to the movement."""
+    worst = 0.0
+    for name, value in expected.items():
+        if name.endswith("self/key/bias"):  # its exact gradient is 0: rounding noise
+            continue
+        worst = max(worst, np.linalg.norm(movement[name] - value) / np.linalg.norm(value))
+    return worst
+
+
+def two_devices():
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+@pytest.fixture(scope="module")
+def one_device():
+    return train()
+
+
+def test_two_replicas_move_the_parameters_as_one_does(one_device):
+    movement, numbers = train(two_devices())
+    assert largest_difference(movement, one_device[0]) < 1e-3
+    for name, value in one_device[1].items():
+        np.testing.assert_allclose(numbers[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_a_lost_gradient_of_one_replica_is_noticed(one_device):
+    movement, _ = train(two_devices(), lose_gradient_of=1)
+    assert largest_difference(movement, one_device[0]) > 1e-2
+
+
+@pytest.mark.parametrize("objective", ["electra", "electric"])
+def test_micro_batches_add_up_to_the_batch(objective):
+    whole, numbers = train(objective=objective)
+    parts, part_numbers = train(objective=objective, micro_batches=4)
+    assert largest_difference(parts, whole) < 1e-3
+    np.testing.assert_allclose(part_numbers["tokens"], numbers["tokens"])
+    np.testing.assert_allclose(part_numbers["grad_norm"], numbers["grad_norm"], rtol=1e-3)
+
+
+def test_replicas_and_micro_batches_together(one_device):
+    movement, _ = train(two_devices(), micro_batches=2)
+    assert largest_difference(movement, one_device[0]) < 1e-3
+
+
+def test_the_whole_step_compiles_under_xla_and_computes_the_same(one_device):
+    movement, _ = train(compile_step=True)
+    assert largest_difference(movement, one_device[0]) < 1e-3
+
+
+def test_replicas_compile_under_xla(one_device):
+    movement, _ = train(two_devices(), compile_step=True, micro_batches=2)
+    assert largest_difference(movement, one_device[0]) < 1e-3
+
+
+def test_dropout_differs_between_replicas_but_repeats_from_run_to_run():
+    first, again = (train(two_devices(), dropout=0.1)[0] for _ in range(2))
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, again[name])
+    assert largest_difference(train(dropout=0.1)[0], first) > 1e-2
+
+
+@needs_fixtures
+@pytest.mark.parametrize("case", ["pretraining_from_checkpoint", "pretraining_from_step_zero"])
+@pytest.mark.parametrize("islands", [False, True], ids=["plain", "islands"])
+def test_trajectory_equals_the_official_one(case, islands):
+    """Five updates of the official optimizer on the official loss, dropout off."""
+    folder = FIXTURES / "optimizer"
+    facts = json.loads((folder / f"{case}.json").read_text())
+    inputs = dict(np.load(folder / f"{case}_inputs.npz"))
+    expected = dict(np.load(folder / f"{case}.npz"))
+    model, _ = load_model(FIXTURES / "pretrain" / "base")
+    variables = model.named_variables()
+    hparams = facts["hparams"]
+    optimizer = AdamW(
+        variables, compiled=False, weight_decay_rate=hparams["weight_decay_rate"],
+        learning_rate=lambda step: learning_rate_at(
+            step, learning_rate=hparams["learning_rate"],
+            num_train_steps=hparams["num_train_steps"],
+            num_warmup_steps=hparams.get("num_warmup_steps", hparams.get("warmup_steps")),
+            lr_decay_power=hparams["lr_decay_power"],
+        ),
+    )  # fmt: skip
+    start_from_checkpoint(case, facts, optimizer)
+    for index, step in enumerate(facts["steps"]):
+        prefix = f"step_{index}/"
+        batch = {k[len(prefix):]: tf.constant(v) for k, v in inputs.items() if k.startswith(prefix)}
+        with tf.GradientTape() as tape, kernels.use_islands(islands):
+            outputs = model(batch, sampled_ids=batch["sampled_tokids"])
+        gradients = tape.gradient(outputs["total_loss"], [v.value for v in variables.values()])
+        if index == 0:
+            compare(dict(zip(variables, gradients, strict=True)), expected,
+                    "step_0/gradient_before_clipping/")  # fmt: skip
+        strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+        rate, norm = strategy.run(
+            optimizer.apply, args=(gradients, tf.constant(step["global_step_before"], tf.int64))
+        )
+        np.testing.assert_allclose(norm, step["gradient_norm_dense"], rtol=1e-4)
+        rates = step["learning_rate"]
+        rates = rates.values() if isinstance(rates, dict) else [rates]
+        np.testing.assert_allclose(rate, max(rates), rtol=2e-6)
+        compare(variables, expected, prefix + "value/")
+    last = f"step_{len(facts['steps']) - 1}/"
+    for slot in ("adam_m", "adam_v"):
+        slots = {k.removesuffix(f"/{slot}"): v for k, v in optimizer.slots.items()
+                 if k.endswith(slot)}  # fmt: skip
+        compare(slots, expected, f"{last}{slot}/")
+
+
+def start_from_checkpoint(case, facts, optimizer):
+    """The first case starts at the checkpoint's moments, the second at zero."""
+    from electra.train import checkpoints
+
+    if facts["steps"][0]["global_step_before"] > 0:
+        folder = FIXTURES / "pretrain" / "base"
+        checkpoint = checkpoints.read(checkpoints.latest(folder))
+        assert checkpoints.restore_slots(optimizer.slots, checkpoint)
+
+
+def compare(values_by_name, expected, prefix):
+    names = [key[len(prefix):] for key in expected if key.startswith(prefix)]
+    assert names, prefix
+    for name in names:
+        if name.endswith("self/key/bias"):  # its exact gradient is 0
+            continue
+        wanted = expected[prefix + name]
+        ours = tf.convert_to_tensor(values_by_name[name]).numpy()[: len(wanted)]
+        error = np.abs(ours - wanted).max()
+        assert error <= 1e-4 * max(np.abs(wanted).max(), 1e-30), f"{prefix}{name}: {error}"
