@@ -6,6 +6,7 @@ handed to the runner at the steps where something is due.
 
 import concurrent.futures
 import dataclasses
+import re
 import signal
 import time
 
@@ -36,14 +37,15 @@ class Loop:
 
     Args:
         step_function: PretrainingStep, called as step_function(batch, step) on every replica.
-        strategy: tf.distribute.Strategy.
+        placement: Placement.
         iterator: over the strategy's distributed batches.
         on_progress: called now and then with the number of steps made so far.
     """
 
-    def __init__(self, step_function, strategy, iterator, on_progress=None):
+    def __init__(self, step_function, placement, iterator, on_progress=None):
         self.step_function = step_function
-        self.strategy = strategy
+        self.strategy = placement.strategy
+        self.num_workers = placement.num_workers
         self.iterator = iterator
         self.on_progress = on_progress or (lambda steps: None)
         with tf.device("CPU:0"):
@@ -54,7 +56,8 @@ class Loop:
     def request_stop(self, signum=None, frame=None):
         """Ends the running call after its current step; a signal handler."""
         self.stop_signal = signum or signal.SIGTERM
-        self._stop.assign(True)
+        if self.num_workers == 1:  # several processes must agree on the step: see _agree
+            self._stop.assign(True)
 
     def run(self, first, count):
         """Makes up to `count` steps from step `first` on.
@@ -70,10 +73,24 @@ class Loop:
             while not call.done():
                 concurrent.futures.wait([call], timeout=POLL_SECONDS)
                 self.on_progress(first + int(self._done.numpy()))
-            rows = call.result().numpy()
+            try:
+                rows = call.result().numpy()
+            except tf.errors.OpError as error:
+                raise _unwrapped(error) from error
         unpacked = [self.step_function.unpack(row) for row in rows]
         values = {k: np.stack([u[k] for u in unpacked]) for k in unpacked[0]} if unpacked else {}
+        self._agree()
         return Steps(first, values, time.monotonic() - started)
+
+    def _agree(self):
+        """Several processes stop after the same call when one of them was asked to."""
+        if self.num_workers == 1:
+            return
+        flag = tf.constant(0 if self.stop_signal is None else int(self.stop_signal))
+        flags = self.strategy.run(lambda: tf.identity(flag))
+        highest = int(self.strategy.reduce(tf.distribute.ReduceOp.SUM, flags, axis=None))
+        if highest and self.stop_signal is None:
+            self.stop_signal = signal.SIGTERM
 
     def _run_in_scope(self, first, count):
         with self.strategy.scope():
@@ -99,6 +116,12 @@ class Loop:
             lambda i, go_on, _: go_on & (i < count), one, start, parallel_iterations=1
         )
         return rows.stack()
+
+
+def _unwrapped(error):
+    """Returns the ValueError that reading the data raised inside TensorFlow, or the error."""
+    found = re.search(r"ValueError: (.*)", error.message or "")
+    return ValueError(found[1]) if found else error
 
 
 def next_boundary(step, last, *periods):

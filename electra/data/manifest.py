@@ -1,0 +1,39 @@
+"""The manifest: a small JSON beside records that says what they are.
+
+Keys: version, max_seq_length, vocab_sha256, vocab_size, do_lower_case, strip_accents, seed, flags
+(all of the builder's), files (name, examples, tokens each), train_examples, train_tokens,
+eval_examples, eval_tokens.
+"""
+
+import json
+import os
+
+from electra.hparams import write_json
+
+MANIFEST_NAME = "manifest.json"
+VERSION = 1
+
+
+def write_manifest(folder, manifest):
+    """Writes the manifest of a folder atomically; the last thing that a build does."""
+    write_json(os.path.join(folder, MANIFEST_NAME), {"version": VERSION, **manifest})
+
+
+def read_manifest(folder):
+    """Returns the manifest of a folder as a dict, or None where there is none.
+
+    Raises:
+        ValueError: the file is damaged or of a later version.
+    """
+    path = os.path.join(folder, MANIFEST_NAME)
+    if not os.path.exists(path):
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:
+            manifest = json.load(file)
+        version = manifest["version"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}). Build the records anew") from None
+    if version > VERSION:
+        raise ValueError(f"{path} has version {version}, this code reads up to {VERSION}")
+    return manifest

@@ -1,0 +1,294 @@
+"""Reads records: an index of where each one lies, an order that needs no state, batches.
+
+Enters: TFRecord files with input_ids, input_mask, segment_ids. Leaves: int32 (B, L) batches. Which
+records a batch holds is a function of (seed, step): going on needs no replay.
+"""
+
+import glob
+import mmap
+import os
+import struct
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from electra.data.manifest import read_manifest
+from electra.features import RECORD_FEATURES, ROW
+
+_HEADER = struct.Struct("<Q")  # a record: length, its checksum (4 bytes), data, checksum (4 bytes)
+_FRAME_BYTES = 16
+_BUILD = "Build records with build_pretraining_dataset.py"
+
+
+class Records:
+    """The records of some files, addressed by number.
+
+    Args:
+        pattern: glob, or a list of globs.
+        max_seq_length: L that the records must have; None takes theirs.
+        vocab: Vocabulary that they must have been made with; None leaves that unchecked.
+        do_lower_case, strip_accents: with which they must have been made, or None.
+        kind: "training" or "held-out", for messages.
+    Attributes:
+        files: list of paths.
+        manifest: dict, or None where the records' folder has none.
+    Raises:
+        FileNotFoundError: no file matches.
+        ValueError: an empty, truncated or damaged file, or records made with another length,
+            vocabulary or case than asked for.
+    """
+
+    def __init__(
+        self, pattern, *, max_seq_length=None, vocab=None, do_lower_case=None, strip_accents=None,
+        kind="training",
+    ):  # fmt: skip
+        self.kind = kind
+        self.files = _find(pattern, kind)
+        self._maps, starts, sizes, owners = [], [], [], []
+        for number, path in enumerate(self.files):
+            data, at, length = index_file(path)
+            self._maps.append(data)
+            starts.append(at)
+            sizes.append(length)
+            owners.append(np.full(len(at), number, np.int32))
+        self._starts, self._sizes = np.concatenate(starts), np.concatenate(sizes)
+        self._owners = np.concatenate(owners)
+        if not len(self):
+            raise ValueError(f"The {kind} records {pattern} hold no example. {_BUILD}")
+        self._vocab_size = None if vocab is None else len(vocab)
+        self.manifest = read_manifest(os.path.dirname(self.files[0]) or ".")
+        if self.manifest is None:
+            logging.warning(
+                "No manifest beside %s: whether these records fit the vocabulary is not checked",
+                self.files[0],
+            )
+        else:
+            self._check_manifest(max_seq_length, vocab, do_lower_case, strip_accents)
+        self.max_seq_length = self._length_of_first()
+        if max_seq_length not in (None, self.max_seq_length):
+            raise ValueError(
+                f"{self.files[0]} holds examples of {self.max_seq_length} tokens, the model's "
+                f"max_seq_length is {max_seq_length}. Set max_seq_length or build the records anew"
+            )
+        # Long lists of features, not single numbers: parse_example wants their length.
+        spec = tf.io.FixedLenFeature([self.max_seq_length], tf.int64)
+        self._spec = {name: spec for name in RECORD_FEATURES}
+
+    def __len__(self):
+        return len(self._starts)
+
+    def read(self, numbers):
+        """Reads records.
+
+        Args:
+            numbers: int (n,), each below len(self).
+        Returns: dict of int32 (n, L).
+        Raises:
+            ValueError: a record that is damaged or holds ids beyond the vocabulary.
+        """
+        raw = [self._raw(number) for number in numbers]
+        try:
+            parsed = tf.io.parse_example(raw, self._spec)
+        except tf.errors.OpError:
+            raise self._blame(numbers) from None
+        batch = {name: parsed[name].numpy().astype(np.int32) for name in RECORD_FEATURES}
+        ids = batch["input_ids"]
+        if self._vocab_size and (ids.max() >= self._vocab_size or ids.min() < 0):
+            row, column = np.argwhere((ids >= self._vocab_size) | (ids < 0))[0]
+            raise ValueError(
+                f"{self._where(numbers[row])}: token id {ids[row, column]} is not in the "
+                f"vocabulary of {self._vocab_size} tokens. The records were made with another "
+                "vocabulary: set vocab_file to theirs or build them anew"
+            )
+        return batch
+
+    def _raw(self, number):
+        start, size = self._starts[number], self._sizes[number]
+        return self._maps[self._owners[number]][start : start + size]
+
+    def _where(self, number):
+        owner = self._owners[number]
+        return f"{self.files[owner]}, record {number - np.searchsorted(self._owners, owner)}"
+
+    def _blame(self, numbers):
+        for number in numbers:
+            try:
+                tf.io.parse_single_example(self._raw(number), self._spec)
+            except tf.errors.OpError as error:
+                return ValueError(
+                    f"{self._where(number)} cannot be read: {error.message}. Expected: "
+                    f"{', '.join(RECORD_FEATURES)}, {self.max_seq_length} numbers each. Remove "
+                    "the file or build it anew"
+                )
+        return ValueError(f"{self.files[0]}: records cannot be read. {_BUILD}")
+
+    def _length_of_first(self):
+        features = tf.train.Example()
+        try:
+            features.ParseFromString(self._raw(0))
+        except Exception as error:  # protobuf's DecodeError has no public name of its own
+            raise ValueError(f"{self._where(0)} is no tf.train.Example: {error}") from None
+        length = len(features.features.feature["input_ids"].int64_list.value)
+        if not length:
+            raise ValueError(
+                f"{self._where(0)} has no feature input_ids. Expected: {RECORD_FEATURES}. {_BUILD}"
+            )
+        return length
+
+    def _check_manifest(self, max_seq_length, vocab, do_lower_case, strip_accents):
+        def check(key, wanted, hint):
+            found = self.manifest.get(key)
+            if wanted is not None and found is not None and found != wanted:
+                raise ValueError(
+                    f"The {self.kind} records {self.files[0]} were built with {key} {found!r}, "
+                    f"the model has {wanted!r}. {hint} or build the records anew"
+                )
+
+        check("max_seq_length", max_seq_length, "Set max_seq_length")
+        if vocab is not None:
+            check("vocab_sha256", vocab.sha256, "Set vocab_file to the vocabulary they were built "
+                  "with")  # fmt: skip
+        check("do_lower_case", do_lower_case, "Set do_lower_case")
+        check("strip_accents", strip_accents, "Set strip_accents")
+
+
+def _find(pattern, kind):
+    patterns = [pattern] if isinstance(pattern, (str, os.PathLike)) else list(pattern)
+    files = sorted({path for each in patterns for path in glob.glob(os.fspath(each))})
+    if not files:
+        folder = os.path.dirname(os.fspath(patterns[0])) or "."
+        inside = sorted(os.listdir(folder))[:5] if os.path.isdir(folder) else None
+        holds = "does not exist" if inside is None else f"holds {inside or 'nothing'}"
+        raise FileNotFoundError(
+            f"No {kind} records match {', '.join(map(str, patterns))}; the folder {holds}. {_BUILD}"
+        )
+    return files
+
+
+def index_file(path):
+    """Indexes a TFRecord file.
+
+    Returns: (the mapped file, where each record's data starts, how long it is): int64 (n,) and
+        int32 (n,). A record's frame begins 12 bytes before its data and ends 4 bytes behind it.
+    Raises:
+        ValueError: the file does not end with a record.
+    """
+    size = os.path.getsize(path)
+    starts, sizes = [], []
+    if not size:
+        return b"", np.zeros(0, np.int64), np.zeros(0, np.int32)
+    with open(path, "rb") as file:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    at, unpack = 0, _HEADER.unpack_from
+    while at + _FRAME_BYTES <= size:
+        (length,) = unpack(data, at)
+        starts.append(at + 12)
+        sizes.append(length)
+        at += _FRAME_BYTES + length
+    if at != size or (sizes and max(sizes) > size):
+        raise ValueError(
+            f"{path} is truncated or damaged: record {max(len(starts) - 1, 0)}, near byte "
+            f"{starts[-1] if starts else 0}, does not end with the file ({size} bytes). Remove the "
+            "file or build it anew"
+        )
+    return data, np.array(starts, np.int64), np.array(sizes, np.int32)
+
+
+class Order:
+    """The order of training: every epoch a permutation of all records, by (seed, epoch)."""
+
+    def __init__(self, num_records, seed):
+        self.num_records, self.seed = num_records, seed
+        self._epochs = {}
+
+    def numbers(self, step, global_batch, rows):
+        """Returns which records some rows of a global batch hold.
+
+        Args:
+            step: updates made before this batch; rows: range of rows in it.
+        Returns: int64 (len(rows),).
+
+        Example g = step * global_batch + row is number g % n of epoch g // n.
+        """
+        examples = step * global_batch + np.arange(rows.start, rows.stop)
+        epochs, places = np.divmod(examples, self.num_records)
+        numbers = np.empty_like(examples)
+        for epoch in np.unique(epochs):
+            chosen = epochs == epoch
+            numbers[chosen] = self._permutation(int(epoch))[places[chosen]]
+        return numbers
+
+    def _permutation(self, epoch):
+        if epoch not in self._epochs:
+            generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
+            numbers = np.arange(self.num_records, dtype=np.uint32)
+            generator.shuffle(numbers)
+            for old in [e for e in self._epochs if e < epoch - 1]:
+                del self._epochs[old]
+            self._epochs[epoch] = numbers
+        return self._epochs[epoch]
+
+
+def dataset(records, *, seed, global_batch, start_step, replica_rows):
+    """Batches for the replicas that one input pipeline feeds, without end.
+
+    Args:
+        records: Records.
+        seed: of the order.
+        global_batch: examples of all replicas together.
+        start_step: updates already made.
+        replica_rows: list of (start, stop), the rows of the global batch that each of the
+            pipeline's replicas computes.
+    Returns: tf.data.Dataset of dicts of int32: input_ids, input_mask, segment_ids (b, L) and row
+        (b,), the rows' numbers in the global batch. Element i belongs to step
+        start_step + i // len(replica_rows) and to replica i % len(replica_rows).
+    """
+    order = Order(len(records), seed)
+    rows = [range(start, stop) for start, stop in replica_rows]
+
+    def read(index):
+        step, replica = divmod(int(index), len(rows))
+        batch = records.read(order.numbers(start_step + step, global_batch, rows[replica]))
+        batch[ROW] = np.arange(rows[replica].start, rows[replica].stop, dtype=np.int32)
+        return [batch[name] for name in (*RECORD_FEATURES, ROW)]
+
+    def element(index):
+        arrays = tf.numpy_function(read, [index], [tf.int32] * 4)
+        size = len(rows[0])
+        shapes = [(size, records.max_seq_length)] * 3 + [(size,)]
+        return {
+            name: tf.ensure_shape(array, shape)
+            for name, array, shape in zip((*RECORD_FEATURES, ROW), arrays, shapes, strict=True)
+        }
+
+    batches = tf.data.Dataset.range(np.iinfo(np.int64).max).map(element)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return batches.prefetch(2 * len(rows)).with_options(options)
+
+
+def eval_batches(records, batch_size, num_batches):
+    """Yields the first records in their own order, as dicts of int32 arrays of one shape.
+
+    Args:
+        batch_size: examples of a batch; the last is filled up with rows of zeros.
+        num_batches: at most.
+    """
+    rows = np.arange(batch_size, dtype=np.int32)
+    for start in range(0, min(len(records), batch_size * num_batches), batch_size):
+        numbers = np.arange(start, min(start + batch_size, len(records)))
+        batch = records.read(numbers)
+        missing = batch_size - len(numbers)
+        batch = {name: np.pad(each, ((0, missing), (0, 0))) for name, each in batch.items()}
+        yield {**batch, ROW: rows}
+
+
+def unigram_counts(records, vocab_size, max_records):
+    """Counts tokens, padding left out, over at most max_records records; int64 (vocab_size,)."""
+    counts = np.zeros(vocab_size, np.int64)
+    count = min(len(records), max_records)
+    for start in range(0, count, 1024):
+        batch = records.read(np.arange(start, min(start + 1024, count)))
+        counts += np.bincount(batch["input_ids"][batch["input_mask"] > 0], minlength=vocab_size)
+    return counts

@@ -1,0 +1,314 @@
+"""Checkpoints: weights, moments and the loop's state, published atomically.
+
+`<folder>/model.ckpt-<step>.safetensors` holds the tensors by official name, the JSON beside it
+the step and the loop's state. The JSON lands last: a checkpoint exists when its JSON does.
+Checkpoints of the official code (TF1) are read too. Uses safetensors for tensors on disk.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import tensorflow as tf
+
+from electra.hparams import write_json
+
+FORMAT = 1
+SLOTS = ("adam_m", "adam_v")
+_NAME = re.compile(r"model\.ckpt-(\d+)\.json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """An opened checkpoint.
+
+    Attributes:
+        path: of the tensors, without TF1's suffixes.
+        step: updates made.
+        tensors: Mapping official name -> np.ndarray, read when asked for.
+        state: what the loop saved with it; {} for TF1.
+        kind: "safetensors" or "tf1".
+    """
+
+    path: str
+    step: int
+    tensors: Mapping
+    state: dict
+    kind: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Which variables a checkpoint filled; lists of names."""
+
+    matched: list
+    missing: list
+    unused: list
+
+    def __str__(self):
+        lines = [f"matched {len(self.matched)} variables"]
+        for what, names in (("matched", self.matched), ("missing in the checkpoint", self.missing),
+                            ("unused from the checkpoint", self.unused)):  # fmt: skip
+            lines += [f"  {what}: {name}" for name in names]
+        return "\n".join(lines)
+
+
+def save(folder, step, tensors, state, keep_max=0):
+    """Writes a checkpoint and removes old ones.
+
+    Args:
+        folder: made if missing.
+        step: updates made.
+        tensors: dict name -> variable or array.
+        state: JSON values for the loop.
+        keep_max: newest checkpoints to keep; 0 keeps all.
+    Returns: path of the tensors file.
+    """
+    os.makedirs(folder, exist_ok=True)
+    path = _path(folder, step)
+    arrays = {name: _to_numpy(tensor) for name, tensor in tensors.items()}
+    temporary = path + ".tmp"
+    safetensors.numpy.save_file(arrays, temporary)
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    size = os.path.getsize(path)
+    write_json(
+        _json_path(path), {"format": FORMAT, "step": int(step), "bytes": size, "state": state}
+    )
+    _remove_old(folder, keep_max)
+    return path
+
+
+def latest(folder):
+    """Returns the path of the newest checkpoint in a folder, or None.
+
+    Ours go before TF1's (files `checkpoint` and `model.ckpt-<step>.index`).
+    """
+    steps = _steps(folder)
+    if steps:
+        return _path(folder, steps[-1])
+    if not os.path.isdir(folder):
+        return None
+    found = tf.train.latest_checkpoint(folder)
+    if found:
+        return found
+    indices = [name for name in os.listdir(folder) if re.fullmatch(r".*ckpt-\d+\.index", name)]
+    if not indices:
+        return None
+    newest = max(indices, key=lambda name: int(re.search(r"-(\d+)\.index", name)[1]))
+    return os.path.join(folder, newest.removesuffix(".index"))
+
+
+def read(path):
+    """Opens a checkpoint.
+
+    Args:
+        path: tensors file, its JSON, a folder (its newest checkpoint), or the prefix of a TF1
+            checkpoint.
+    Returns: Checkpoint.
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: a damaged file.
+    """
+    path = os.fspath(path)
+    if os.path.isdir(path):
+        found = latest(path)
+        if found is None:
+            raise FileNotFoundError(
+                f"{path} holds no checkpoint. Expected: model.ckpt-<step>.safetensors with its "
+                ".json, or model.ckpt-<step>.index of the official code"
+            )
+        path = found
+    if path.endswith(".json"):
+        path = path.removesuffix(".json") + ".safetensors"
+    if path.endswith(".safetensors"):
+        return _read_ours(path)
+    path = path.removesuffix(".index")
+    if not os.path.exists(path + ".index"):
+        raise FileNotFoundError(f"No checkpoint at {path}: neither a folder, nor {path}.index")
+    tensors = _TF1Tensors(path)
+    step = int(tensors["global_step"]) if "global_step" in tensors else 0
+    return Checkpoint(path, step, tensors, {}, "tf1")
+
+
+def tensor_shapes(path):
+    """Returns dict name -> shape (tuple) of a checkpoint's tensors."""
+    return read(path).tensors.shapes()
+
+
+def restore(variables, checkpoint, *, require_all):
+    """Assigns a checkpoint's tensors to the variables of the same names.
+
+    Args:
+        variables: dict official name -> variable.
+        checkpoint: Checkpoint.
+        require_all: whether a missing variable is an error.
+    Returns: Report; the moments and the step count as used.
+    Raises:
+        ValueError: a shape differs, or (require_all) a variable is missing.
+    """
+    shapes = checkpoint.tensors.shapes()
+    matched = [name for name in variables if name in shapes]
+    missing = [name for name in variables if name not in shapes]
+    used = {*matched, "global_step", *(f"{name}/{slot}" for name in matched for slot in SLOTS)}
+    unused = [name for name in shapes if name not in used]
+    if missing and (require_all or not matched):
+        raise ValueError(
+            f"{checkpoint.path} lacks {len(missing)} of the model's {len(variables)} variables, "
+            f"the first: {missing[0]}. Does model_size, or the objective, differ from its model?"
+        )
+    for name in matched:
+        if tuple(shapes[name]) != tuple(variables[name].shape):
+            raise ValueError(
+                f"{checkpoint.path}: {name} has shape {tuple(shapes[name])}, the model's "
+                f"{tuple(variables[name].shape)}. Set model_size, model_hparam_overrides, "
+                "vocab_size, and for generator/... generator_hidden_size and generator_layers, to "
+                "what the checkpoint was trained with"
+            )
+    for name in matched:
+        variables[name].assign(checkpoint.tensors[name])
+    return Report(matched, missing, unused)
+
+
+def restore_slots(slots, checkpoint):
+    """Assigns the moments: all of them, or none.
+
+    Args:
+        slots: dict `<name>/adam_m`, `<name>/adam_v` -> variable.
+    Returns: whether the checkpoint has them.
+    Raises:
+        ValueError: it has some but not all.
+    """
+    missing = [name for name in slots if name not in checkpoint.tensors]
+    if len(missing) == len(slots):
+        return False
+    if missing:
+        raise ValueError(f"{checkpoint.path} holds moments, but not {missing[0]}")
+    for name, variable in slots.items():
+        variable.assign(checkpoint.tensors[name])
+    return True
+
+
+def infer_generator_fractions(shapes):
+    """Finds the generator's sizes, as fractions of the discriminator's, in tensor shapes.
+
+    Args:
+        shapes: dict official name -> shape.
+    Returns: (hidden size fraction, layers fraction), or None without a generator of its own.
+    """
+    sizes = {}
+    for name, shape in shapes.items():
+        found = re.fullmatch(
+            r"(electra|generator(?:_ltr)?)/encoder/layer_(\d+)/attention/self/query/kernel", name
+        )
+        if found:
+            scope = "electra" if found[1] == "electra" else "generator"
+            layers = sizes.get(scope, (0, 0))[1]
+            sizes[scope] = (shape[0], max(layers, int(found[2]) + 1))
+    if len(sizes) < 2:
+        return None
+    (width, layers), (own_width, own_layers) = sizes["electra"], sizes["generator"]
+    return own_width / width, own_layers / layers
+
+
+class _OurTensors(Mapping):
+    def __init__(self, path):
+        self._file = safetensors.safe_open(path, framework="numpy")
+        self._names = set(self._file.keys())
+
+    def __getitem__(self, name):
+        if name not in self._names:
+            raise KeyError(name)
+        return self._file.get_tensor(name)
+
+    def __iter__(self):
+        return iter(sorted(self._names))
+
+    def __len__(self):
+        return len(self._names)
+
+    def shapes(self):
+        return {name: tuple(self._file.get_slice(name).get_shape()) for name in self}
+
+
+class _TF1Tensors(Mapping):
+    def __init__(self, path):
+        try:
+            self._reader = tf.train.load_checkpoint(path)
+        except (tf.errors.OpError, ValueError) as error:
+            raise ValueError(f"{path} is no readable TF1 checkpoint: {error}") from None
+        self._shapes = self._reader.get_variable_to_shape_map()
+
+    def __getitem__(self, name):
+        if name not in self._shapes:
+            raise KeyError(name)
+        return self._reader.get_tensor(name)
+
+    def __iter__(self):
+        return iter(sorted(self._shapes))
+
+    def __len__(self):
+        return len(self._shapes)
+
+    def shapes(self):
+        return {name: tuple(shape) for name, shape in sorted(self._shapes.items())}
+
+
+def _read_ours(path):
+    beside = _json_path(path)
+    advice = "Remove that checkpoint's files to go on from the one before it"
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path} is missing. {advice}")
+    if not os.path.exists(beside):
+        raise FileNotFoundError(f"{beside}, which belongs to {path}, is missing. {advice}")
+    try:
+        with open(beside, encoding="utf-8") as file:
+            about = json.load(file)
+        step, size = about["step"], about["bytes"]
+        if os.path.getsize(path) != size:
+            raise ValueError(f"{os.path.getsize(path)} bytes instead of {size}")
+        tensors = _OurTensors(path)
+    except (ValueError, KeyError, safetensors.SafetensorError) as error:
+        raise ValueError(f"{path} is damaged: {error}. {advice}") from None
+    return Checkpoint(path, step, tensors, about.get("state", {}), "safetensors")
+
+
+def _to_numpy(tensor):
+    value = getattr(tensor, "value", tensor)  # a Keras variable's tf.Variable
+    if callable(value):
+        value = tensor
+    if isinstance(value, tf.Variable) or tf.is_tensor(value):
+        value = value.numpy()
+    return np.ascontiguousarray(value)
+
+
+def _path(folder, step):
+    return os.path.join(os.fspath(folder), f"model.ckpt-{int(step)}.safetensors")
+
+
+def _json_path(path):
+    return path.removesuffix(".safetensors") + ".json"
+
+
+def _steps(folder):
+    if not os.path.isdir(folder):
+        return []
+    return sorted(int(found[1]) for name in os.listdir(folder) if (found := _NAME.fullmatch(name)))
+
+
+def _remove_old(folder, keep_max):
+    """Removes all but the newest, JSON first, and what a killed save left behind."""
+    kept = _steps(folder)[-keep_max:] if keep_max else _steps(folder)
+    names = [name for name in os.listdir(folder) if name.startswith("model.ckpt-")]
+    for name in sorted(names):  # .json sorts before .safetensors
+        found = re.match(r"model\.ckpt-(\d+)\.(json|safetensors)", name)
+        if found and (int(found[1]) not in kept or name.endswith(".tmp")):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(os.path.join(folder, name))

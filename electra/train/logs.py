@@ -1,0 +1,187 @@
+"""What a run writes down: train_log.jsonl, eval_log.jsonl, TensorBoard, a line to read.
+
+On going on, all of it is cut back to the step of the checkpoint, so that a run that was killed
+leaves the same logs as one that was not. Uses tqdm for the progress bar.
+"""
+
+import glob
+import json
+import os
+
+import tensorflow as tf
+import tqdm
+from absl import logging
+from tensorboard.plugins.hparams import api as hparams_api
+
+TRAIN_LOG, EVAL_LOG = "train_log.jsonl", "eval_log.jsonl"
+THROUGHPUT = ("examples_per_sec", "tokens_per_sec")  # what may differ between equal runs
+
+
+class RunLog:
+    """Writes a run's numbers to its folder; a context manager.
+
+    Args:
+        folder: of the model.
+        resume_step: updates already made; later entries of the logs are removed.
+        last_step: at which the run ends, for the progress bar.
+        enabled: False writes and shows nothing (all processes but the chief).
+    """
+
+    def __init__(self, folder, *, resume_step, last_step, enabled=True):
+        self.folder, self.enabled = os.fspath(folder), enabled
+        self.last_step, self._first_step = last_step, resume_step
+        self._files, self._writer, self._bar = {}, None, None
+        if enabled:
+            os.makedirs(self.folder, exist_ok=True)
+            for name in (TRAIN_LOG, EVAL_LOG):
+                cut_back_lines(os.path.join(self.folder, name), resume_step)
+            cut_back_events(self.folder, resume_step)
+
+    def __enter__(self):
+        if self.enabled:
+            for name in (TRAIN_LOG, EVAL_LOG):
+                self._files[name] = open(  # noqa: SIM115 closed in __exit__
+                    os.path.join(self.folder, name), "a", encoding="utf-8"
+                )
+            self._writer = tf.summary.create_file_writer(self.folder)
+            self._bar = tqdm.tqdm(
+                total=self.last_step, initial=self._first_step, unit="step", dynamic_ncols=True,
+                smoothing=0.1, desc="training",
+            )  # fmt: skip
+        return self
+
+    def __exit__(self, *error):
+        if self.enabled:
+            self._bar.close()
+            self._writer.close()
+            for file in self._files.values():
+                file.close()
+
+    def progress(self, step):
+        """Moves the progress bar."""
+        if self.enabled and step > self._bar.n:
+            self._bar.update(step - self._bar.n)
+
+    def train(self, step, values):
+        """Logs the numbers of an interval: dict name -> float."""
+        if not self.enabled:
+            return
+        self.progress(step)
+        self._line(TRAIN_LOG, step, values)
+        self._scalars("train", step, values)
+        with tqdm.tqdm.external_write_mode():
+            logging.info("%s", readable(step, self.last_step, values))
+
+    def eval(self, step, metrics):
+        """Logs metrics on held-out text."""
+        if not self.enabled:
+            return
+        self._line(EVAL_LOG, step, metrics)
+        self._scalars("eval", step, metrics)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        with tqdm.tqdm.external_write_mode():
+            logging.info("step %d held-out: %s", step, shown)
+
+    def text(self, step, tag, markdown):
+        """Shows a text in TensorBoard."""
+        if self.enabled and markdown:
+            with self._writer.as_default():
+                tf.summary.text(tag, markdown, step=step)
+
+    def hparams(self, values):
+        """Shows the hparams in TensorBoard: its hparams panel and a table."""
+        if not self.enabled or self._first_step:
+            return
+        plain = {k: v if isinstance(v, (bool, int, float, str)) else json.dumps(v)
+                 for k, v in values.items()}  # fmt: skip
+        rows = [f"| {k} | {v} |" for k, v in plain.items()]
+        with self._writer.as_default(step=0):
+            hparams_api.hparams(plain, trial_id=plain.get("model_name", "run"))
+            tf.summary.text("hparams", "\n".join(["| hparam | value |", "|---|---|", *rows]))
+
+    def flush(self):
+        """Makes all that was logged durable; call it before a checkpoint."""
+        if self.enabled:
+            self._writer.flush()
+            for file in self._files.values():
+                file.flush()
+                os.fsync(file.fileno())
+
+    def _line(self, name, step, values):
+        self._files[name].write(json.dumps({"step": int(step), **values}) + "\n")
+        self._files[name].flush()
+
+    def _scalars(self, group, step, values):
+        with self._writer.as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(f"{group}/{name}", value)
+
+
+def readable(step, last_step, values):
+    """Returns the numbers of an interval as one line to read."""
+    names = {
+        "loss": "loss {:.3f}", "masked_lm_loss": "MLM {:.3f}", "disc_loss": "RTD {:.4f}",
+        "disc_auc": "disc_auc {:.3f}", "learning_rate": "rate {:.2e}",
+        "examples_per_sec": "{:.1f} examples/s", "tokens_per_sec": "{:.0f} tokens/s",
+    }  # fmt: skip
+    shown = [text.format(values[name]) for name, text in names.items() if name in values]
+    return f"step {step}/{last_step}  " + "  ".join(shown)
+
+
+def read_lines(path):
+    """Returns the entries of a .jsonl log; a torn last line (from a kill) is left out."""
+    if not os.path.exists(path):
+        return []
+    entries = []
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            try:
+                entries.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    return entries
+
+
+def cut_back_lines(path, step):
+    """Removes a log's entries of later steps, atomically."""
+    if not os.path.exists(path):
+        return
+    kept = [entry for entry in read_lines(path) if entry["step"] <= step]
+    with open(path + ".tmp", "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(entry) + "\n" for entry in kept)
+    os.replace(path + ".tmp", path)
+
+
+def cut_back_events(folder, step):
+    """Removes TensorBoard events of later steps from the event files of a folder, atomically."""
+    for path in sorted(glob.glob(os.path.join(folder, "events.out.tfevents.*"))):
+        if path.endswith(".tmp"):
+            os.remove(path)
+            continue
+        events = list(read_events(path))
+        if all(event.step <= step for event in events) and is_whole(path):
+            continue
+        with tf.io.TFRecordWriter(path + ".tmp") as writer:
+            for event in events:
+                if event.step <= step:
+                    writer.write(event.SerializeToString())
+        os.replace(path + ".tmp", path)
+
+
+def read_events(path):
+    """Yields the events of a TensorBoard file up to where it is torn."""
+    try:
+        for record in tf.data.TFRecordDataset(path):
+            yield tf.compat.v1.Event.FromString(record.numpy())
+    except tf.errors.DataLossError:
+        return
+
+
+def is_whole(path):
+    """Returns whether a TFRecord file ends with a whole record."""
+    try:
+        for _ in tf.data.TFRecordDataset(path):
+            pass
+    except tf.errors.DataLossError:
+        return False
+    return True
