@@ -4,6 +4,7 @@ Enters: TFRecord files with input_ids, input_mask, segment_ids. Leaves: int32 (B
 records a batch holds is a function of (seed, step): going on needs no replay.
 """
 
+import functools
 import glob
 import mmap
 import os
@@ -13,11 +14,14 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from electra.data.crc import masked_crc32c
 from electra.data.manifest import read_manifest
 from electra.features import RECORD_FEATURES, ROW
 
 _HEADER = struct.Struct("<Q")  # a record: length, its checksum (4 bytes), data, checksum (4 bytes)
 _FRAME_BYTES = 16
+_OPEN_FILES = 512  # mapped at a time, below the usual limit of 1024; the official builder makes 1000
+_FIRST_LOOK = 256  # records that are read before the first step, to fail early
 _BUILD = "Build records with build_pretraining_dataset.py"
 
 
@@ -25,7 +29,7 @@ class Records:
     """The records of some files, addressed by number.
 
     Args:
-        pattern: glob, or a list of globs.
+        pattern: glob, several with commas between them, or a list of globs.
         max_seq_length: L that the records must have; None takes theirs.
         vocab: Vocabulary that they must have been made with; None leaves that unchecked.
         do_lower_case, strip_accents: with which they must have been made, or None.
@@ -45,10 +49,10 @@ class Records:
     ):  # fmt: skip
         self.kind = kind
         self.files = _find(pattern, kind)
-        self._maps, starts, sizes, owners = [], [], [], []
+        self._mapped = functools.lru_cache(_OPEN_FILES)(_map)
+        starts, sizes, owners = [], [], []
         for number, path in enumerate(self.files):
-            data, at, length = index_file(path)
-            self._maps.append(data)
+            _, at, length = index_file(path)
             starts.append(at)
             sizes.append(length)
             owners.append(np.full(len(at), number, np.int32))
@@ -57,14 +61,16 @@ class Records:
         if not len(self):
             raise ValueError(f"The {kind} records {pattern} hold no example. {_BUILD}")
         self._vocab_size = None if vocab is None else len(vocab)
-        self.manifest = read_manifest(os.path.dirname(self.files[0]) or ".")
-        if self.manifest is None:
-            logging.warning(
-                "No manifest beside %s: whether these records fit the vocabulary is not checked",
-                self.files[0],
-            )
-        else:
-            self._check_manifest(max_seq_length, vocab, do_lower_case, strip_accents)
+        self.manifest = None
+        for folder in sorted({os.path.dirname(path) or "." for path in self.files}, reverse=True):
+            self.manifest = read_manifest(folder)
+            if self.manifest is None:
+                logging.warning(
+                    "No manifest in %s: whether its records fit the vocabulary is not checked",
+                    folder,
+                )
+            else:
+                self._check_manifest(folder, max_seq_length, vocab, do_lower_case, strip_accents)
         self.max_seq_length = self._length_of_first()
         if max_seq_length not in (None, self.max_seq_length):
             raise ValueError(
@@ -74,6 +80,7 @@ class Records:
         # Long lists of features, not single numbers: parse_example wants their length.
         spec = tf.io.FixedLenFeature([self.max_seq_length], tf.int64)
         self._spec = {name: spec for name in RECORD_FEATURES}
+        self.read(np.linspace(0, len(self) - 1, min(len(self), _FIRST_LOOK)).astype(np.int64))
 
     def __len__(self):
         return len(self._starts)
@@ -87,7 +94,14 @@ class Records:
         Raises:
             ValueError: a record that is damaged or holds ids beyond the vocabulary.
         """
-        raw = [self._raw(number) for number in numbers]
+        raw, checksums = zip(*(self._raw(number) for number in numbers), strict=True)
+        computed = masked_crc32c(np.frombuffer(b"".join(raw), np.uint8), [len(r) for r in raw])
+        damaged = computed != np.frombuffer(b"".join(checksums), "<u4")
+        if damaged.any():
+            raise ValueError(
+                f"{self._where(numbers[damaged.argmax()])} is damaged: its checksum does not fit. "
+                "Remove the file or build it anew"
+            )
         try:
             parsed = tf.io.parse_example(raw, self._spec)
         except tf.errors.OpError:
@@ -101,20 +115,31 @@ class Records:
                 f"vocabulary of {self._vocab_size} tokens. The records were made with another "
                 "vocabulary: set vocab_file to theirs or build them anew"
             )
+        for name in ("input_mask", "segment_ids"):
+            if batch[name].max() > 1 or batch[name].min() < 0:
+                row, column = np.argwhere((batch[name] > 1) | (batch[name] < 0))[0]
+                raise ValueError(
+                    f"{self._where(numbers[row])}: {name} holds {batch[name][row, column]}. "
+                    f"Expected: 0 or 1. {_BUILD}"
+                )
         return batch
 
     def _raw(self, number):
-        start, size = self._starts[number], self._sizes[number]
-        return self._maps[self._owners[number]][start : start + size]
+        """Returns a record's data and its checksum, both bytes."""
+        start = int(self._starts[number])
+        end = start + int(self._sizes[number])
+        data = self._mapped(self.files[self._owners[number]])
+        return data[start:end], data[end : end + 4]
 
     def _where(self, number):
         owner = self._owners[number]
-        return f"{self.files[owner]}, record {number - np.searchsorted(self._owners, owner)}"
+        place = number - np.searchsorted(self._owners, owner)
+        return f"{self.files[owner]}, record {place} (byte {self._starts[number] - 12})"
 
     def _blame(self, numbers):
         for number in numbers:
             try:
-                tf.io.parse_single_example(self._raw(number), self._spec)
+                tf.io.parse_single_example(self._raw(number)[0], self._spec)
             except tf.errors.OpError as error:
                 return ValueError(
                     f"{self._where(number)} cannot be read: {error.message}. Expected: "
@@ -126,7 +151,7 @@ class Records:
     def _length_of_first(self):
         features = tf.train.Example()
         try:
-            features.ParseFromString(self._raw(0))
+            features.ParseFromString(self._raw(0)[0])
         except Exception as error:  # protobuf's DecodeError has no public name of its own
             raise ValueError(f"{self._where(0)} is no tf.train.Example: {error}") from None
         length = len(features.features.feature["input_ids"].int64_list.value)
@@ -136,12 +161,12 @@ class Records:
             )
         return length
 
-    def _check_manifest(self, max_seq_length, vocab, do_lower_case, strip_accents):
+    def _check_manifest(self, folder, max_seq_length, vocab, do_lower_case, strip_accents):
         def check(key, wanted, hint):
             found = self.manifest.get(key)
             if wanted is not None and found is not None and found != wanted:
                 raise ValueError(
-                    f"The {self.kind} records {self.files[0]} were built with {key} {found!r}, "
+                    f"The {self.kind} records in {folder} were built with {key} {found!r}, "
                     f"the model has {wanted!r}. {hint} or build the records anew"
                 )
 
@@ -151,10 +176,22 @@ class Records:
                   "with")  # fmt: skip
         check("do_lower_case", do_lower_case, "Set do_lower_case")
         check("strip_accents", strip_accents, "Set strip_accents")
+        counts = np.bincount(self._owners, minlength=len(self.files))
+        held = {path: int(count) for path, count in zip(self.files, counts, strict=True)}
+        for entry in self.manifest.get("files", ()):
+            path = os.path.join(os.path.dirname(self.files[0]), entry["name"])
+            count = held.get(os.path.join(folder, entry["name"]), held.get(path))
+            if count not in (None, entry["examples"]):
+                raise ValueError(
+                    f"{path} holds {count} examples, its manifest says {entry['examples']}. "
+                    f"The file is incomplete or of another build. {_BUILD}"
+                )
 
 
 def _find(pattern, kind):
-    patterns = [pattern] if isinstance(pattern, (str, os.PathLike)) else list(pattern)
+    # The comma is the official code's.
+    is_one = isinstance(pattern, (str, os.PathLike))
+    patterns = os.fspath(pattern).split(",") if is_one else list(pattern)
     files = sorted({path for each in patterns for path in glob.glob(os.fspath(each))})
     if not files:
         folder = os.path.dirname(os.fspath(patterns[0])) or "."
@@ -172,27 +209,46 @@ def index_file(path):
     Returns: (the mapped file, where each record's data starts, how long it is): int64 (n,) and
         int32 (n,). A record's frame begins 12 bytes before its data and ends 4 bytes behind it.
     Raises:
-        ValueError: the file does not end with a record.
+        ValueError: the file does not end with a record, or a record's length is damaged.
     """
     size = os.path.getsize(path)
-    starts, sizes = [], []
     if not size:
         return b"", np.zeros(0, np.int64), np.zeros(0, np.int32)
-    with open(path, "rb") as file:
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    at, unpack = 0, _HEADER.unpack_from
+    data = _map(path)
+    starts, at, unpack = [], 0, _HEADER.unpack_from
     while at + _FRAME_BYTES <= size:
-        (length,) = unpack(data, at)
         starts.append(at + 12)
-        sizes.append(length)
-        at += _FRAME_BYTES + length
-    if at != size or (sizes and max(sizes) > size):
+        at += _FRAME_BYTES + unpack(data, at)[0]
+    starts = np.array(starts, np.int64)
+    damaged = _damaged_header(np.frombuffer(data, np.uint8), starts)
+    if damaged is not None or at != size:
+        # A file that is cut off ends inside its last record, or inside the header of one more.
+        number = len(starts) - (at > size) if damaged is None else damaged
+        byte = starts[number] - 12 if number < len(starts) else at
+        problem = "cut off" if damaged is None else "damaged"
         raise ValueError(
-            f"{path} is truncated or damaged: record {max(len(starts) - 1, 0)}, near byte "
-            f"{starts[-1] if starts else 0}, does not end with the file ({size} bytes). Remove the "
-            "file or build it anew"
+            f"{path} is {problem} in record {number}, which begins at byte {byte} of {size}. "
+            "Remove the file or build it anew"
         )
-    return data, np.array(starts, np.int64), np.array(sizes, np.int32)
+    sizes = np.diff(starts, append=at + 12) - _FRAME_BYTES
+    return data, starts, sizes.astype(np.int32)
+
+
+def _damaged_header(data, starts):
+    """Returns the number of the first record whose length does not fit its checksum, or None."""
+    chunk = 1 << 16  # keeps the memory small
+    for first in range(0, len(starts), chunk):
+        heads = data[starts[first : first + chunk, None] + np.arange(-12, 0)]  # (chunk, 12)
+        computed = masked_crc32c(heads[:, :8].ravel(), np.full(len(heads), 8))
+        wrong = computed != heads[:, 8:].copy().view("<u4")[:, 0]
+        if wrong.any():
+            return first + int(wrong.argmax())
+    return None
+
+
+def _map(path):
+    with open(path, "rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 class Order:
@@ -285,10 +341,13 @@ def eval_batches(records, batch_size, num_batches):
 
 
 def unigram_counts(records, vocab_size, max_records):
-    """Counts tokens, padding left out, over at most max_records records; int64 (vocab_size,)."""
+    """Counts tokens, padding left out, over at most max_records records, evenly spread.
+
+    Returns: int64 (vocab_size,).
+    """
     counts = np.zeros(vocab_size, np.int64)
-    count = min(len(records), max_records)
-    for start in range(0, count, 1024):
-        batch = records.read(np.arange(start, min(start + 1024, count)))
+    numbers = np.linspace(0, len(records) - 1, min(len(records), max_records)).astype(np.int64)
+    for start in range(0, len(numbers), 1024):
+        batch = records.read(numbers[start : start + 1024])
         counts += np.bincount(batch["input_ids"][batch["input_mask"] > 0], minlength=vocab_size)
     return counts

@@ -98,6 +98,7 @@ def _probabilities(model_dir, hparams, vocab, windows):
 
     from electra.model.encoder import ElectraEncoder
     from electra.model.heads import RTDHead
+    from electra.train import checkpoints
 
     config = encoder_config(
         hparams["model_size"],
@@ -108,7 +109,9 @@ def _probabilities(model_dir, hparams, vocab, windows):
     encoder, head = ElectraEncoder(config), RTDHead(config)
     encoder.build()
     head.build((None, None, config.hidden_size))
-    _load([*encoder.trainable_variables, *head.trainable_variables], model_dir)
+    variables = [*encoder.trainable_variables, *head.trainable_variables]
+    checkpoint = checkpoints.read(model_dir)
+    checkpoints.restore({v.path: v for v in variables}, checkpoint, require_all=True)
     logits = head(encoder(pack(windows, vocab, hparams["max_seq_length"])))
     return ops.convert_to_numpy(ops.sigmoid(logits))
 
@@ -128,27 +131,6 @@ def _read_hparams(model_dir):
             "Expected: a run with electra_objective"
         )
     return hparams
-
-
-def _load(variables, model_dir):
-    """Fills variables, whose paths are official names, from the newest checkpoint of a folder."""
-    import tensorflow as tf
-
-    prefix = tf.train.latest_checkpoint(str(model_dir))
-    if prefix is None:
-        raise FileNotFoundError(
-            f"{model_dir} holds no checkpoint yet. Train until save_checkpoints_steps first"
-        )
-    reader = tf.train.load_checkpoint(prefix)
-    shapes = reader.get_variable_to_shape_map()
-    for variable in variables:
-        found = shapes.get(variable.path)
-        if found is None or tuple(found) != tuple(variable.shape):
-            raise ValueError(
-                f"{prefix}: {variable.path} should have the shape {tuple(variable.shape)} by "
-                f"hparams.json. Received: {found}. Do both belong to the same run?"
-            )
-        variable.assign(reader.get_tensor(variable.path))
 
 
 def _define_flags():

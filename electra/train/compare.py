@@ -1,0 +1,127 @@
+"""Says whether two runs are equal: `python -m electra.train.compare A B`.
+
+A and B are model folders, or checkpoints. Compared bit for bit: step, tensors (parameters and
+moments) and state of the newest checkpoints, and between folders also the logs and TensorBoard's
+scalars, throughput left out. Exit status: 0 equal, 1 different, 2 bad usage.
+"""
+
+import argparse
+import collections
+import glob
+import itertools
+import os
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from electra.train import checkpoints, logs
+
+
+def differences(a, b):
+    """Compares two runs.
+
+    Args:
+        a, b: model folders, or checkpoints as checkpoints.read takes them.
+    Returns: list of lines, one for each difference; empty for equal runs.
+    Raises:
+        FileNotFoundError, ValueError: no checkpoint there, or a damaged one.
+    """
+    found = compare_checkpoints(checkpoints.read(a), checkpoints.read(b))
+    if os.path.isdir(a) and os.path.isdir(b):
+        for name in (logs.TRAIN_LOG, logs.EVAL_LOG):
+            found += compare_logs(os.path.join(a, name), os.path.join(b, name))
+        found += compare_events(a, b)
+    return found
+
+
+def compare_checkpoints(a, b):
+    """Compares two Checkpoints. Returns list of lines."""
+    found = []
+    if a.step != b.step:
+        found.append(f"step: {a.step} and {b.step}")
+    if a.state != b.state:
+        keys = {key for key in {*a.state, *b.state} if a.state.get(key) != b.state.get(key)}
+        found.append(f"state of the loop: {', '.join(sorted(keys))}")
+    for name in sorted({*a.tensors, *b.tensors}):
+        if name not in a.tensors or name not in b.tensors:
+            found.append(f"{name}: only in {b.path if name in b.tensors else a.path}")
+        else:
+            found += _compare_tensors(name, a.tensors[name], b.tensors[name])
+    return found
+
+
+def compare_logs(a, b):
+    """Compares two .jsonl logs, throughput left out. Returns list of lines."""
+    name, found = os.path.basename(a), []
+    pairs = itertools.zip_longest(logs.read_lines(a), logs.read_lines(b))
+    for number, (one, other) in enumerate(pairs, 1):
+        if one is None or other is None:
+            longer, entry = (b, other) if one is None else (a, one)
+            found.append(f"{name} line {number} (step {entry['step']}): only in {longer}")
+            continue
+        for key in sorted({*one, *other}):
+            # repr, because NaN differs from itself
+            values = repr(one.get(key)), repr(other.get(key))
+            if not _is_throughput(key) and values[0] != values[1]:
+                found.append(f"{name} line {number}, {key}: {values[0]} and {values[1]}")
+    return found
+
+
+def compare_events(a, b):
+    """Compares TensorBoard's scalars of two folders, throughput left out. Returns list of lines."""
+    one, other = _scalars(a), _scalars(b)
+    return [
+        f"TensorBoard {tag} step {step}: {one.get((tag, step), 'none')} and "
+        f"{other.get((tag, step), 'none')}"
+        for tag, step in sorted({*one, *other})
+        if repr(one.get((tag, step))) != repr(other.get((tag, step)))
+    ]
+
+
+def main(argv=None):
+    """Compares the two runs named in argv and prints what differs. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m electra.train.compare", description="Says whether two runs are equal."
+    )
+    parser.add_argument("a", help="model folder or checkpoint")
+    parser.add_argument("b", help="model folder or checkpoint")
+    arguments = parser.parse_args(argv)
+    try:
+        found = differences(arguments.a, arguments.b)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
+    print("\n".join(found) if found else "equal")
+    return 1 if found else 0
+
+
+def _compare_tensors(name, one, other):
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return [f"{name}: {one.dtype} {one.shape} and {other.dtype} {other.shape}"]
+    if one.tobytes() == other.tobytes():
+        return []
+    distance = np.abs(one.astype(np.float64) - other.astype(np.float64))
+    count = np.count_nonzero(distance) or "bits of 0 or NaN"
+    return [f"{name}: differs in {count} of {one.size}, by {distance.max():.3g} at most"]
+
+
+def _is_throughput(name):
+    name = name.rsplit("/", 1)[-1]
+    return name in logs.THROUGHPUT or name.startswith(("model_flops", "share"))
+
+
+def _scalars(folder):
+    """Returns dict (tag, step) -> list of values, in the order in which they were written."""
+    found = collections.defaultdict(list)
+    for path in sorted(glob.glob(os.path.join(folder, logs.EVENT_FILES))):
+        for event in logs.read_events(path):
+            for value in event.summary.value:
+                number = tf.make_ndarray(value.tensor) if value.HasField("tensor") else None
+                is_scalar = number is not None and number.dtype == np.float32 and number.ndim == 0
+                if is_scalar and not _is_throughput(value.tag):
+                    found[value.tag, event.step].append(float(number))
+    return dict(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
