@@ -7,13 +7,12 @@ A killed build goes on when the same command is run again.
 """
 
 import os
-import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes
 
-from absl import app, flags, logging
+from absl import flags, logging
 
-from electra.hparams import normalize_argv, refuse_positionals
+from electra.hparams import run_door
 
 FLAGS = flags.FLAGS
 BOOLEANS = ("blanks_separate_docs", "do_lower_case", "strip_accents", "keep_long_lines")
@@ -36,8 +35,7 @@ def define_flags():
     string("jsonl_field", "text", "Holds the text in .jsonl files.")
 
 
-def main(argv):
-    refuse_positionals(argv)
+def main(_):
     logging.set_verbosity(logging.INFO)
     from electra.data.build import build
 
@@ -53,4 +51,4 @@ def main(argv):
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main, argv=normalize_argv(sys.argv, BOOLEANS))
+    run_door(main, BOOLEANS)

@@ -6,14 +6,13 @@ See configure_pretraining.py for the hparams and README.md for the folders.
 """
 
 import os
-import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from configure_pretraining import PretrainingConfig
-from electra.hparams import load_hparams, normalize_argv, refuse_positionals
+from electra.hparams import load_hparams, run_door
 
 FLAGS = flags.FLAGS
 
@@ -24,8 +23,7 @@ def define_flags():
     flags.DEFINE_string("hparams", "{}", "A JSON dict of hparams, or the path of one.")
 
 
-def main(argv):
-    refuse_positionals(argv)
+def main(_):
     logging.set_verbosity(logging.INFO)
     config = PretrainingConfig(FLAGS.model_name, FLAGS.data_dir, **load_hparams(FLAGS.hparams))
     from electra.train.pretraining import run_pretraining  # TensorFlow: after the quick checks
@@ -35,4 +33,4 @@ def main(argv):
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main, argv=normalize_argv(sys.argv, booleans=()))
+    run_door(main)

@@ -10,6 +10,9 @@ import difflib
 import json
 import math
 import os
+import sys
+
+from absl import app
 
 _TRUE = ("true", "t", "1", "yes")
 _FALSE = ("false", "f", "0", "no")
@@ -20,6 +23,29 @@ _KIND_NAMES = {
     str: "a string",
     dict: "a dict",
 }
+
+
+def run_door(main, booleans=()):
+    """Runs a command whose flags absl reads; never returns.
+
+    What the user can mend (a ValueError, a file that cannot be opened) ends the program with one
+    line and exit status 1. ELECTRA_TRACEBACK=1 in the environment shows where it came from.
+
+    Args:
+        main: takes what absl leaves of argv, returns the exit status or None.
+        booleans: as in normalize_argv.
+    """
+
+    def guarded(argv):
+        try:
+            refuse_positionals(argv)
+            return main(argv)
+        except (ValueError, OSError) as error:
+            if os.environ.get("ELECTRA_TRACEBACK", "0") != "0":
+                raise
+            sys.exit(f"Error: {' '.join(str(error).split())}")
+
+    app.run(guarded, argv=normalize_argv(sys.argv, booleans))
 
 
 def normalize_argv(argv, booleans):

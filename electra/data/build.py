@@ -1,32 +1,34 @@
 """Builds the pre-training records of a corpus, in parallel and so that a killed build goes on.
 
-The corpus is cut into units. A finished unit lies in `<output_dir>/.build` as two TFRecord files
-(training, held-out) and a JSON; when all are there they are joined to the final files, and the
-manifest is written last. Nothing depends on the number of processes. Uses tqdm for progress.
+The corpus is cut into units. A finished unit lies in `<output_dir>/.build`: for training and for
+held-out text a TFRecord file and the lengths of its examples, and a JSON, written last. When all
+units are there they are joined to the final files, and the manifest is written last. Nothing
+depends on the number of processes. Uses tqdm for progress.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import multiprocessing
 import os
 import random
 import shutil
+import signal
+import threading
+from concurrent import futures
 
-import numpy as np
 import tqdm
 from absl import logging
 
-from electra.data import corpus
-from electra.data.manifest import read_manifest, write_manifest
-from electra.data.reader import index_file
+from electra.data import corpus, join
+from electra.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
 from electra.hparams import write_json
 from electra.text.vocab import read_vocab
 
 WORK = ".build"
 SPLITS = {"train": "pretrain_data", "eval": "eval_data"}
-FILE_BYTES = 64 << 20  # size of an output file, if their number is not given
-_LINES = 4096  # tokenised together
+_CHARACTERS = 1 << 19  # of lines that are tokenised together, at least
 
 
 def build(
@@ -68,15 +70,18 @@ def build(
     done = read_manifest(output_dir) if os.path.isdir(output_dir) else None
     if done is not None:
         _refuse_difference(done.get("identity", {}), identity, output_dir)
+        _check_files(done, output_dir)
         shutil.rmtree(os.path.join(output_dir, WORK), ignore_errors=True)
         logging.info("%s is already built: nothing to do", output_dir)
         return done
     work = _open_work(output_dir, identity)
     units = corpus.cut_units(corpus_dir, files)
-    _build_units(units, work, {"vocab_file": os.fspath(vocab_file), **flags}, num_processes)
-    manifest = _join(units, work, output_dir, flags, vocab)
-    write_manifest(output_dir, {**manifest, "identity": identity})
-    shutil.rmtree(work)
+    options = {"vocab_file": os.fspath(vocab_file), "vocab_sha256": vocab.sha256, **flags}
+    _build_units(units, work, options, num_processes)
+    manifest = _join(len(units), work, output_dir, flags, vocab)
+    write_manifest(work, {**manifest, "identity": identity})
+    os.replace(os.path.join(work, MANIFEST_NAME), os.path.join(output_dir, MANIFEST_NAME))
+    shutil.rmtree(work, ignore_errors=True)
     return read_manifest(output_dir)
 
 
@@ -95,13 +100,23 @@ def _check(flags, num_processes):
 
 def _check_folders(corpus_dir, output_dir):
     inside = os.path.relpath(os.path.realpath(output_dir), os.path.realpath(corpus_dir))
-    if not inside.startswith(".."):
+    if inside.split(os.sep)[0] != os.pardir:
         raise ValueError(
             f"--output_dir {output_dir} lies in --corpus_dir {corpus_dir}: its files would be read "
             "as text. Choose a folder outside"
         )
     if os.path.exists(output_dir) and not os.path.isdir(output_dir):
         raise ValueError(f"--output_dir {output_dir} is a file. Expected: a folder")
+
+
+def _check_files(manifest, output_dir):
+    names = [entry["name"] for entry in manifest["files"]]
+    missing = [n for n in names if not os.path.exists(os.path.join(output_dir, n))]
+    if missing:
+        raise ValueError(
+            f"{output_dir} lacks {missing[:3]}, which its {MANIFEST_NAME} names. Remove that "
+            "folder to build anew"
+        )
 
 
 def _fingerprint(corpus_dir, files):
@@ -157,48 +172,61 @@ def _listdir(folder):
 def _build_units(units, work, options, num_processes):
     """Builds the units that are not there yet, with a progress bar in bytes."""
     todo = [i for i in range(len(units)) if not os.path.exists(_unit_path(work, i, "json"))]
-    jobs = [(i, units[i], work, options) for i in todo]
-    sizes = [unit.stop - unit.start for unit in units]
-    processes = min(num_processes, len(jobs))
-    with contextlib.ExitStack() as stack:
-        bar = stack.enter_context(
-            tqdm.tqdm(total=sum(sizes), unit="B", unit_scale=True, desc="building records",
-                      dynamic_ncols=True, disable=None)
-        )  # fmt: skip
+    sizes = [sum(part.stop - part.start for part in unit) for unit in units]
+    processes = min(num_processes, len(todo))
+    numbers = _in_workers if processes > 1 else _in_this_process
+    with tqdm.tqdm(total=sum(sizes), unit="B", unit_scale=True, desc="building records",
+                   dynamic_ncols=True, disable=None) as bar:  # fmt: skip
         bar.update(sum(sizes) - sum(sizes[i] for i in todo))
-        if processes > 1:
-            context = multiprocessing.get_context("spawn")
-            pool = stack.enter_context(context.Pool(processes, _use_one_thread))
-            results = pool.imap_unordered(_build_unit, jobs)
-        else:
-            results = map(_build_unit, jobs)
-        for i in results:
+        for i in numbers([(i, units[i], work, options) for i in todo], processes):
             bar.update(sizes[i])
 
 
-def _use_one_thread():
-    """In a worker: one TensorFlow thread, no GPU."""
+def _in_this_process(jobs, _):
+    return map(_build_unit, jobs)
+
+
+def _in_workers(jobs, processes):
+    """Yields the numbers of the units as they are finished."""
+    context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+    pool = futures.ProcessPoolExecutor(processes, context, _prepare_worker)
+    try:
+        for done in futures.as_completed([pool.submit(_build_unit, job) for job in jobs]):
+            yield done.result()
+    except futures.process.BrokenProcessPool:
+        raise ValueError(
+            "A worker process ended at once, perhaps for lack of memory. Run the same command "
+            "again, it goes on from here; a smaller --num_processes needs less memory"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _prepare_worker():
+    """In a worker: one TensorFlow thread, no GPU, and an end when the first process ends."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.set_visible_devices([], "GPU")
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C: end at once, the first process speaks
+
+    def end_with_parent():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-_tokenizers = {}
-
-
-def _tokenizer(options):
+@functools.lru_cache(maxsize=1)
+def _tokenizer(vocab_file, vocab_sha256, do_lower_case, strip_accents):
     """Returns this process's vocabulary and tokenizer."""
-    key = (options["vocab_file"], options["do_lower_case"], options["strip_accents"])
-    if key not in _tokenizers:
-        from electra.text.fast import make_tokenizer
+    from electra.text.fast import make_tokenizer
 
-        vocab = read_vocab(options["vocab_file"])
-        _tokenizers[key] = (
-            vocab, make_tokenizer(vocab, options["do_lower_case"], options["strip_accents"])
-        )  # fmt: skip
-    return _tokenizers[key]
+    vocab = read_vocab(vocab_file)
+    if vocab.sha256 != vocab_sha256:
+        raise ValueError(f"{vocab_file} was changed during the build. Remove the build, start anew")
+    return vocab, make_tokenizer(vocab, do_lower_case, strip_accents)
 
 
 def _build_unit(job):
@@ -207,16 +235,18 @@ def _build_unit(job):
     from electra.data.examples import ExampleBuilder
     from electra.data.records import RecordWriter
 
-    vocab, tokenizer = _tokenizer(options)
-    length, counts, builders = options["max_seq_length"], {"documents": 0}, {}
+    vocab, tokenizer = _tokenizer(*(options[name] for name in (
+        "vocab_file", "vocab_sha256", "do_lower_case", "strip_accents")))  # fmt: skip
+    length, documents, builders, writers = options["max_seq_length"], 0, {}, {}
+    # A worker of a killed build may still be at it: each process has files of its own.
+    unfinished = f".{os.getpid()}.tmp"
     with contextlib.ExitStack() as stack:
-        writers = {}
         for split in SPLITS:
-            path = _unit_path(work, number, split) + ".tmp"
+            path = _unit_path(work, number, split) + unfinished
             writers[split] = stack.enter_context(RecordWriter(path, length))
-            rng = random.Random(f"{options['seed']}/{unit.key}/{split}")
+            seed = f"{options['seed']}/{unit[0].key}/{split}"
             builders[split] = ExampleBuilder(
-                vocab.cls_id, vocab.sep_id, length, rng, options["keep_long_lines"]
+                vocab.cls_id, vocab.sep_id, length, random.Random(seed), options["keep_long_lines"]
             )
         for key, lines, ends in _tokenized(unit, tokenizer, options):
             split = "eval" if _is_held_out(key, options) else "train"
@@ -225,17 +255,14 @@ def _build_unit(job):
                 for example in builder.add_line(ids):
                     writer.write(builder, example)
             if ends:
-                counts["documents"] += 1
+                documents += 1
                 for example in builder.flush():
                     writer.write(builder, example)
-        for split in SPLITS:  # a unit that ends within a document
-            for example in builders[split].flush():
-                writers[split].write(builders[split], example)
     for split in SPLITS:
         path = _unit_path(work, number, split)
-        os.replace(path + ".tmp", path)
-        counts[split] = writers[split].lengths
-    write_json(_unit_path(work, number, "json"), counts)
+        join.write_lengths(path, writers[split].lengths, unfinished)
+        os.replace(path + unfinished, path)
+    write_json(_unit_path(work, number, "json"), {"documents": documents})
     return number
 
 
@@ -250,16 +277,16 @@ def _tokenized(unit, tokenizer, options):
             at += len(lines)
 
     pieces, waiting = [], 0
-    documents = corpus.read_documents(
-        unit, blanks_separate_docs=options["blanks_separate_docs"],
-        jsonl_field=options["jsonl_field"],
-    )  # fmt: skip
-    for piece in documents:
-        pieces.append(piece)
-        waiting += len(piece[1])
-        if waiting >= _LINES:
-            yield from encode(pieces)
-            pieces, waiting = [], 0
+    for part in unit:
+        for piece in corpus.read_documents(
+            part, blanks_separate_docs=options["blanks_separate_docs"],
+            jsonl_field=options["jsonl_field"],
+        ):  # fmt: skip
+            pieces.append(piece)
+            waiting += sum(map(len, piece[1]))
+            if waiting >= _CHARACTERS:
+                yield from encode(pieces)
+                pieces, waiting = [], 0
     yield from encode(pieces)
 
 
@@ -271,36 +298,37 @@ def _is_held_out(key, options):
 
 
 def _unit_path(work, number, kind):
-    suffix = kind if kind == "json" else f"{kind}.tfrecord"
-    return os.path.join(work, f"unit-{number:06d}.{suffix}")
+    return os.path.join(work, f"unit-{number:06d}.{kind}")
 
 
 # ---- joining ------------------------------------------------------------------------------------
 
 
-def _join(units, work, output_dir, flags, vocab):
+def _join(num_units, work, output_dir, flags, vocab):
     """Joins the units' records to the final files. Returns the manifest."""
-    documents, lengths = 0, {split: [] for split in SPLITS}
-    for i in range(len(units)):
+    paths = {split: [_unit_path(work, i, split) for i in range(num_units)] for split in SPLITS}
+    totals = {split: join.count_examples(paths[split]) for split in SPLITS}
+    documents = 0
+    for i in range(num_units):
         with open(_unit_path(work, i, "json"), encoding="utf-8") as file:
-            counts = json.load(file)
-        documents += counts["documents"]
-        for split in SPLITS:  # two bytes an example
-            lengths[split].append(np.array(counts[split], np.uint16))
-    lengths = {split: np.concatenate(parts) for split, parts in lengths.items()}
-    if not len(lengths["train"]):
-        raise ValueError("The corpus gives no training example. Is it empty, or held out whole?")
-    if flags["eval_fraction"] and not len(lengths["eval"]):
+            documents += json.load(file)["documents"]
+    if not totals["train"]:
+        raise ValueError(
+            f"The corpus gives no training example ({documents} documents, {totals['eval']} "
+            f"held-out examples). Is it empty, or held out whole? Remove {output_dir} first"
+        )
+    if flags["eval_fraction"] and not totals["eval"]:
         raise ValueError(
             f"--eval_fraction {flags['eval_fraction']} of {documents} documents leaves none to "
-            "hold out. Raise it, or separate documents by blank lines"
+            "hold out. Raise it, or separate documents by blank lines; remove "
+            f"{output_dir} first"
         )
-    files = []
-    for split, name in SPLITS.items():
-        if len(lengths[split]):
-            paths = [_unit_path(work, i, split) for i in range(len(units))]
-            number = flags["num_out_files"] if split == "train" else 0
-            files += _join_split(paths, output_dir, name, lengths[split], number)
+    files = {
+        split: join.join_files(
+            paths[split], work, output_dir, name, flags["num_out_files"] if split == "train" else 0
+        )
+        for split, name in SPLITS.items()
+    }
     return {
         "max_seq_length": flags["max_seq_length"],
         "vocab_sha256": vocab.sha256,
@@ -309,47 +337,8 @@ def _join(units, work, output_dir, flags, vocab):
         "strip_accents": flags["strip_accents"],
         "seed": flags["seed"],
         "flags": flags,
-        "files": files,
-        **{f"{split}_examples": len(lengths[split]) for split in SPLITS},
-        **{f"{split}_tokens": int(lengths[split].sum(dtype=np.int64)) for split in SPLITS},
+        "files": [entry for split in SPLITS for entry in files[split]],
+        **{f"{s}_examples": totals[s] for s in SPLITS},
+        **{f"{s}_tokens": sum(entry["tokens"] for entry in files[s]) for s in SPLITS},
         "documents": documents,
     }
-
-
-def _join_split(paths, output_dir, name, lengths, number):
-    """Writes the records of `paths` to `number` files of equal counts. Returns their entries."""
-    if not number:
-        number = max(1, round(sum(os.path.getsize(path) for path in paths) / FILE_BYTES))
-    number = min(number, len(lengths))
-    borders = [len(lengths) * i // number for i in range(number + 1)]
-    names = [f"{name}.tfrecord-{i}-of-{number}" for i in range(number)]
-    entries, chunks = [], _RecordChunks(paths)
-    for file_name, start, stop in zip(names, borders, borders[1:], strict=False):
-        path = os.path.join(output_dir, file_name)
-        with open(path + ".tmp", "wb") as file:
-            for chunk in chunks.take(stop - start):
-                file.write(chunk)
-        os.replace(path + ".tmp", path)
-        tokens = int(lengths[start:stop].sum(dtype=np.int64))
-        entries.append({"name": file_name, "examples": stop - start, "tokens": tokens})
-    return entries
-
-
-class _RecordChunks:
-    """The records of several TFRecord files one after another, as bytes."""
-
-    def __init__(self, paths):
-        self._paths, self._at, self._bounds, self._data = iter(paths), 0, [0], b""
-
-    def take(self, count):
-        """Yields the bytes of the next `count` records."""
-        while count:
-            left = len(self._bounds) - 1 - self._at
-            if not left:
-                self._data, starts, _ = index_file(next(self._paths))
-                self._bounds, self._at = [*(starts - 12).tolist(), len(self._data)], 0
-                continue
-            some = min(count, left)
-            yield self._data[self._bounds[self._at] : self._bounds[self._at + some]]
-            self._at += some
-            count -= some

@@ -7,53 +7,83 @@ Leaves: documents as lists of lines. Nothing is unpacked to disk. Uses zstandard
 import dataclasses
 import gzip
 import io
+import itertools
 import json
 import lzma
 import os
+import re
+import stat
 import tarfile
+import zlib
 
 import zstandard
 
 UNIT_BYTES = 4 << 20
 BLOCK_BYTES = 1 << 20
+_PACKED_BYTES = 1 << 17  # read together from a .zst file
 _TAR_MAGIC = slice(257, 262)
 _COMPRESSED = (".gz", ".xz", ".zst")
+_BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
+_DAMAGE = (tarfile.TarError, lzma.LZMAError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError,
+           EOFError)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
-class Unit:
-    """A byte range of a file that one process reads by itself.
+class Part:
+    """A byte range of a file: a whole text, or a part of one that begins and ends with a line.
 
     Attributes:
         path: of the file; name: of the text in it, from the corpus's folder on, for messages and
-            as a key; start, stop: bytes.
+            as a key; start, stop: bytes; text_start: where the text that it is a part of begins.
     """
 
     path: str
     name: str
     start: int
     stop: int
+    text_start: int = 0
 
     @property
     def key(self):
         return f"{self.name}@{self.start}"
 
+    def where(self, line):
+        """Returns a place in words: line number `line` of this part, the first being 1."""
+        with open(self.path, "rb") as file:
+            file.seek(self.text_start)
+            before = sum(block.count(b"\n") for block in _read_blocks(file, self.start))
+        return f"{self.name}, line {before + line}"
+
 
 def find_files(corpus_dir):
     """Returns the paths of a corpus's files, sorted; hidden files and folders are left out.
 
+    Links are followed, a folder that is reached twice is read once.
+
     Raises:
-        FileNotFoundError: no such folder. ValueError: no file in it.
+        FileNotFoundError: no such folder, a link that leads nowhere. ValueError: no file in it.
     """
     corpus_dir = os.fspath(corpus_dir)
     if not os.path.isdir(corpus_dir):
-        raise FileNotFoundError(f"corpus_dir {corpus_dir} is no folder")
-    paths = []
-    for folder, folders, names in os.walk(corpus_dir):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths += [os.path.join(folder, name) for name in names if not name.startswith(".")]
+        raise FileNotFoundError(
+            f"--corpus_dir {corpus_dir} is no folder. Expected: a folder of text files"
+        )
+    paths, seen = [], set()
+    for folder, folders, names in os.walk(corpus_dir, followlinks=True):
+        real = os.path.realpath(folder)
+        folders[:] = () if real in seen else sorted(n for n in folders if not n.startswith("."))
+        if real not in seen:
+            paths += [os.path.join(folder, name) for name in names if not name.startswith(".")]
+        seen.add(real)
+    for path in paths:
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"{path} is a link to nothing. Mend or remove it")
+    paths = [path for path in paths if stat.S_ISREG(os.stat(path).st_mode)]
     if not paths:
-        raise ValueError(f"corpus_dir {corpus_dir} holds no files. Expected: text files in it")
+        raise ValueError(
+            f"--corpus_dir {corpus_dir} holds no files. Expected: .txt, .jsonl, .tar, or one of "
+            "those with .gz, .xz or .zst behind"
+        )
     return sorted(paths)
 
 
@@ -61,32 +91,47 @@ def cut_units(corpus_dir, files, unit_bytes=UNIT_BYTES):
     """Cuts files into units of about `unit_bytes`; they depend on the corpus alone.
 
     Plain text is cut where a document ends, or a line where no document ends nearby. A tar
-    archive is cut at its members, any other compressed file is one unit.
+    archive is cut at its members, any other compressed file is one part. Small files share a unit.
+
+    Returns: list of units, each a list of Part.
     """
-    units = []
-    for path in files:
-        name, size = os.path.relpath(path, corpus_dir), os.path.getsize(path)
-        if name.endswith(".tar"):
-            units += _tar_units(path, name)
-        elif name.endswith(_COMPRESSED):
-            units.append(Unit(path, name, 0, size))
-        else:
-            borders = _borders(path, size, unit_bytes)
-            units += [
-                Unit(path, name, start, stop)
-                for start, stop in zip(borders, borders[1:], strict=False)
-            ]
+    units, size = [], 0
+    for part in _parts(corpus_dir, files, unit_bytes):
+        length = part.stop - part.start
+        if not units or size + length > 1.5 * unit_bytes:
+            units.append([])
+            size = 0
+        units[-1].append(part)
+        size += length
     return units
 
 
-def _tar_units(path, name):
+def _parts(corpus_dir, files, unit_bytes):
+    for path in files:
+        name, size = _printable(os.path.relpath(path, corpus_dir)), os.path.getsize(path)
+        if name.endswith(".tar"):
+            yield from _tar_parts(path, name)
+        elif name.endswith(_COMPRESSED):
+            yield Part(path, name, 0, size)
+        else:
+            borders = _borders(path, size, unit_bytes)
+            for start, stop in itertools.pairwise(borders):
+                yield Part(path, name, start, stop)
+
+
+def _printable(name):
+    """Returns a file name as UTF-8 can hold it: the bytes that are none as \\xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _tar_parts(path, name):
     try:
         with tarfile.open(path, "r:") as archive:
-            return [
-                Unit(path, f"{name}/{member.name}", member.offset_data,
-                     member.offset_data + member.size)
-                for member in archive if member.isfile()
-            ]  # fmt: skip
+            for member in archive:
+                if _is_text(member):
+                    start, inside = member.offset_data, f"{name}/{_printable(member.name)}"
+                    yield Part(path, inside, start, start + member.size, start)
+                archive.members = []  # it would keep all of them
     except tarfile.TarError as error:
         raise ValueError(f"{path} is no readable tar archive: {error}") from None
 
@@ -94,11 +139,13 @@ def _tar_units(path, name):
 def _borders(path, size, unit_bytes):
     borders = [0]
     with open(path, "rb") as file:
+        if file.read(512)[_TAR_MAGIC] == b"ustar":  # an archive of another name
+            return [0, size]
         while size - borders[-1] > 1.5 * unit_bytes:
             file.seek(borders[-1] + unit_bytes)
             ahead = file.read(unit_bytes // 2)
-            at = ahead.find(b"\n\n")
-            at = ahead.find(b"\n") + 1 if at < 0 else at + 2
+            blank = _BLANK_LINE.search(ahead)
+            at = blank.end() if blank else ahead.find(b"\n") + 1
             if not at:  # a line longer than the look-ahead
                 file.seek(borders[-1] + unit_bytes)
                 at = len(file.readline())
@@ -106,35 +153,40 @@ def _borders(path, size, unit_bytes):
     return [*borders, size] if size > borders[-1] else borders
 
 
-def read_documents(unit, *, blanks_separate_docs=True, jsonl_field="text"):
-    """Reads a unit's documents.
+def read_documents(part, *, blanks_separate_docs=True, jsonl_field="text"):
+    """Reads a part's documents.
 
     Args:
-        unit: Unit.
+        part: Part.
         blanks_separate_docs: whether a blank line ends a document; the end of a file always does.
         jsonl_field: holds the text of a .jsonl line, which is a document.
     Yields: (key, lines, ends): lines that are not blank, stripped; a long document comes in
-        several pieces of one key, `ends` is True with the last.
+        several pieces of one key, `ends` is True with the last, which may have no lines.
     Raises:
         ValueError: no UTF-8 text, a damaged archive, a .jsonl line without the field.
     """
-    with open(unit.path, "rb") as file:
+    with open(part.path, "rb") as file:
         try:
-            for name, stream in _texts(unit.name, _Range(file, unit.start, unit.stop)):
+            for name, stream in _texts(part.name, _Range(file, part.start, part.stop)):
+                # What was packed counts its bytes and lines from its own beginning.
+                text = part if name == part.name else Part(part.path, name, 0, 0)
                 if name.endswith(".jsonl"):
-                    yield from _json_documents(name, stream, unit, jsonl_field)
+                    yield from _json_documents(stream, text, jsonl_field)
                 else:
-                    yield from _text_documents(name, stream, unit, blanks_separate_docs)
-        except (tarfile.TarError, lzma.LZMAError, gzip.BadGzipFile, EOFError, zstandard.ZstdError,
-                ) as error:  # fmt: skip
-            raise ValueError(f"{unit.path} ({unit.name}) is damaged: {error}") from None
+                    yield from _text_documents(stream, text, blanks_separate_docs)
+        except _DAMAGE as error:
+            raise ValueError(
+                f"{part.path} is damaged, or is not what its name says, in {part.name}: {error}. "
+                "Take it out of the corpus, or get it anew"
+            ) from None
 
 
 def iter_lines(corpus_dir, jsonl_field="text"):
     """Yields all lines of a corpus that are not blank, in a fixed order."""
     for unit in cut_units(corpus_dir, find_files(corpus_dir)):
-        for _, lines, _ in read_documents(unit, jsonl_field=jsonl_field):
-            yield from lines
+        for part in unit:
+            for _, lines, _ in read_documents(part, jsonl_field=jsonl_field):
+                yield from lines
 
 
 class _Range(io.RawIOBase):
@@ -154,84 +206,128 @@ class _Range(io.RawIOBase):
         return len(data)
 
 
+class _Zstandard(io.RawIOBase):
+    """What a .zst file holds, as a file; the library's own reader takes a cut-off file as whole."""
+
+    def __init__(self, stream):
+        self._stream, self._frame, self._rest, self._ready = stream, None, b"", b""
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        while not self._ready:
+            packed = self._rest or self._stream.read(_PACKED_BYTES)
+            if not packed:
+                if self._frame is not None:
+                    raise EOFError("it ends before the end of its last frame")
+                return 0
+            self._frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+            self._ready = self._frame.decompress(packed)
+            self._rest = self._frame.unused_data
+            if self._frame.eof:
+                self._frame = None
+        size = min(len(buffer), len(self._ready))
+        buffer[:size] = self._ready[:size]
+        self._ready = self._ready[size:]
+        return size
+
+
+_OPENERS = {
+    ".gz": lambda stream: gzip.GzipFile(fileobj=stream),
+    ".xz": lzma.LZMAFile,
+    ".zst": _Zstandard,
+}
+
+
 def _texts(name, raw):
     """Opens what is compressed or archived. Yields (name, stream) of each text in turn."""
     stream = io.BufferedReader(raw, BLOCK_BYTES)
-    openers = {
-        ".gz": lambda: gzip.GzipFile(fileobj=stream),
-        ".xz": lambda: lzma.LZMAFile(stream),
-        ".zst": lambda: zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True),
-    }
-    suffix = os.path.splitext(name)[1]
-    if suffix in openers:
-        yield from _texts(name.removesuffix(suffix), openers[suffix]())
-    elif stream.peek(512)[_TAR_MAGIC] == b"ustar":
+    stem, suffix = os.path.splitext(name)
+    if suffix in _OPENERS:
+        yield from _texts(stem, _OPENERS[suffix](stream))
+    elif suffix == ".tar" or stream.peek(512)[_TAR_MAGIC] == b"ustar":
         with tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
-                if member.isfile():
-                    yield from _texts(f"{name}/{member.name}", archive.extractfile(member))
+                if _is_text(member):
+                    inside = f"{name}/{_printable(member.name)}"
+                    yield from _texts(inside, archive.extractfile(member))
+                archive.members = []
     else:
         yield name, stream
 
 
-def _blocks(name, stream):
+def _is_text(member):
+    return member.isfile() and not os.path.basename(member.name).startswith(".")
+
+
+def _read_blocks(file, stop):
+    while file.tell() < stop:
+        yield file.read(min(BLOCK_BYTES, stop - file.tell()))
+
+
+def _blocks(stream, part):
     """Yields strings that end with a line (but for the last), of about BLOCK_BYTES."""
-    rest, at = b"", 0
+    waiting, at = [], part.start - part.text_start
     while True:
         block = stream.read(BLOCK_BYTES)
-        data = rest + block
-        cut = data.rfind(b"\n") + 1 if block else len(data)
-        if cut:
+        cut = block.rfind(b"\n") + 1
+        data = b"".join([*waiting, block[:cut]]) if cut or not block else b""
+        waiting = [block[cut:]] if cut else [*waiting, block]
+        if data:
             try:
-                yield data[:cut].decode("utf-8")
+                text = data.decode("utf-8")
             except UnicodeDecodeError as error:
                 raise ValueError(
-                    f"{name}: byte {at + error.start} is not UTF-8 ({error.reason}). Expected: "
-                    "text. Convert the file or take it out of the corpus"
+                    f"{part.path}: {part.name}, byte {at + error.start} is not UTF-8 "
+                    f"({error.reason}). Expected: text. Convert the file or take it out of the "
+                    "corpus"
                 ) from None
-        at, rest = at + cut, data[cut:]
+            yield text if at else text.removeprefix("\ufeff")  # a byte order mark
+        at += len(data)
         if not block:
             return
 
 
-def _text_documents(name, stream, unit, blanks_separate_docs):
-    number, lines = 0, []
+def _text_documents(stream, part, blanks_separate_docs):
+    number, lines, is_open = 0, [], False
 
     def key():
-        # A document is a file where blank lines end none: all its units then share a key.
-        return f"{name}@{unit.start}#{number}" if blanks_separate_docs else name
+        # A document is a file where blank lines end none: all its parts then share a key.
+        return f"{part.key}#{number}" if blanks_separate_docs else part.name
 
-    for text in _blocks(name, stream):
+    for text in _blocks(stream, part):
         if "\0" in text:
             raise ValueError(
-                f"{name} holds a NUL character: it is binary, not text. Take it out of the corpus"
+                f"{part.path}: {part.name} holds a NUL character: it is binary, not text. Take it "
+                "out of the corpus"
             )
         for line in text.removesuffix("\n").split("\n"):
             line = line.strip()
             if line:
                 lines.append(line)
-            elif blanks_separate_docs:
+            elif blanks_separate_docs and (lines or is_open):
                 yield key(), lines, True
-                number, lines = number + 1, []
+                number, lines, is_open = number + 1, [], False
         if lines:
             yield key(), lines, False
-            lines = []
-    yield key(), lines, True
+            lines, is_open = [], True
+    if is_open:
+        yield key(), [], True
 
 
-def _json_documents(name, stream, unit, field):
+def _json_documents(stream, part, field):
     number = 0
-    for text in _blocks(name, stream):
-        for line in text.split("\n"):
+    for text in _blocks(stream, part):
+        for line in text.removesuffix("\n").split("\n"):
+            number += 1
             if not line.strip():
                 continue
-            number += 1
             try:
-                document = json.loads(line)[field]
-                lines = [each.strip() for each in document.split("\n")]
+                lines = [each.strip() for each in json.loads(line)[field].split("\n")]
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ValueError(
-                    f"{name}, line {number} after byte {unit.start}: {error!r}. Expected: a JSON "
-                    f"object with a string {field!r} (--jsonl_field)"
+                    f"{part.path}: {part.where(number)}: {error!r}. Expected: a JSON object with "
+                    f"a string {field!r} (--jsonl_field). Received: {line[:100]!r}"
                 ) from None
-            yield f"{name}@{unit.start}#{number}", [each for each in lines if each], True
+            yield f"{part.key}#{number}", [each for each in lines if each], True

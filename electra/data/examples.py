@@ -3,8 +3,6 @@
 Enters: lines as arrays of token ids. Leaves: [CLS] A [SEP] B [SEP], at most max_seq_length ids.
 """
 
-import numpy as np
-
 ONE_SEGMENT_PROB = 0.1
 SHORT_EXAMPLE_PROB = 0.05
 _WHOLE = 100_000  # first-segment target of an example of one segment
@@ -22,8 +20,8 @@ class ExampleBuilder:
     Differs from source: keep_long_lines (officially what does not fit is dropped).
 
     With L = 8, [CLS] 2, [SEP] 3 and lines [5, 6], [7], [8, 9, 10, 11, 12]: the third makes eight
-    tokens or more, A is [5, 6] or a bit more, e.g. [2, 5, 6, 7, 3, 8, 9, 3] with [10, 11, 12]
-    left for the next example.
+    tokens, A's target is (8 - 3) // 2 = 2, so A is [5, 6], B [7, 8, 9], and the example
+    [2, 5, 6, 3, 7, 8, 9, 3]; [10, 11, 12] are left for the next one.
     """
 
     def __init__(self, cls_id, sep_id, max_seq_length, rng, keep_long_lines=True):
@@ -36,34 +34,27 @@ class ExampleBuilder:
         """Adds a line.
 
         Args:
-            ids: np.int32 array, or list, of token ids.
+            ids: int32 array, or list, of token ids.
         Returns: list of the examples that became full: tuples (A, B) of lists of arrays.
         """
+        if not len(ids):  # it would change no example
+            return []
+        self._lines.append(ids)
+        self._length += len(ids)
         examples = []
-        while True:
-            self._lines.append(ids)
-            self._length += len(ids)
-            if self._length < self.target_length:
-                return examples
-            example, rest = self._make_example()
-            examples.append(example)
-            if not self.keep_long_lines or not len(rest):
-                return examples
-            ids = rest
+        while self._length >= self.target_length:
+            examples.append(self._make_example())
+        return examples
 
     def flush(self):
         """Ends a document. Returns the examples still to be made of what was collected."""
         examples = []
         while self._length:
-            example, rest = self._make_example()
-            examples.append(example)
-            if self.keep_long_lines and len(rest):
-                examples += self.add_line(rest)
-        self._lines = []
+            examples.append(self._make_example())
         return examples
 
     def _make_example(self):
-        """Empties the buffer. Returns ((A, B), what did not fit)."""
+        """Makes an example of the collected lines; what does not fit stays, or is dropped."""
         rng, target = self.rng, self.target_length
         first_target = _WHOLE if rng.random() < ONE_SEGMENT_PROB else (target - 3) // 2
         first, second, first_length, second_length = [], [], 0, 0
@@ -78,19 +69,19 @@ class ExampleBuilder:
             else:
                 second.append(line)
                 second_length += len(line)
-        self._lines, self._length = [], 0
-        self.target_length = self.max_seq_length
-        room = self.max_seq_length - 2
-        rest = []
+        room, rest = self.max_seq_length - 2, []
         if first_length > room:
             rest += _cut(first, room)
             first_length = room
-        room -= first_length + 1
-        if second_length > max(0, room):
-            rest += _cut(second, max(0, room))
+        room = max(0, room - first_length - 1)
+        if second_length > room:
+            rest += _cut(second, room)
+        self._lines = rest if self.keep_long_lines else []
+        self._length = sum(map(len, self._lines))
+        self.target_length = self.max_seq_length
         if rng.random() < SHORT_EXAMPLE_PROB:
             self.target_length = rng.randint(5, self.max_seq_length)
-        return (first, second), np.concatenate(rest) if rest else rest
+        return first, second
 
     def write_row(self, example, row):
         """Lays an example out in a row.

@@ -148,19 +148,18 @@ class PretrainingModel(keras.Model):
         totals = totals or {}
         outputs = self._generate(batch, seed and seed.fold("generator"), totals)
         outputs["total_loss"] = self.gen_weight * outputs.get("cloze_loss", outputs["mlm_loss"])
-        if self.rtd_head is None:
-            return outputs
         if sampled_ids is None:
             sampled_ids = self._sample(batch, outputs, sampling)
-        corrupted, written = scatter_update(
+        corrupted, labels = scatter_update(
             batch["input_ids"], sampled_ids, batch[MASKED_LM_POSITIONS]
         )
-        labels = written
-        if self.objective == "electra":  # Electric: every chosen token counts as a fake
-            labels = written * ops.cast(corrupted != batch["input_ids"], "int32")
+        if self.objective != "electric":  # Electric: every chosen token counts as a fake
+            labels = labels * ops.cast(corrupted != batch["input_ids"], "int32")
         outputs.update(
             sampled_ids=sampled_ids, corrupted_input_ids=corrupted, is_fake_tokens=labels
         )
+        if self.rtd_head is None:
+            return outputs
         states = self.electra(
             dict(batch, input_ids=corrupted), seed=seed and seed.fold("discriminator")
         )  # (B, L, H)

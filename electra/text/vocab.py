@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from electra.features import SPECIAL_TOKENS
 from electra.text.wordpiece import MAX_WORD_CHARACTERS, SUFFIX, BasicTokenizer
@@ -268,19 +268,18 @@ def _define_flags():
     )
     flags.DEFINE_float("corpus_fraction", 1.0, "Share of the lines to use.")
     flags.DEFINE_float("character_coverage", 0.9999, "Share of characters the alphabet covers.")
+    flags.DEFINE_string("jsonl_field", "text", "Holds the text in .jsonl files.")
     flags.DEFINE_integer("seed", 0, "Chooses the lines when corpus_fraction is below 1.")
 
 
-def main(argv):
+def main(_):
     """Trains a vocabulary as the flags say and writes it."""
     values = flags.FLAGS
-    if len(argv) > 1:
-        raise app.UsageError(f"Arguments without a flag's name: {' '.join(argv[1:])}.")
     from electra.data.corpus import iter_lines
 
     logging.info("Training a vocabulary of %d on %s.", values.vocab_size, values.corpus_dir)
     tokens = train_vocab(
-        lambda: iter_lines(values.corpus_dir),
+        lambda: iter_lines(values.corpus_dir, values.jsonl_field),
         vocab_size=values.vocab_size,
         do_lower_case=values.do_lower_case,
         strip_accents=values.strip_accents,
@@ -293,7 +292,7 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    from electra.hparams import normalize_argv
+    from electra.hparams import run_door
 
     _define_flags()
-    app.run(main, argv=normalize_argv(sys.argv, _BOOLEANS))
+    run_door(main, _BOOLEANS)
