@@ -1,6 +1,7 @@
 """The package, the doors and configs at the root, and what they need.
 
-Extras: `test` (pytest, ruff), `bench` (the peers that benchmarks/ measures beside ours).
+Extras: `test` (pytest, ruff, references for metrics), `bench` (the peers that benchmarks/ measures
+beside ours).
 """
 
 from pathlib import Path
@@ -34,7 +35,7 @@ setup(
         "zstandard>=0.22",  # .txt.zst corpora
     ],
     extras_require={
-        "test": ["pytest>=8", "ruff>=0.9"],
+        "test": ["pytest>=8", "ruff>=0.9", "scikit-learn>=1.4", "scipy>=1.11"],
         "bench": ["torch==2.13.0", "transformers>=5,<6"],
     },
 )

@@ -31,7 +31,7 @@ def read_manifest(folder):
     try:
         with open(path, encoding="utf-8") as file:
             manifest = json.load(file)
-        version = manifest["version"]
+        version = int(manifest["version"])
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is damaged ({error!r}). Build the records anew") from None
     if version > VERSION:

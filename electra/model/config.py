@@ -79,7 +79,8 @@ def encoder_config(model_size, *, vocab_size, embedding_size=None, overrides=Non
     Source: training_utils.get_bert_config of the official code; "medium" is SELECTRA's.
     """
     if model_size not in MODEL_SIZES:
-        raise ValueError(f"model_size must be one of {sorted(MODEL_SIZES)}. Received: {model_size!r}")
+        known = sorted(MODEL_SIZES)
+        raise ValueError(f"model_size must be one of {known}. Received: {model_size!r}")
     overrides = dict(overrides or {})
     known = {field.name for field in dataclasses.fields(EncoderConfig)}
     unknown = sorted(set(overrides) - known)

@@ -1,4 +1,4 @@
-"""The Transformer encoder with its embeddings: what the generator and the discriminator are made of.
+"""The Transformer encoder with its embeddings: generator and discriminator are made of it.
 
 Enters: input_ids, input_mask, segment_ids (B, L). Leaves: hidden states (B, L, H).
 The path of every variable inside the model is its name in the official checkpoints, e.g.

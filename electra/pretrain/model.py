@@ -143,7 +143,8 @@ class PretrainingModel(keras.Model):
         Returns: dict of mlm_logits (B, N, V), mlm_preds, mlm_per_position_loss, sampled_ids
             (B, N), corrupted_input_ids, is_fake_tokens, disc_logits, disc_per_token_loss (B, L),
             and the scalars mlm_loss, disc_loss, total_loss; with two towers cloze_logits
-            (B, L, V) and cloze_loss, for Electric log_q (B, L). What an objective lacks is left out.
+            (B, L, V) and cloze_loss, for Electric log_q (B, L). An objective without one of
+            them leaves it out.
         """
         totals = totals or {}
         outputs = self._generate(batch, seed and seed.fold("generator"), totals)
@@ -175,7 +176,7 @@ class PretrainingModel(keras.Model):
         return outputs
 
     def _generate(self, batch, seed, totals):
-        """Returns the generator's outputs; `unbiased_logits` (M, V) and `logit_bias` feed _sample."""
+        """Returns the generator's outputs; unbiased_logits (M, V), logit_bias feed _sample."""
         slots = batch[MASKED_LM_POSITIONS].shape  # (B, N)
         if self.two_towers:
             unbiased = self._cloze_scores(batch, seed)

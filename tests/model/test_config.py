@@ -14,8 +14,8 @@ def test_heads_and_feed_forward_follow_the_hidden_size():
 
 def test_medium_is_selectras():
     config = encoder_config("medium", vocab_size=50000)
-    assert (config.num_hidden_layers, config.hidden_size, config.num_attention_heads) == (12, 384, 6)
-    assert config.embedding_size == 384
+    assert (config.num_hidden_layers, config.num_attention_heads) == (12, 6)
+    assert (config.hidden_size, config.embedding_size) == (384, 384)
 
 
 def test_generator_sizes_are_rounded_half_to_even():

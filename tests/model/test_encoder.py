@@ -12,7 +12,8 @@ SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
 def tiny(**overrides):
-    return encoder_config("small", vocab_size=50, embedding_size=16, overrides={**SIZES, **overrides})
+    overrides = {**SIZES, **overrides}
+    return encoder_config("small", vocab_size=50, embedding_size=16, overrides=overrides)
 
 
 def batch(rows=3, length=12, seed=0):

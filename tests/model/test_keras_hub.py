@@ -55,7 +55,8 @@ def _keras_hub_weights(weights, config):
         yield f"embeddings_projection/{ours}", weights[f"embeddings_project/{ours}"]
     for i in range(config.num_hidden_layers):
         layer, theirs = f"encoder/layer_{i}", f"transformer_layer_{i}"
-        names = {f"attention/self/{n}": f"self_attention_layer/{n}" for n in ("query", "key", "value")}
+        parts = ("query", "key", "value")
+        names = {f"attention/self/{part}": f"self_attention_layer/{part}" for part in parts}
         names["attention/output/dense"] = "self_attention_layer/attention_output"
         names["intermediate/dense"] = "feedforward_intermediate_dense"
         names["output/dense"] = "feedforward_output_dense"
