@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -14,6 +16,7 @@ from electra.hparams import (
     refuse_positionals,
     write_json,
 )
+from tests.shared import ROOT
 
 BOOLEANS = ("do_lower_case", "strip_accents", "blanks_separate_docs", "keep_long_lines")
 
@@ -190,3 +193,53 @@ def test_json_is_written_whole_and_nothing_else_is_left(tmp_path):
     write_json(path, {"name": "ü"})
     assert json.loads(path.read_text(encoding="utf-8")) == {"name": "ü"}
     assert os.listdir(path.parent) == ["hparams.json"]
+
+
+# ---- doors --------------------------------------------------------------------------------------
+
+DOOR = """
+from absl import flags
+from electra.hparams import run_door
+
+flags.DEFINE_boolean("do_lower_case", True, "")
+errors = {"value": ValueError("first\\n  second"), "file": FileNotFoundError(2, "gone", "a.txt"),
+          "bug": KeyError("bug")}
+
+def main(argv):
+    print(flags.FLAGS.do_lower_case)
+    if MODE in errors:
+        raise errors[MODE]
+    return MODE
+
+MODE = %r
+run_door(main, ("do_lower_case",))
+"""
+
+
+def run_door_with(mode, *arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", DOOR % (mode,), *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+def test_a_door_ends_with_the_status_of_its_main():
+    done = run_door_with(None, "--no-lower-case")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", "")
+    assert run_door_with(7).returncode == 7
+
+
+def test_what_the_user_can_mend_ends_a_door_with_one_line_and_status_1():
+    done = run_door_with("value")
+    assert (done.returncode, done.stderr) == (1, "Error: first second\n")
+    done = run_door_with("file")
+    assert (done.returncode, done.stderr) == (1, "Error: [Errno 2] gone: 'a.txt'\n")
+    done = run_door_with(None, "stray")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: Command line: 'stray' belongs to no flag")
+
+
+def test_bugs_and_those_who_ask_get_the_traceback():
+    assert "Traceback" in run_door_with("bug").stderr
+    assert "Traceback" in run_door_with("value", ELECTRA_TRACEBACK="1").stderr
+    assert "Traceback" not in run_door_with("value", ELECTRA_TRACEBACK="0").stderr

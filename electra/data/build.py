@@ -183,7 +183,7 @@ def _build_units(units, work, options, num_processes):
 
 
 def _in_this_process(jobs, _):
-    return map(_build_unit, jobs)
+    return map(build_unit, jobs)
 
 
 def _in_workers(jobs, processes):
@@ -191,7 +191,7 @@ def _in_workers(jobs, processes):
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
     pool = futures.ProcessPoolExecutor(processes, context, _prepare_worker)
     try:
-        for done in futures.as_completed([pool.submit(_build_unit, job) for job in jobs]):
+        for done in futures.as_completed([pool.submit(build_unit, job) for job in jobs]):
             yield done.result()
     except futures.process.BrokenProcessPool:
         raise ValueError(
@@ -202,25 +202,34 @@ def _in_workers(jobs, processes):
         pool.shutdown(cancel_futures=True)
 
 
-def _prepare_worker():
-    """In a worker: one TensorFlow thread, no GPU, and an end when the first process ends."""
+def use_one_thread():
+    """Makes TensorFlow use one thread and no GPU; before its first operation."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.set_visible_devices([], "GPU")
+
+
+def _prepare_worker():
+    use_one_thread()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C: end at once, the first process speaks
 
-    def end_with_parent():
+    def end_with_first_process():
         multiprocessing.parent_process().join()
         os._exit(1)
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_first_process, daemon=True).start()
+
+
+def tokenizer_of(options):
+    """Returns (Vocabulary, tokenizer), made once a process."""
+    names = ("vocab_file", "vocab_sha256", "do_lower_case", "strip_accents")
+    return _tokenizer(*(options[name] for name in names))
 
 
 @functools.lru_cache(maxsize=1)
 def _tokenizer(vocab_file, vocab_sha256, do_lower_case, strip_accents):
-    """Returns this process's vocabulary and tokenizer."""
     from electra.text.fast import make_tokenizer
 
     vocab = read_vocab(vocab_file)
@@ -229,14 +238,13 @@ def _tokenizer(vocab_file, vocab_sha256, do_lower_case, strip_accents):
     return vocab, make_tokenizer(vocab, do_lower_case, strip_accents)
 
 
-def _build_unit(job):
+def build_unit(job):
     """Builds one unit. Returns its number."""
     number, unit, work, options = job
     from electra.data.examples import ExampleBuilder
     from electra.data.records import RecordWriter
 
-    vocab, tokenizer = _tokenizer(*(options[name] for name in (
-        "vocab_file", "vocab_sha256", "do_lower_case", "strip_accents")))  # fmt: skip
+    vocab, tokenizer = tokenizer_of(options)
     length, documents, builders, writers = options["max_seq_length"], 0, {}, {}
     # A worker of a killed build may still be at it: each process has files of its own.
     unfinished = f".{os.getpid()}.tmp"

@@ -20,6 +20,7 @@ import zstandard
 
 UNIT_BYTES = 4 << 20
 BLOCK_BYTES = 1 << 20
+_NEARBY = 1 << 16  # bytes in which most texts have a blank line
 _PACKED_BYTES = 1 << 17  # read together from a .zst file
 _TAR_MAGIC = slice(257, 262)
 _COMPRESSED = (".gz", ".xz", ".zst")
@@ -143,8 +144,11 @@ def _borders(path, size, unit_bytes):
             return [0, size]
         while size - borders[-1] > 1.5 * unit_bytes:
             file.seek(borders[-1] + unit_bytes)
-            ahead = file.read(unit_bytes // 2)
+            ahead = file.read(min(_NEARBY, unit_bytes // 2))
             blank = _BLANK_LINE.search(ahead)
+            if not blank:
+                ahead += file.read(unit_bytes // 2 - len(ahead))
+                blank = _BLANK_LINE.search(ahead)
             at = blank.end() if blank else ahead.find(b"\n") + 1
             if not at:  # a line longer than the look-ahead
                 file.seek(borders[-1] + unit_bytes)

@@ -20,7 +20,7 @@ from electra.features import RECORD_FEATURES, ROW
 
 _HEADER = struct.Struct("<Q")  # a record: length, its checksum (4 bytes), data, checksum (4 bytes)
 _FRAME_BYTES = 16
-_OPEN_FILES = 512  # mapped at a time, below the usual limit of 1024; the official builder makes 1000
+_OPEN_FILES = 512  # at a time: the official builder makes 1000, most systems allow 1024
 _FIRST_LOOK = 256  # records that are read before the first step, to fail early
 _BUILD = "Build records with build_pretraining_dataset.py"
 
@@ -79,7 +79,7 @@ class Records:
             )
         # Long lists of features, not single numbers: parse_example wants their length.
         spec = tf.io.FixedLenFeature([self.max_seq_length], tf.int64)
-        self._spec = {name: spec for name in RECORD_FEATURES}
+        self._spec = dict.fromkeys(RECORD_FEATURES, spec)
         self.read(np.linspace(0, len(self) - 1, min(len(self), _FIRST_LOOK)).astype(np.int64))
 
     def __len__(self):
@@ -177,13 +177,12 @@ class Records:
         check("do_lower_case", do_lower_case, "Set do_lower_case")
         check("strip_accents", strip_accents, "Set strip_accents")
         counts = np.bincount(self._owners, minlength=len(self.files))
-        held = {path: int(count) for path, count in zip(self.files, counts, strict=True)}
-        for entry in self.manifest.get("files", ()):
-            path = os.path.join(os.path.dirname(self.files[0]), entry["name"])
-            count = held.get(os.path.join(folder, entry["name"]), held.get(path))
-            if count not in (None, entry["examples"]):
+        promised = {e["name"]: e["examples"] for e in self.manifest.get("files", ())}
+        for path, count in zip(self.files, counts, strict=True):
+            examples = promised.get(os.path.basename(path), count)
+            if (os.path.dirname(path) or ".") == folder and count != examples:
                 raise ValueError(
-                    f"{path} holds {count} examples, its manifest says {entry['examples']}. "
+                    f"{path} holds {count} examples, its manifest says {examples}. "
                     f"The file is incomplete or of another build. {_BUILD}"
                 )
 

@@ -8,19 +8,20 @@ Checkpoints of the official code (TF1) are read too. Uses safetensors for tensor
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
 
 import numpy as np
 import safetensors
-import safetensors.numpy
 import tensorflow as tf
 
 from electra.hparams import write_json
 
 FORMAT = 1
 SLOTS = ("adam_m", "adam_v")
+_TYPES = {"float32": "F32", "int32": "I32", "int64": "I64"}  # as safetensors spells them
 _NAME = re.compile(r"model\.ckpt-(\d+)\.json")
 
 
@@ -72,11 +73,8 @@ def save(folder, step, tensors, state, keep_max=0):
     """
     os.makedirs(folder, exist_ok=True)
     path = _path(folder, step)
-    arrays = {name: _to_numpy(tensor) for name, tensor in tensors.items()}
     temporary = path + ".tmp"
-    safetensors.numpy.save_file(arrays, temporary)
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
+    _write_tensors(temporary, tensors)
     os.replace(temporary, path)
     size = os.path.getsize(path)
     write_json(
@@ -278,6 +276,28 @@ def _read_ours(path):
     except (ValueError, KeyError, safetensors.SafetensorError) as error:
         raise ValueError(f"{path} is damaged: {error}. {advice}") from None
     return Checkpoint(path, step, tensors, about.get("state", {}), "safetensors")
+
+
+def _write_tensors(path, tensors):
+    """Writes a safetensors file, one tensor in memory at a time (the library copies them all).
+
+    Source: the format's description: size of the header (8 bytes), header (JSON), data.
+    """
+    header, end = {}, 0
+    for name, tensor in sorted(tensors.items()):
+        dtype = np.dtype(getattr(tensor.dtype, "as_numpy_dtype", tensor.dtype))
+        start, end = end, end + dtype.itemsize * math.prod(tensor.shape)
+        header[name] = {
+            "dtype": _TYPES[dtype.name], "shape": list(tensor.shape), "data_offsets": [start, end]
+        }  # fmt: skip
+    encoded = json.dumps(header).encode()
+    encoded += b" " * (-len(encoded) % 8)  # aligns the data
+    with open(path, "wb") as file:
+        file.write(len(encoded).to_bytes(8, "little") + encoded)
+        for name in header:
+            file.write(_to_numpy(tensors[name]).reshape(-1).data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _to_numpy(tensor):

@@ -3,11 +3,14 @@
 Enters: a model and batches in fixed order. Leaves: a dict of metrics.
 """
 
+import os
+
 import numpy as np
 import tensorflow as tf
 
 from electra import random
 from electra.features import ROW
+from electra.hparams import write_json
 from electra.model import kernels
 from electra.pretrain import metrics
 from electra.pretrain.masking import mask_tokens
@@ -113,6 +116,23 @@ def training_loss(model, sums):
     if "token_loss" in sums:
         loss += model.disc_weight * float(sums["token_loss"] / sums["tokens"])
     return loss
+
+
+def write_results(path, results):
+    """Prints metrics and writes them as `name = value` lines, as the official code does, and as
+    JSON beside them.
+
+    Args:
+        path: of the text; its folder is made if missing.
+        results: dict name -> number.
+    """
+    lines = [f"{name} = {value}" for name, value in sorted(results.items())]
+    print("\n".join(lines))
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with open(path + ".tmp", "w", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+    os.replace(path + ".tmp", path)
+    write_json(os.path.splitext(path)[0] + ".json", results)
 
 
 def _filled(rows, count):

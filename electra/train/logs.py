@@ -4,9 +4,12 @@ On going on, all of it is cut back to the step of the checkpoint, so that a run 
 leaves the same logs as one that was not. Uses tqdm for the progress bar.
 """
 
+import datetime
 import glob
 import json
 import os
+import sys
+import time
 
 import tensorflow as tf
 import tqdm
@@ -14,7 +17,9 @@ from absl import logging
 from tensorboard.plugins.hparams import api as hparams_api
 
 TRAIN_LOG, EVAL_LOG = "train_log.jsonl", "eval_log.jsonl"
+EVENT_FILES = "events.out.tfevents.*"
 THROUGHPUT = ("examples_per_sec", "tokens_per_sec")  # what may differ between equal runs
+_SECONDS_BETWEEN_BARS = 30  # where no terminal shows them
 
 
 class RunLog:
@@ -22,7 +27,8 @@ class RunLog:
 
     Args:
         folder: of the model.
-        resume_step: updates already made; later entries of the logs are removed.
+        resume_step: updates already made; later entries of the logs are removed. At 0 all are: a
+            run that begins logs its step 0 again.
         last_step: at which the run ends, for the progress bar.
         enabled: False writes and shows nothing (all processes but the chief).
     """
@@ -31,23 +37,29 @@ class RunLog:
         self.folder, self.enabled = os.fspath(folder), enabled
         self.last_step, self._first_step = last_step, resume_step
         self._files, self._writer, self._bar = {}, None, None
+        self._started = time.monotonic()
         if enabled:
             os.makedirs(self.folder, exist_ok=True)
+            last_kept = resume_step or -1
             for name in (TRAIN_LOG, EVAL_LOG):
-                cut_back_lines(os.path.join(self.folder, name), resume_step)
-            cut_back_events(self.folder, resume_step)
+                cut_back_lines(os.path.join(self.folder, name), last_kept)
+            cut_back_events(self.folder, last_kept)
 
     def __enter__(self):
         if self.enabled:
             for name in (TRAIN_LOG, EVAL_LOG):
-                self._files[name] = open(  # noqa: SIM115 closed in __exit__
+                self._files[name] = open(
                     os.path.join(self.folder, name), "a", encoding="utf-8"
                 )
             self._writer = tf.summary.create_file_writer(self.folder)
+            seconds = {} if sys.stderr.isatty() else dict.fromkeys(
+                ("mininterval", "maxinterval"), _SECONDS_BETWEEN_BARS
+            )  # fmt: skip
             self._bar = tqdm.tqdm(
                 total=self.last_step, initial=self._first_step, unit="step", dynamic_ncols=True,
-                smoothing=0.1, desc="training",
+                smoothing=0.1, desc="training", **seconds,
             )  # fmt: skip
+            self._started = time.monotonic()
         return self
 
     def __exit__(self, *error):
@@ -70,7 +82,7 @@ class RunLog:
         self._line(TRAIN_LOG, step, values)
         self._scalars("train", step, values)
         with tqdm.tqdm.external_write_mode():
-            logging.info("%s", readable(step, self.last_step, values))
+            logging.info("%s", readable(step, self.last_step, values, self._seconds_left(step)))
 
     def eval(self, step, metrics):
         """Logs metrics on held-out text."""
@@ -107,6 +119,10 @@ class RunLog:
                 file.flush()
                 os.fsync(file.fileno())
 
+    def _seconds_left(self, step):
+        made = max(step - self._first_step, 1)
+        return (time.monotonic() - self._started) / made * (self.last_step - step)
+
     def _line(self, name, step, values):
         self._files[name].write(json.dumps({"step": int(step), **values}) + "\n")
         self._files[name].flush()
@@ -117,15 +133,20 @@ class RunLog:
                 tf.summary.scalar(f"{group}/{name}", value)
 
 
-def readable(step, last_step, values):
-    """Returns the numbers of an interval as one line to read."""
+def readable(step, last_step, values, seconds_left):
+    """Returns the numbers of an interval as one line to read.
+
+    >>> readable(200, 1000, {"loss": 44.98765, "examples_per_sec": 31.2}, 3725)
+    'step 200/1000  loss 44.988  31.2 examples/s  ETA 1:02:05'
+    """
     names = {
         "loss": "loss {:.3f}", "masked_lm_loss": "MLM {:.3f}", "disc_loss": "RTD {:.4f}",
         "disc_auc": "disc_auc {:.3f}", "learning_rate": "rate {:.2e}",
         "examples_per_sec": "{:.1f} examples/s", "tokens_per_sec": "{:.0f} tokens/s",
     }  # fmt: skip
     shown = [text.format(values[name]) for name, text in names.items() if name in values]
-    return f"step {step}/{last_step}  " + "  ".join(shown)
+    left = f"ETA {datetime.timedelta(seconds=round(seconds_left))}"
+    return "  ".join([f"step {step}/{last_step}", *shown, left])
 
 
 def read_lines(path):
@@ -144,6 +165,7 @@ def read_lines(path):
 
 def cut_back_lines(path, step):
     """Removes a log's entries of later steps, atomically."""
+    path = os.fspath(path)
     if not os.path.exists(path):
         return
     kept = [entry for entry in read_lines(path) if entry["step"] <= step]
@@ -154,18 +176,19 @@ def cut_back_lines(path, step):
 
 def cut_back_events(folder, step):
     """Removes TensorBoard events of later steps from the event files of a folder, atomically."""
-    for path in sorted(glob.glob(os.path.join(folder, "events.out.tfevents.*"))):
-        if path.endswith(".tmp"):
-            os.remove(path)
-            continue
+    files = os.path.join(folder, EVENT_FILES)
+    for path in glob.glob(files + ".tmp"):  # of a cut that was killed
+        os.remove(path)
+    for path in sorted(glob.glob(files)):
         events = list(read_events(path))
-        if all(event.step <= step for event in events) and is_whole(path):
-            continue
-        with tf.io.TFRecordWriter(path + ".tmp") as writer:
-            for event in events:
-                if event.step <= step:
+        kept = [e for e in events if e.step <= step or e.HasField("file_version")]
+        if not any(event.HasField("summary") for event in kept):
+            os.remove(path)
+        elif len(kept) < len(events) or not is_whole(path):
+            with tf.io.TFRecordWriter(path + ".tmp") as writer:
+                for event in kept:
                     writer.write(event.SerializeToString())
-        os.replace(path + ".tmp", path)
+            os.replace(path + ".tmp", path)
 
 
 def read_events(path):

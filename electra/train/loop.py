@@ -5,9 +5,11 @@ handed to the runner at the steps where something is due.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import re
 import signal
+import threading
 import time
 
 import numpy as np
@@ -16,7 +18,7 @@ import tensorflow as tf
 POLL_SECONDS = 0.2
 
 
-class NonFiniteLossError(FloatingPointError):
+class NonFiniteLossError(ValueError):
     """The loss or the gradient norm became infinite or not a number."""
 
 
@@ -53,11 +55,12 @@ class Loop:
             self._done = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.stop_signal = None
 
-    def request_stop(self, signum=None, frame=None):
-        """Ends the running call after its current step; a signal handler."""
-        self.stop_signal = signum or signal.SIGTERM
-        if self.num_workers == 1:  # several processes must agree on the step: see _agree
-            self._stop.assign(True)
+    def request_stop(self, signum=signal.SIGTERM, frame=None):
+        """Ends the running call after its current step; a signal handler.
+
+        It only takes a note, because the main thread may be anywhere, within TensorFlow too.
+        """
+        self.stop_signal = signum
 
     def run(self, first, count):
         """Makes up to `count` steps from step `first` on.
@@ -73,6 +76,8 @@ class Loop:
             while not call.done():
                 concurrent.futures.wait([call], timeout=POLL_SECONDS)
                 self.on_progress(first + int(self._done.numpy()))
+                if self.stop_signal and self.num_workers == 1:  # several agree: see _agree
+                    self._stop.assign(True)
             try:
                 rows = call.result().numpy()
             except tf.errors.OpError as error:
@@ -103,7 +108,8 @@ class Loop:
             batch = iterator.get_next()
             row = self.strategy.run(self.step_function, args=(batch, first + i))
             row = self.strategy.experimental_local_results(row)[0]
-            done = self._done.assign(i + 1)
+            with tf.control_dependencies([row]):
+                done = self._done.assign(i + 1)
             with tf.control_dependencies([done]):
                 rows = rows.write(tf.cast(i, tf.int32), row)
                 go_on = tf.reduce_all(tf.math.is_finite(row)) & ~self._stop
@@ -122,6 +128,24 @@ def _unwrapped(error):
     """Returns the ValueError that reading the data raised inside TensorFlow, or the error."""
     found = re.search(r"ValueError: (.*)", error.message or "")
     return ValueError(found[1]) if found else error
+
+
+@contextlib.contextmanager
+def stopping_signals(loop):
+    """While active, SIGTERM and SIGINT (Ctrl-C) end a loop after its current step.
+
+    Python delivers signals to the main thread only: in another one this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, loop.request_stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def next_boundary(step, last, *periods):

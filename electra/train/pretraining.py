@@ -16,14 +16,13 @@ from absl import logging
 
 from electra.data import reader
 from electra.hparams import write_json
-from electra.optim import adamw, schedule
-from electra.pretrain.metrics import metrics_from_sums
-from electra.pretrain.model import PretrainingModel
 from electra.text.vocab import read_vocab
 from electra.train import checkpoints
-from electra.train.evaluation import Evaluator, training_loss
-from electra.train.logs import RunLog
-from electra.train.loop import Loop, NonFiniteLossError, next_boundary
+from electra.train.assembly import build_model, build_optimizer
+from electra.train.evaluation import Evaluator, write_results
+from electra.train.interval import Interval
+from electra.train.logs import EVAL_LOG, RunLog, read_lines
+from electra.train.loop import Loop, NonFiniteLossError, next_boundary, stopping_signals
 from electra.train.step import PretrainingStep
 from electra.train.strategy import choose_placement
 
@@ -86,17 +85,20 @@ class _Run:
                 self.optimizer = build_optimizer(config, self.model, compiled)
         self.interval = Interval(self.model)
         self.step = self._restore()
-        self.first_step = self.step
 
     def run(self):
+        """Trains and evaluates. Returns: the exit status."""
         config = self.config
         evaluator = self._evaluator() if self.held_out is not None else None
-        status = 0
-        if config.do_train:
-            status = self._train(evaluator)
-        if config.do_eval and not status:
-            self._write_results(evaluator.run())
-        return status
+        stopped_by = self._train(evaluator) if config.do_train else None
+        if stopped_by:
+            logging.info("Stopped at step %d; the same command goes on from there", self.step)
+            return 128 + signal.SIGINT if stopped_by == signal.SIGINT else 0
+        if config.do_eval:
+            results = {**evaluator.run(), "global_step": self.step}
+            if self.placement.is_chief:
+                write_results(config.results_txt, results)
+        return 0
 
     # ---- before the first step ----
 
@@ -204,22 +206,20 @@ class _Run:
     # ---- training ----
 
     def _train(self, evaluator):
-        config = self.config
-        loop = self._loop()
+        """Makes the steps that are left. Returns: the signal that stopped it, or None."""
+        config, last = self.config, self.config.num_train_steps
+        if self.step >= last:
+            logging.info("Step %d of %d is reached: nothing to train", self.step, last)
+            return None
         eval_every = config.eval_every_steps
         if eval_every is None:
             eval_every = config.save_checkpoints_steps
         if self.held_out is None:
             eval_every = 0
-        last = config.num_train_steps
-        if self.step >= last:
-            logging.info("Step %d of %d is reached: nothing to train", self.step, last)
-            return 0
-        log = RunLog(
-            self.folder, resume_step=self.step, last_step=last, enabled=self.placement.is_chief
-        )
-        self.first_evaluation = None
-        with log, _stopping_signals(loop):
+        loop, saved_step = self._loop(), self.step
+        log = RunLog(self.folder, resume_step=self.step, last_step=last,
+                     enabled=self.placement.is_chief)  # fmt: skip
+        with log, stopping_signals(loop):
             loop.on_progress = log.progress
             log.hparams(config.to_json())
             if eval_every and self.step == 0:
@@ -236,12 +236,11 @@ class _Run:
                     log.train(self.step, self.interval.finish())
                 if eval_every and (self.step % eval_every == 0 or is_last):
                     self._evaluate(evaluator, log)
-                if self.step % config.save_checkpoints_steps == 0 or is_last or loop.stop_signal:
-                    log.flush()
-                    self._save()
-        if loop.stop_signal:
-            logging.info("Stopped at step %d; the same command goes on from there", self.step)
-        return 130 if loop.stop_signal == signal.SIGINT else 0
+                if self.step % config.save_checkpoints_steps == 0 or is_last:
+                    saved_step = self._save(log)
+            if saved_step != self.step:
+                self._save(log)
+        return loop.stop_signal
 
     def _loop(self):
         config, placement = self.config, self.placement
@@ -286,131 +285,25 @@ class _Run:
         results = evaluator.run()
         log.eval(self.step, results)
         log.text(self.step, "held_out/corrupted", evaluator.corrupted_examples(self.vocab.tokens))
-        if self.step == 0:
-            self.first_evaluation = results
-        elif self.first_evaluation and self.config.init_checkpoint:
-            if results["loss"] > self.first_evaluation["loss"]:
+        if self.config.init_checkpoint and self.placement.is_chief:
+            first = read_lines(os.path.join(self.folder, EVAL_LOG))[0]
+            if first["step"] == 0 and results["loss"] > first["loss"]:
                 logging.warning(
                     "Step %d: the held-out loss %.3f is worse than the %.3f of init_checkpoint at "
                     "step 0. Consider a lower learning_rate or a longer warm-up",
-                    self.step, results["loss"], self.first_evaluation["loss"],
+                    self.step, results["loss"], first["loss"],
                 )  # fmt: skip
 
-    def _save(self):
-        if not self.placement.is_chief:
-            return
-        tensors = {**self.model.named_variables(), **self.optimizer.slots}
-        state = {"interval": self.interval.dump(), "precision": self.config.precision}
-        checkpoints.save(
-            self.folder, self.step, tensors, state, keep_max=self.config.keep_checkpoint_max
-        )
-
-    def _write_results(self, results):
-        """Prints the metrics and writes them as text (official layout) and JSON."""
-        if not self.placement.is_chief:
-            return
-        results = {**results, "global_step": self.step}
-        lines = [f"{name} = {value}" for name, value in sorted(results.items())]
-        print("\n".join(lines))
-        path = self.config.results_txt
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path + ".tmp", "w", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
-        os.replace(path + ".tmp", path)
-        write_json(os.path.splitext(path)[0] + ".json", results)
-
-
-class Interval:
-    """Adds up the numbers of the steps since the last log line.
-
-    The sums are float64, added step by step and saved with every checkpoint, so that a resumed
-    run logs what an unbroken one would have logged.
-    """
-
-    _LAST = ("learning_rate", "grad_norm")  # of the last step; all else is summed
-
-    def __init__(self, model):
-        self.model = model
-        self._reset()
-
-    def _reset(self):
-        self.sums, self.seconds = {}, 0.0
-
-    def add(self, steps):
-        for name, rows in steps.values.items():
-            for row in rows.astype(np.float64):
-                is_last = name in self._LAST
-                self.sums[name] = row if is_last else self.sums.get(name, 0.0) + row
-        self.seconds += steps.seconds
-
-    def finish(self):
-        """Returns the numbers of a log line and starts anew."""
-        sums, seconds = self.sums, max(self.seconds, 1e-9)
-        metrics = metrics_from_sums(sums)
-        values = {"loss": training_loss(self.model, sums)}
-        if "masked_lm_loss" in metrics:
-            values["masked_lm_loss"] = metrics["masked_lm_loss"]
-        if "disc_auc" in metrics:
-            values["disc_loss"] = float(sums["token_loss"] / sums["tokens"])
-            values["disc_auc"] = metrics["disc_auc"]
-        values.update({name: float(sums[name]) for name in self._LAST})
-        values["examples_per_sec"] = float(sums["examples"]) / seconds
-        values["tokens_per_sec"] = float(sums["tokens"]) / seconds
-        self._reset()
-        return values
-
-    def dump(self):
-        """Returns the sums as JSON values."""
-        return {name: np.asarray(value).tolist() for name, value in self.sums.items()}
-
-    def load(self, dumped):
-        self._reset()
-        self.sums = {name: np.float64(value) for name, value in (dumped or {}).items()}
-
-
-def build_model(config, vocab, dtype="float32"):
-    """Returns the PretrainingModel that a config describes."""
-    return PretrainingModel(
-        config.encoder,
-        config.generator,
-        {"cls": vocab.cls_id, "sep": vocab.sep_id, "mask": vocab.mask_id},
-        objective=config.objective,
-        uniform_generator=config.uniform_generator,
-        two_tower_generator=config.two_tower_generator,
-        untied_generator=config.untied_generator,
-        untied_generator_embeddings=config.untied_generator_embeddings,
-        mask_prob=config.mask_prob,
-        gen_weight=config.gen_weight,
-        disc_weight=config.disc_weight,
-        temperature=config.temperature,
-        disallow_correct=config.disallow_correct,
-        dtype=dtype,
-    )
-
-
-def build_optimizer(config, model, compiled=True):
-    """Returns the AdamW with the config's schedule over the model's variables.
-
-    Args: compiled: see adamw.AdamW.
-    """
-
-    def learning_rate(step):
-        return schedule.learning_rate_at(
-            step,
-            learning_rate=config.learning_rate,
-            num_train_steps=config.num_train_steps,
-            num_warmup_steps=config.num_warmup_steps,
-            warmup_proportion=config.warmup_proportion,
-            lr_decay_power=config.lr_decay_power,
-            lr_restart_step=config.lr_restart_step,
-        )
-
-    return adamw.AdamW(
-        model.named_variables(),
-        learning_rate=learning_rate,
-        weight_decay_rate=config.weight_decay_rate,
-        compiled=compiled,
-    )
+    def _save(self, log):
+        """Saves a checkpoint, after all that was logged. Returns: its step."""
+        if self.placement.is_chief:
+            log.flush()
+            tensors = {**self.model.named_variables(), **self.optimizer.slots}
+            state = {"interval": self.interval.dump(), "precision": self.config.precision}
+            checkpoints.save(
+                self.folder, self.step, tensors, state, keep_max=self.config.keep_checkpoint_max
+            )
+        return self.step
 
 
 def _recorded_hparams(folder):
@@ -419,18 +312,3 @@ def _recorded_hparams(folder):
         return None
     with open(path, encoding="utf-8") as file:
         return json.load(file)
-
-
-class _stopping_signals:
-    """While active, SIGTERM and SIGINT end the loop after the current step."""
-
-    def __init__(self, loop):
-        self.loop = loop
-
-    def __enter__(self):
-        signals = (signal.SIGTERM, signal.SIGINT)
-        self.before = {s: signal.signal(s, self.loop.request_stop) for s in signals}
-
-    def __exit__(self, *error):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)

@@ -58,7 +58,7 @@ def test_a_writer_writes_more_examples_than_it_encodes_together(tmp_path):
             writer.write(builder, ([first], [[i % 5]] if i % 2 else []))
     records = [parse(record) for record in tf.data.TFRecordDataset(path).as_numpy_iterator()]
     assert len(records) == len(writer.lengths) == BATCH + 3
-    assert records[BATCH]["input_ids"] == [2, 10 + BATCH, 10 + BATCH, 10 + BATCH, 10 + BATCH, 3, 0, 0]
+    assert records[BATCH]["input_ids"] == [2, *[10 + BATCH] * 4, 3, 0, 0]
     assert records[1] == {
         "input_ids": [2, 11, 3, 1, 3, 0, 0, 0],
         "input_mask": [1, 1, 1, 1, 1, 0, 0, 0],

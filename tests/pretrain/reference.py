@@ -9,7 +9,7 @@ from configure_pretraining import PretrainingConfig
 from electra.pretrain.model import PretrainingModel
 from electra.text.vocab import read_vocab
 from electra.train import checkpoints
-from electra.train.pretraining import build_model
+from electra.train.assembly import build_model
 from tests.shared import FIXTURES
 
 FOLDERS = sorted(path.parent for path in FIXTURES.glob("pretrain/*/config.json"))

@@ -1,0 +1,243 @@
+"""Checkpoints: what is written comes back, nothing half written counts, TF1's are read."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import tensorflow as tf
+
+from electra.train import checkpoints
+from tests.shared import FIXTURES, needs_fixtures
+
+KERNEL = "electra/encoder/layer_0/attention/self/query/kernel"
+VALUES = {
+    KERNEL: np.array([[1.5, -0.0], [np.pi, 1e-40]], np.float32),
+    "generator_predictions/output_bias": np.zeros(3, np.float32),
+}
+SLOTS = {f"{name}/{slot}": value + 1 for name, value in VALUES.items() for slot in ("adam_m",
+                                                                                   "adam_v")}  # fmt: skip
+
+
+def variables_like(values):
+    return {name: tf.Variable(np.full_like(value, 9)) for name, value in values.items()}
+
+
+def test_what_is_saved_comes_back_bit_for_bit(tmp_path):
+    path = checkpoints.save(tmp_path, 7, {**VALUES, **SLOTS}, {"interval": {"loss": 0.1}})
+    for entry in (path, path.replace(".safetensors", ".json"), tmp_path):
+        checkpoint = checkpoints.read(entry)
+        assert (checkpoint.step, checkpoint.kind) == (7, "safetensors")
+        assert checkpoint.state == {"interval": {"loss": 0.1}}
+        assert sorted(checkpoint.tensors) == sorted({**VALUES, **SLOTS})
+        for name, value in {**VALUES, **SLOTS}.items():
+            assert checkpoint.tensors[name].tobytes() == value.tobytes()
+    assert checkpoints.tensor_shapes(path)[KERNEL] == (2, 2)
+
+
+def test_the_library_reads_what_is_written(tmp_path):
+    tensors = {"a": tf.Variable(2.5), "b": np.zeros((0, 3), np.float32), "c": np.arange(3)}
+    loaded = safetensors.numpy.load_file(checkpoints.save(tmp_path, 0, tensors, {}))
+    assert {name: (str(a.dtype), a.tolist()) for name, a in loaded.items()} == {
+        "a": ("float32", 2.5), "b": ("float32", []), "c": ("int64", [0, 1, 2])
+    }  # fmt: skip
+
+
+def test_the_newest_are_kept_and_left_overs_removed(tmp_path):
+    (tmp_path / "model.ckpt-1.safetensors.tmp").write_bytes(b"torn")
+    (tmp_path / "model.ckpt-1.json.99.tmp").write_bytes(b"torn")
+    (tmp_path / "model.ckpt-5.safetensors").write_bytes(b"its JSON was never written")
+    (tmp_path / "notes.txt").write_text("a user's")
+    for step in (9, 10, 100):
+        checkpoints.save(tmp_path, step, VALUES, {}, keep_max=2)
+    assert sorted(os.listdir(tmp_path)) == [
+        "model.ckpt-10.json", "model.ckpt-10.safetensors",
+        "model.ckpt-100.json", "model.ckpt-100.safetensors", "notes.txt",
+    ]  # fmt: skip
+    assert checkpoints.latest(tmp_path) == str(tmp_path / "model.ckpt-100.safetensors")
+
+
+def test_keep_max_0_keeps_all(tmp_path):
+    for step in range(4):
+        checkpoints.save(tmp_path, step, VALUES, {}, keep_max=0)
+    assert len(os.listdir(tmp_path)) == 8
+
+
+def test_a_checkpoint_without_its_json_does_not_exist(tmp_path):
+    checkpoints.save(tmp_path, 1, VALUES, {})
+    checkpoints.save(tmp_path, 2, VALUES, {})
+    (tmp_path / "model.ckpt-2.json").unlink()
+    assert checkpoints.latest(tmp_path) == str(tmp_path / "model.ckpt-1.safetensors")
+    with pytest.raises(FileNotFoundError, match="ckpt-2.json, which belongs to"):
+        checkpoints.read(tmp_path / "model.ckpt-2.safetensors")
+
+
+def test_an_empty_or_missing_folder_has_none(tmp_path):
+    assert checkpoints.latest(tmp_path) is None
+    assert checkpoints.latest(tmp_path / "nothing") is None
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint. Expected: model.ckpt-"):
+        checkpoints.read(tmp_path)
+    with pytest.raises(FileNotFoundError, match="No checkpoint at .*model.ckpt-3"):
+        checkpoints.read(tmp_path / "model.ckpt-3")
+
+
+def test_a_damaged_newest_one_is_an_error_and_not_passed_over(tmp_path):
+    checkpoints.save(tmp_path, 1, VALUES, {})
+    path = checkpoints.save(tmp_path, 2, VALUES, {})
+    data = open(path, "rb").read()
+    advice = "Remove that checkpoint's files to go on from the one before it"
+    with open(path, "wb") as file:
+        file.write(data[:-1])
+    with pytest.raises(ValueError, match=f"ckpt-2.safetensors is damaged: .*bytes.*{advice}"):
+        checkpoints.read(tmp_path)
+    with open(path, "wb") as file:
+        file.write(b"\xff" * len(data))
+    with pytest.raises(ValueError, match=f"ckpt-2.safetensors is damaged.*{advice}"):
+        checkpoints.read(tmp_path)
+    os.remove(path)
+    with pytest.raises(FileNotFoundError, match=f"ckpt-2.safetensors is missing. {advice}"):
+        checkpoints.read(tmp_path)
+    with open(path, "wb") as file:
+        file.write(data)
+    (tmp_path / "model.ckpt-2.json").write_text("{")
+    with pytest.raises(ValueError, match=f"is damaged.*{advice}"):
+        checkpoints.read(tmp_path)
+
+
+def test_a_save_that_fails_leaves_the_checkpoints_as_they_were(tmp_path):
+    checkpoints.save(tmp_path, 1, VALUES, {})
+    with pytest.raises(ValueError):  # JSON has no NaN
+        checkpoints.save(tmp_path, 2, VALUES, {"loss": float("nan")}, keep_max=1)
+    assert checkpoints.read(tmp_path).step == 1
+
+
+# ---- restoring ----
+
+
+def test_restore_assigns_and_reports_every_variable(tmp_path):
+    checkpoint = checkpoints.read(checkpoints.save(tmp_path, 7, {**VALUES, **SLOTS}, {}))
+    variables = variables_like({KERNEL: VALUES[KERNEL], "new/bias": np.zeros(2, np.float32)})
+    report = checkpoints.restore(variables, checkpoint, require_all=False)
+    assert variables[KERNEL].numpy().tobytes() == VALUES[KERNEL].tobytes()
+    assert variables["new/bias"].numpy().tolist() == [9, 9]
+    assert (report.matched, report.missing) == ([KERNEL], ["new/bias"])
+    bias = "generator_predictions/output_bias"
+    assert report.unused == [bias, f"{bias}/adam_m", f"{bias}/adam_v"]
+    for line in (f"matched: {KERNEL}", "missing in the checkpoint: new/bias",
+                 f"unused from the checkpoint: {bias}"):  # fmt: skip
+        assert line in str(report)
+
+
+def test_restore_assigns_to_every_replica(tmp_path):
+    checkpoint = checkpoints.read(checkpoints.save(tmp_path, 7, VALUES, {}))
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        variables = variables_like(VALUES)
+    checkpoints.restore(variables, checkpoint, require_all=True)
+    for copy in strategy.experimental_local_results(variables[KERNEL]):
+        assert copy.numpy().tobytes() == VALUES[KERNEL].tobytes()
+    checkpoints.save(tmp_path, 8, variables, {})
+    assert checkpoints.read(tmp_path).tensors[KERNEL].tobytes() == VALUES[KERNEL].tobytes()
+
+
+def test_missing_variables_are_refused_where_all_are_required(tmp_path):
+    checkpoint = checkpoints.read(checkpoints.save(tmp_path, 7, VALUES, {}))
+    variables = variables_like({**VALUES, "new/bias": np.zeros(2, np.float32)})
+    with pytest.raises(ValueError, match="lacks 1 of the model's 3 variables.*new/bias"):
+        checkpoints.restore(variables, checkpoint, require_all=True)
+    strangers = variables_like({"new/bias": np.zeros(2, np.float32)})
+    with pytest.raises(ValueError, match="lacks 1 of the model's 1 variables"):
+        checkpoints.restore(strangers, checkpoint, require_all=False)
+
+
+def test_another_shape_is_refused_with_both_and_changes_nothing(tmp_path):
+    checkpoint = checkpoints.read(checkpoints.save(tmp_path, 7, VALUES, {}))
+    bias = "generator_predictions/output_bias"
+    variables = variables_like({KERNEL: VALUES[KERNEL], bias: np.zeros(5, np.float32)})
+    with pytest.raises(ValueError, match=rf"{bias} has shape \(3,\), .* \(5,\).*generator_hidden"):
+        checkpoints.restore(variables, checkpoint, require_all=True)
+    assert variables[KERNEL].numpy().tolist() == [[9, 9], [9, 9]]
+
+
+def test_moments_are_restored_all_or_none(tmp_path):
+    slots = variables_like(SLOTS)
+    full = checkpoints.read(checkpoints.save(tmp_path / "full", 1, {**VALUES, **SLOTS}, {}))
+    assert checkpoints.restore_slots(slots, full)
+    assert {name: s.numpy().tolist() for name, s in slots.items()} == {
+        name: value.tolist() for name, value in SLOTS.items()
+    }
+    none = checkpoints.read(checkpoints.save(tmp_path / "none", 1, VALUES, {}))
+    assert not checkpoints.restore_slots(slots, none)
+    some = {**VALUES, f"{KERNEL}/adam_m": VALUES[KERNEL]}
+    with pytest.raises(ValueError, match="holds moments, but not"):
+        checkpoints.restore_slots(
+            slots, checkpoints.read(checkpoints.save(tmp_path / "some", 1, some, {}))
+        )
+
+
+def test_generator_fractions_come_from_the_shapes():
+    def network(scope, width, layers):
+        return {f"{scope}/encoder/layer_{i}/attention/self/query/kernel": (width, width)
+                for i in range(layers)}  # fmt: skip
+
+    infer = checkpoints.infer_generator_fractions
+    assert infer({**network("electra", 256, 12), **network("generator", 64, 12)}) == (0.25, 1.0)
+    assert infer({**network("electra", 8, 12), **network("generator", 16, 3)}) == (2.0, 0.25)
+    towers = {**network("generator_ltr", 4, 2), **network("generator_rtl", 4, 2)}
+    assert infer({**network("electra", 8, 4), **towers}) == (0.5, 0.5)
+    assert infer(network("electra", 256, 12)) is None
+    assert infer({}) is None
+
+
+# ---- checkpoints of the official code ----
+
+VARIANTS = sorted((FIXTURES / "pretrain").glob("*/config.json"))
+
+
+@needs_fixtures
+@pytest.mark.parametrize("config", VARIANTS, ids=lambda path: path.parent.name)
+def test_official_checkpoints_are_read(config):
+    checkpoint = checkpoints.read(config.parent)
+    index = next(config.parent.glob("model.ckpt-*.index"))
+    assert checkpoint.kind == "tf1"
+    assert checkpoint.step == int(index.stem.rsplit("-", 1)[1])
+    shapes = checkpoint.tensors.shapes()
+    for name in checkpoint.tensors:
+        assert checkpoint.tensors[name].shape == shapes[name]
+    assert checkpoints.read(index).step == checkpoint.step
+
+
+@needs_fixtures
+@pytest.mark.parametrize("config", VARIANTS, ids=lambda path: path.parent.name)
+def test_generator_sizes_of_official_checkpoints_are_inferred(config):
+    about = json.loads(config.read_text())
+    shapes = checkpoints.tensor_shapes(config.parent)
+    fractions = checkpoints.infer_generator_fractions(shapes)
+    if not any(name.startswith(("generator/encoder", "generator_ltr/")) for name in shapes):
+        assert fractions is None
+        return
+    network, generator = (
+        about[key] for key in ("resolved_transformer", "resolved_generator_transformer")
+    )
+    width, layers = fractions
+    assert round(width * network["hidden_size"]) == generator["hidden_size"]
+    assert round(layers * network["num_hidden_layers"]) == generator["num_hidden_layers"]
+
+
+@needs_fixtures
+def test_ours_go_before_the_official_ones(tmp_path):
+    source = VARIANTS[0].parent
+    for path in source.glob("*ckpt*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    step = checkpoints.read(tmp_path).step
+    assert checkpoints.read(tmp_path).kind == "tf1"
+    checkpoints.save(tmp_path, step + 1, VALUES, {}, keep_max=1)
+    assert checkpoints.read(tmp_path).step == step + 1
+    assert list(tmp_path.glob("model.ckpt-*.index"))
+
+
+def test_a_damaged_official_checkpoint_is_named(tmp_path):
+    (tmp_path / "model.ckpt-3.index").write_bytes(b"nothing of use")
+    with pytest.raises(ValueError, match="model.ckpt-3 is no readable TF1 checkpoint"):
+        checkpoints.read(tmp_path)

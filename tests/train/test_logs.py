@@ -1,0 +1,145 @@
+"""The logs: what is written, and that a kill and a resume leave no trace in them."""
+
+import json
+import logging
+
+import pytest
+import tensorflow as tf
+
+from electra.train import compare, logs
+from electra.train.logs import EVAL_LOG, TRAIN_LOG, RunLog, cut_back_lines, read_lines, readable
+
+LAST = 6
+
+
+def values_of(step):
+    return {"loss": 1 / (step + 3), "disc_auc": 0.1 * step, "examples_per_sec": 3.0}
+
+
+def write(log, steps):
+    """What the runner does: hparams and evaluation at step 0, a line a step, text and metrics."""
+    with log:
+        log.hparams({"model_name": "m", "learning_rate": 1e-3, "eval": None})
+        for step in steps:
+            if step:
+                log.train(step, values_of(step))
+            if step % 2 == 0:
+                log.eval(step, {"masked_lm_loss": 1 / 3 + step})
+                log.text(step, "held_out/corrupted", f"**step** {step}")
+            log.flush()
+
+
+def start(folder, resume_step=0):
+    return RunLog(folder, resume_step=resume_step, last_step=LAST)
+
+
+def event_steps(folder, tag):
+    """Steps at which a tag was written, in order."""
+    return [
+        event.step
+        for path in sorted(folder.glob(logs.EVENT_FILES))
+        for event in logs.read_events(str(path))
+        for value in event.summary.value
+        if value.tag == tag
+    ]
+
+
+def test_numbers_are_read_back_exactly(tmp_path):
+    write(start(tmp_path), range(LAST + 1))
+    assert read_lines(tmp_path / TRAIN_LOG) == [
+        {"step": step, **values_of(step)} for step in range(1, LAST + 1)
+    ]
+    assert read_lines(tmp_path / EVAL_LOG)[1] == {"step": 2, "masked_lm_loss": 1 / 3 + 2}
+
+
+def test_tensorboard_has_every_scalar_text_and_hparam(tmp_path):
+    write(start(tmp_path), range(LAST + 1))
+    for name in values_of(1):
+        assert event_steps(tmp_path, f"train/{name}") == [1, 2, 3, 4, 5, 6]
+    assert event_steps(tmp_path, "eval/masked_lm_loss") == [0, 2, 4, 6]
+    assert event_steps(tmp_path, "held_out/corrupted") == [0, 2, 4, 6]
+    assert event_steps(tmp_path, "hparams") == [0]
+    assert event_steps(tmp_path, "_hparams_/session_start_info") == [0]
+
+
+@pytest.mark.parametrize("resume_step", [0, 2, 3, 4])
+def test_nothing_is_twice_or_lost_after_a_kill_and_a_resume(tmp_path, resume_step):
+    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+    write(start(unbroken), range(LAST + 1))
+    write(start(killed), range(5))
+    with open(killed / TRAIN_LOG, "a", encoding="utf-8") as file:
+        file.write('{"step": 5, "lo')  # torn by the kill
+    (events,) = killed.glob(logs.EVENT_FILES)
+    with open(events, "ab") as file:
+        file.write(b"\x18\x00\x00\x00")
+    (killed / f"{events.name}.tmp").write_bytes(b"of a resume that was killed too")
+    write(start(killed, resume_step), range(resume_step + 1 if resume_step else 0, LAST + 1))
+    for name in (TRAIN_LOG, EVAL_LOG):
+        assert (killed / name).read_bytes() == (unbroken / name).read_bytes()
+    assert compare.compare_events(killed, unbroken) == []
+    for tag in ("held_out/corrupted", "hparams", "_hparams_/session_start_info"):
+        assert event_steps(killed, tag) == event_steps(unbroken, tag)
+    assert not list(killed.glob("*.tmp"))
+
+
+def test_event_files_without_later_steps_stay_as_they_are(tmp_path):
+    write(start(tmp_path), range(3))
+    (path,) = tmp_path.glob(logs.EVENT_FILES)
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    logs.cut_back_events(tmp_path, 2)
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+
+
+def test_a_cut_back_event_file_is_read_by_tensorflow(tmp_path):
+    write(start(tmp_path), range(5))
+    logs.cut_back_events(tmp_path, 2)
+    (path,) = tmp_path.glob(logs.EVENT_FILES)
+    events = list(tf.compat.v1.train.summary_iterator(str(path)))
+    assert events[0].file_version == "brain.Event:2"
+    assert max(event.step for event in events) == 2
+
+
+def test_a_line_cut_by_a_kill_is_dropped_and_a_whole_one_kept(tmp_path):
+    path = tmp_path / TRAIN_LOG
+    path.write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}')
+    cut_back_lines(path, 9)
+    assert path.read_text() == '{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n'
+    path.write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.2')
+    cut_back_lines(path, 9)
+    assert path.read_text() == '{"step": 1, "loss": 0.5}\n'
+
+
+def test_logs_that_are_not_there_are_empty(tmp_path):
+    cut_back_lines(tmp_path / TRAIN_LOG, 3)
+    logs.cut_back_events(tmp_path, 3)
+    assert read_lines(tmp_path / TRAIN_LOG) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_processes_that_are_not_the_chief_write_nothing(tmp_path):
+    log = RunLog(tmp_path / "m", resume_step=0, last_step=LAST, enabled=False)
+    write(log, range(LAST))
+    log.progress(LAST)
+    assert not (tmp_path / "m").exists()
+
+
+def test_the_line_to_read_shows_losses_speed_and_time_left(tmp_path, caplog):
+    values = {
+        "loss": 44.98765, "masked_lm_loss": 10.3, "disc_loss": 0.69, "disc_auc": 0.5,
+        "learning_rate": 5e-4, "grad_norm": 3.0, "examples_per_sec": 31.25, "tokens_per_sec": 4000.0,
+    }  # fmt: skip
+    assert readable(200, 1000, values, 3725) == (
+        "step 200/1000  loss 44.988  MLM 10.300  RTD 0.6900  disc_auc 0.500  rate 5.00e-04  "
+        "31.2 examples/s  4000 tokens/s  ETA 1:02:05"
+    )
+    with caplog.at_level(logging.INFO, logger="absl"), start(tmp_path) as log:
+        log.train(1, values)
+    assert "step 1/6  loss 44.988" in caplog.text
+    assert "ETA 0:00:0" in caplog.text
+
+
+def test_every_line_is_json_of_its_own(tmp_path):
+    with start(tmp_path) as log:
+        log.train(1, values_of(1))
+        # Visible at once, before any flush: a run can be watched.
+        assert json.loads((tmp_path / TRAIN_LOG).read_text()) == {"step": 1, **values_of(1)}
