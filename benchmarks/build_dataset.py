@@ -172,4 +172,5 @@ def spread(values):
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, ROOT)
     main()

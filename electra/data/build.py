@@ -1,7 +1,7 @@
 """Builds the pre-training records of a corpus, in parallel and so that a killed build goes on.
 
 The corpus is cut into units. A finished unit lies in `<output_dir>/.build`: for training and for
-held-out text a TFRecord file and the lengths of its examples, and a JSON, written last. When all
+held-out text a TFRecord file and the sizes of its records, and a JSON, written last. When all
 units are there they are joined to the final files, and the manifest is written last. Nothing
 depends on the number of processes. Uses tqdm for progress.
 """
@@ -75,7 +75,8 @@ def build(
         logging.info("%s is already built: nothing to do", output_dir)
         return done
     work = _open_work(output_dir, identity)
-    units = corpus.cut_units(corpus_dir, files)
+    whole_documents = eval_fraction > 0 and blanks_separate_docs
+    units = corpus.cut_units(corpus_dir, files, whole_documents=whole_documents)
     options = {"vocab_file": os.fspath(vocab_file), "vocab_sha256": vocab.sha256, **flags}
     _build_units(units, work, options, num_processes)
     manifest = _join(len(units), work, output_dir, flags, vocab)
@@ -268,7 +269,7 @@ def build_unit(job):
                     writer.write(builder, example)
     for split in SPLITS:
         path = _unit_path(work, number, split)
-        join.write_lengths(path, writers[split].lengths, unfinished)
+        join.write_sizes(path, writers[split], unfinished)
         os.replace(path + unfinished, path)
     write_json(_unit_path(work, number, "json"), {"documents": documents})
     return number

@@ -21,6 +21,7 @@ import zstandard
 UNIT_BYTES = 4 << 20
 BLOCK_BYTES = 1 << 20
 _NEARBY = 1 << 16  # bytes in which most texts have a blank line
+_OVERLAP = 256  # bytes of a block in which a blank line may begin that ends in the next
 _PACKED_BYTES = 1 << 17  # read together from a .zst file
 _TAR_MAGIC = slice(257, 262)
 _COMPRESSED = (".gz", ".xz", ".zst")
@@ -88,16 +89,18 @@ def find_files(corpus_dir):
     return sorted(paths)
 
 
-def cut_units(corpus_dir, files, unit_bytes=UNIT_BYTES):
+def cut_units(corpus_dir, files, unit_bytes=UNIT_BYTES, whole_documents=False):
     """Cuts files into units of about `unit_bytes`; they depend on the corpus alone.
 
     Plain text is cut where a document ends, or a line where no document ends nearby. A tar
     archive is cut at its members, any other compressed file is one part. Small files share a unit.
+    With whole_documents plain text is cut at blank lines only, however far away: a document that
+    is held out must not be cut, since its parts could go to both sides.
 
     Returns: list of units, each a list of Part.
     """
     units, size = [], 0
-    for part in _parts(corpus_dir, files, unit_bytes):
+    for part in _parts(corpus_dir, files, unit_bytes, whole_documents):
         length = part.stop - part.start
         if not units or size + length > 1.5 * unit_bytes:
             units.append([])
@@ -107,7 +110,7 @@ def cut_units(corpus_dir, files, unit_bytes=UNIT_BYTES):
     return units
 
 
-def _parts(corpus_dir, files, unit_bytes):
+def _parts(corpus_dir, files, unit_bytes, whole_documents):
     for path in files:
         name, size = _printable(os.path.relpath(path, corpus_dir)), os.path.getsize(path)
         if name.endswith(".tar"):
@@ -115,7 +118,8 @@ def _parts(corpus_dir, files, unit_bytes):
         elif name.endswith(_COMPRESSED):
             yield Part(path, name, 0, size)
         else:
-            borders = _borders(path, size, unit_bytes)
+            at_blanks = whole_documents and not name.endswith(".jsonl")
+            borders = _borders(path, size, unit_bytes, at_blanks)
             for start, stop in itertools.pairwise(borders):
                 yield Part(path, name, start, stop)
 
@@ -137,24 +141,37 @@ def _tar_parts(path, name):
         raise ValueError(f"{path} is no readable tar archive: {error}") from None
 
 
-def _borders(path, size, unit_bytes):
+def _borders(path, size, unit_bytes, at_blanks):
     borders = [0]
     with open(path, "rb") as file:
         if file.read(512)[_TAR_MAGIC] == b"ustar":  # an archive of another name
             return [0, size]
         while size - borders[-1] > 1.5 * unit_bytes:
-            file.seek(borders[-1] + unit_bytes)
-            ahead = file.read(min(_NEARBY, unit_bytes // 2))
-            blank = _BLANK_LINE.search(ahead)
-            if not blank:
-                ahead += file.read(unit_bytes // 2 - len(ahead))
-                blank = _BLANK_LINE.search(ahead)
-            at = blank.end() if blank else ahead.find(b"\n") + 1
-            if not at:  # a line longer than the look-ahead
-                file.seek(borders[-1] + unit_bytes)
-                at = len(file.readline())
-            borders.append(borders[-1] + unit_bytes + at)
+            at = borders[-1] + unit_bytes
+            border = _behind_blank_line(file, at, size if at_blanks else at + unit_bytes // 2)
+            if border is None and not at_blanks:
+                file.seek(at)
+                border = at + len(file.readline())
+            if border is None:
+                break
+            borders.append(border)
     return [*borders, size] if size > borders[-1] else borders
+
+
+def _behind_blank_line(file, at, stop):
+    """Returns the first place behind a blank line between `at` and `stop`, or None."""
+    file.seek(at)
+    size, before = _NEARBY, b""
+    while at < stop:
+        block = file.read(min(size, stop - at))
+        found = _BLANK_LINE.search(before + block)
+        if found:
+            return at - len(before) + found.end()
+        at, size = at + len(block), BLOCK_BYTES
+        before = block[-_OVERLAP:]
+        if not block:
+            break
+    return None
 
 
 def read_documents(part, *, blanks_separate_docs=True, jsonl_field="text"):

@@ -37,10 +37,11 @@ class ExampleBuilder:
             ids: int32 array, or list, of token ids.
         Returns: list of the examples that became full: tuples (A, B) of lists of arrays.
         """
-        if not len(ids):  # it would change no example
+        size = len(ids)
+        if not size:  # it would change no example
             return []
         self._lines.append(ids)
-        self._length += len(ids)
+        self._length += size
         examples = []
         while self._length >= self.target_length:
             examples.append(self._make_example())
@@ -59,16 +60,17 @@ class ExampleBuilder:
         first_target = _WHOLE if rng.random() < ONE_SEGMENT_PROB else (target - 3) // 2
         first, second, first_length, second_length = [], [], 0, 0
         for line in self._lines:
+            size = len(line)
             if (
                 first_length == 0
-                or first_length + len(line) < first_target
+                or first_length + size < first_target
                 or (second_length == 0 and first_length < first_target and rng.random() < 0.5)
             ):
                 first.append(line)
-                first_length += len(line)
+                first_length += size
             else:
                 second.append(line)
-                second_length += len(line)
+                second_length += size
         room, rest = self.max_seq_length - 2, []
         if first_length > room:
             rest += _cut(first, room)
@@ -105,17 +107,19 @@ class ExampleBuilder:
 
 def _lay(lines, row, at):
     for line in lines:
-        row[at : at + len(line)] = line
-        at += len(line)
+        end = at + len(line)
+        row[at:end] = line
+        at = end
     return at
 
 
 def _cut(lines, room):
     """Cuts a segment to `room` tokens in place. Returns the cut-off lines in order."""
     for i, line in enumerate(lines):
-        if len(line) > room:
+        size = len(line)
+        if size > room:
             rest = [line[room:], *lines[i + 1 :]]
             lines[i:] = [line[:room]] if room else []
             return rest
-        room -= len(line)
+        room -= size
     return []

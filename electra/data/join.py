@@ -1,29 +1,28 @@
 """Joins the TFRecord files of a build's units to the final ones.
 
-Enters: per unit a TFRecord file and, beside it, the number of tokens of each of its examples.
-Leaves: files of equal numbers of examples, cut without regard to the units. One unit is in memory
-at a time.
+Enters: per unit a TFRecord file and, beside it, the bytes and the tokens of each of its examples.
+Leaves: files of equal numbers of examples, cut without regard to the units.
 """
 
 import os
 
 import numpy as np
 
-from electra.data.reader import index_file
-
 FILE_BYTES = 64 << 20  # size of a final file, if their number is not given
-_LENGTHS = ".lengths"
+_TOGETHER = 4096  # records that are copied together
+_SIZES = ".sizes"  # int32 (n, 2): bytes, tokens
 
 
-def write_lengths(path, lengths, unfinished):
-    """Writes the tokens of each example of `path` beside it, under an unfinished name first."""
-    np.array(lengths, np.int32).tofile(path + _LENGTHS + unfinished)
-    os.replace(path + _LENGTHS + unfinished, path + _LENGTHS)
+def write_sizes(path, writer, unfinished):
+    """Writes what a RecordWriter counted beside its file, under an unfinished name first."""
+    sizes = np.array([writer.sizes, writer.lengths], np.int32).T
+    np.ascontiguousarray(sizes).tofile(path + _SIZES + unfinished)
+    os.replace(path + _SIZES + unfinished, path + _SIZES)
 
 
 def count_examples(paths):
-    """Returns how many examples the files hold, by their lengths."""
-    return sum(os.path.getsize(path + _LENGTHS) for path in paths) // np.int32().nbytes
+    """Returns how many examples the files hold."""
+    return sum(os.path.getsize(path + _SIZES) for path in paths) // (2 * np.int32().nbytes)
 
 
 def join_files(paths, work, output_dir, name, number):
@@ -58,23 +57,19 @@ class _Chunks:
     """The records of several TFRecord files one after another."""
 
     def __init__(self, paths):
-        self._paths, self._at, self._lengths = iter(paths), 0, ()
+        self._paths, self._sizes = iter(paths), np.zeros((0, 2), np.int32)
 
     def take(self, count):
         """Yields the next `count` records in chunks: (their bytes, their tokens)."""
         while count:
-            left = len(self._lengths) - self._at
-            if not left:
-                path = next(self._paths)
-                self._lengths, self._at = np.fromfile(path + _LENGTHS, np.int32), 0
-                self._data, starts, _ = index_file(path)
-                self._borders = [*(starts - 12).tolist(), len(self._data)]
+            if not len(self._sizes):
+                self._path, self._at = next(self._paths), 0
+                self._sizes = np.fromfile(self._path + _SIZES, np.int32).reshape(-1, 2)
                 continue
-            some = min(count, left)
-            stop = self._at + some
-            yield (
-                self._data[self._borders[self._at] : self._borders[stop]],
-                int(self._lengths[self._at : stop].sum()),
-            )
-            self._at = stop
-            count -= some
+            taken, self._sizes = np.split(self._sizes, [min(count, _TOGETHER)])
+            num_bytes, num_tokens = taken.sum(axis=0, dtype=np.int64).tolist()
+            with open(self._path, "rb") as file:
+                file.seek(self._at)
+                yield file.read(num_bytes), num_tokens
+            self._at += num_bytes
+            count -= len(taken)

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 BATCH = 1024  # examples encoded together
+FRAME_BYTES = 16  # what a TFRecord file adds to a record: its length and two checksums
 
 
 class RecordWriter:
@@ -18,7 +19,9 @@ class RecordWriter:
     Args:
         path: of the file.
         max_seq_length: L.
-    Attributes: lengths: list, the tokens of each example written, padding not counted.
+    Attributes:
+        lengths: list, the tokens of each example written, padding not counted.
+        sizes: list, the bytes of each in the file.
     """
 
     def __init__(self, path, max_seq_length):
@@ -26,7 +29,7 @@ class RecordWriter:
         self._rows = np.zeros((BATCH, max_seq_length), np.int32)
         self._lengths, self._starts = np.zeros((2, BATCH), np.int32)
         self._waiting = 0
-        self.lengths = []
+        self.lengths, self.sizes = [], []
 
     def __enter__(self):
         return self
@@ -47,8 +50,10 @@ class RecordWriter:
     def _flush(self):
         n = self._waiting
         lengths = self._lengths[:n]
-        for record in encode_examples(self._rows[:n], lengths, self._starts[:n]):
+        records = encode_examples(self._rows[:n], lengths, self._starts[:n])
+        for record in records:
             self._writer.write(record)
+        self.sizes += [len(record) + FRAME_BYTES for record in records]
         self.lengths += lengths.tolist()
         self._rows[:n] = 0
         self._waiting = 0

@@ -101,7 +101,9 @@ def _compare_tensors(name, one, other):
     if one.tobytes() == other.tobytes():
         return []
     distance = np.abs(one.astype(np.float64) - other.astype(np.float64))
-    count = np.count_nonzero(distance) or "bits of 0 or NaN"
+    count = np.count_nonzero(distance)
+    if not count:
+        return [f"{name}: equal numbers, different bits (0.0 and -0.0)"]
     return [f"{name}: differs in {count} of {one.size}, by {distance.max():.3g} at most"]
 
 

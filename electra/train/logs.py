@@ -48,9 +48,7 @@ class RunLog:
     def __enter__(self):
         if self.enabled:
             for name in (TRAIN_LOG, EVAL_LOG):
-                self._files[name] = open(
-                    os.path.join(self.folder, name), "a", encoding="utf-8"
-                )
+                self._files[name] = open(os.path.join(self.folder, name), "a", encoding="utf-8")
             self._writer = tf.summary.create_file_writer(self.folder)
             seconds = {} if sys.stderr.isatty() else dict.fromkeys(
                 ("mininterval", "maxinterval"), _SECONDS_BETWEEN_BARS

@@ -29,7 +29,7 @@ LENGTH = 32
 @pytest.fixture
 def small_units(monkeypatch):
     """Makes many units and files of a small corpus."""
-    monkeypatch.setattr(corpus.cut_units, "__defaults__", (3000,))  # unit_bytes
+    monkeypatch.setattr(corpus.cut_units, "__defaults__", (3000, False))  # unit_bytes
     monkeypatch.setattr(join, "FILE_BYTES", 20_000)
 
 

@@ -131,6 +131,18 @@ def test_documents_longer_than_a_unit_are_cut_between_lines(tmp_path):
     assert [line for document in found for line in document] == lines
 
 
+def test_whole_documents_are_cut_at_blank_lines_only(tmp_path):
+    """Else the parts of a long document could be held out and trained on."""
+    long = "\n".join(line for line in make_text(200).split("\n") if line)
+    write_files(tmp_path, {"a.txt": f"{long}\n\n{long}\n\nshort"})
+    files = corpus.find_files(tmp_path)
+    units = corpus.cut_units(tmp_path, files, 5000, whole_documents=True)
+    keys = [
+        {key for part in unit for key, _, _ in corpus.read_documents(part)} for unit in units
+    ]
+    assert [len(each) for each in keys] == [1, 1, 1]
+
+
 def test_a_line_longer_than_units_and_blocks_stays_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(corpus, "BLOCK_BYTES", 1000)
     line = "wörd " * 5000

@@ -16,6 +16,7 @@ from electra.train.pretraining import run_pretraining
 from tests.shared import ROOT
 
 LENGTH, VOCAB = 16, 40
+TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(5, VOCAB)))
 EXAMPLES = {"pretrain_data": 60, "eval_data": 10}
 TINY = {
     "model_hparam_overrides": {
@@ -29,33 +30,37 @@ TINY = {
 }  # fmt: skip
 
 
-def make_data(folder, *, eval_data=True, manifest=True, length=LENGTH, vocab_size=VOCAB):
-    """Writes vocab.txt and records of random ids, the later half of each file's examples short.
+def make_data(folder, *, tokens=TOKENS, length=LENGTH, largest_id=None, kinds=tuple(EXAMPLES)):
+    """Writes vocab.txt, records of random ids with a manifest; half of the examples are short.
 
     Returns: folder.
     """
     os.makedirs(folder / "pretrain_tfrecords")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    words += [f"w{i}" for i in range(len(words), VOCAB)]
-    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n")
+    vocab = read_vocab(folder / "vocab.txt")
     rng = np.random.default_rng(0)
-    for name, count in EXAMPLES.items():
-        if name == "eval_data" and not eval_data:
-            continue
-        ids = rng.integers(5, vocab_size, (count, length)).astype(np.int32)
-        ids[:, 0] = 2
+    for kind in kinds:
+        count = EXAMPLES[kind]
+        ids = rng.integers(5, len(tokens), (count, length)).astype(np.int32)
+        ids[:, 0] = vocab.cls_id
+        ids[-1, 1] = largest_id or ids[-1, 1]
         lengths = np.where(np.arange(count) % 8 < 4, length, rng.integers(5, 9, count))
         ids *= np.arange(length) < lengths[:, None]
-        path = folder / "pretrain_tfrecords" / f"{name}.tfrecord-0-of-1"
-        with tf.io.TFRecordWriter(str(path)) as writer:
-            for record in encode_examples(ids, lengths.astype(np.int32), lengths // 2):
-                writer.write(record)
-    if manifest:
-        vocab = read_vocab(folder / "vocab.txt")
-        about = {"max_seq_length": length, "vocab_sha256": vocab.sha256, "vocab_size": VOCAB}
-        about |= {"do_lower_case": True, "strip_accents": True}
-        write_manifest(folder / "pretrain_tfrecords", about)
+        write_records(records_file(folder, kind), ids, lengths.astype(np.int32))
+    about = {"max_seq_length": length, "vocab_sha256": vocab.sha256, "vocab_size": len(vocab)}
+    about |= {"do_lower_case": True, "strip_accents": True}
+    write_manifest(folder / "pretrain_tfrecords", about)
     return folder
+
+
+def records_file(folder, kind="pretrain_data"):
+    return folder / "pretrain_tfrecords" / f"{kind}.tfrecord-0-of-1"
+
+
+def write_records(path, ids, lengths):
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in encode_examples(ids, lengths, lengths // 2):
+            writer.write(record)
 
 
 def train(data, model_name="m", **hparams):
@@ -63,18 +68,23 @@ def train(data, model_name="m", **hparams):
     return run_pretraining(PretrainingConfig(model_name, str(data), **TINY | hparams))
 
 
-def start(data, model_name="m", *, environment=None, hparams=TINY, arguments=()):
-    """Starts the door as a process; stderr is joined to stdout, text."""
-    command = [sys.executable, str(ROOT / "run_pretraining.py"), "--data-dir", str(data),
-               "--model-name", model_name, "--hparams", json.dumps(hparams), *arguments]  # fmt: skip
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"} | (environment or {})
+def entries(path):
+    """Returns the dicts of a .jsonl log."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def start(data, model_name, hparams, environment=None):
+    """Starts the door as the official README spells it; stderr goes where stdout goes."""
+    flags = {"--data-dir": str(data), "--model-name": model_name, "--hparams": json.dumps(hparams)}
+    command = [sys.executable, str(ROOT / "run_pretraining.py")]
     return subprocess.Popen(
-        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        cwd=data,
+        [*command, *(word for pair in flags.items() for word in pair)], text=True, cwd=data,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"} | (environment or {}),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
 
-def finish(process, status=0, seconds=120):
+def finish(process, status=0, seconds=180):
     """Waits for a process and checks its exit status. Returns what it printed."""
     try:
         output, _ = process.communicate(timeout=seconds)

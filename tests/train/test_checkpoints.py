@@ -16,8 +16,7 @@ VALUES = {
     KERNEL: np.array([[1.5, -0.0], [np.pi, 1e-40]], np.float32),
     "generator_predictions/output_bias": np.zeros(3, np.float32),
 }
-SLOTS = {f"{name}/{slot}": value + 1 for name, value in VALUES.items() for slot in ("adam_m",
-                                                                                   "adam_v")}  # fmt: skip
+SLOTS = {f"{name}/{slot}": VALUES[name] + 1 for name in VALUES for slot in ("adam_m", "adam_v")}
 
 
 def variables_like(values):
@@ -85,7 +84,7 @@ def test_an_empty_or_missing_folder_has_none(tmp_path):
 def test_a_damaged_newest_one_is_an_error_and_not_passed_over(tmp_path):
     checkpoints.save(tmp_path, 1, VALUES, {})
     path = checkpoints.save(tmp_path, 2, VALUES, {})
-    data = open(path, "rb").read()
+    data = (tmp_path / "model.ckpt-2.safetensors").read_bytes()
     advice = "Remove that checkpoint's files to go on from the one before it"
     with open(path, "wb") as file:
         file.write(data[:-1])

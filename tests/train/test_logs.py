@@ -126,7 +126,8 @@ def test_processes_that_are_not_the_chief_write_nothing(tmp_path):
 def test_the_line_to_read_shows_losses_speed_and_time_left(tmp_path, caplog):
     values = {
         "loss": 44.98765, "masked_lm_loss": 10.3, "disc_loss": 0.69, "disc_auc": 0.5,
-        "learning_rate": 5e-4, "grad_norm": 3.0, "examples_per_sec": 31.25, "tokens_per_sec": 4000.0,
+        "learning_rate": 5e-4, "grad_norm": 3.0, "examples_per_sec": 31.25,
+        "tokens_per_sec": 4000.0,
     }  # fmt: skip
     assert readable(200, 1000, values, 3725) == (
         "step 200/1000  loss 44.988  MLM 10.300  RTD 0.6900  disc_auc 0.500  rate 5.00e-04  "

@@ -1,0 +1,98 @@
+"""The door run_pretraining.py in processes of its own: killed and run again, and the commands of
+the official README.
+"""
+
+import random
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from electra.hparams import write_json
+from electra.pretrain.metrics import METRICS
+from electra.train.compare import differences
+from tests.train import runs
+
+LAST_STEP = 240
+HPARAMS = runs.TINY | {
+    "num_train_steps": LAST_STEP, "save_checkpoints_steps": 10, "log_every_steps": 4,
+    "eval_every_steps": 20, "iterations_per_loop": 7, "keep_checkpoint_max": 2,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return runs.make_data(tmp_path_factory.mktemp("door") / "data")
+
+
+@pytest.fixture(scope="module")
+def unbroken(data):
+    """A run that nothing stops, started when first asked for: (its process, its folder)."""
+    process = runs.start(data, "unbroken", HPARAMS)
+    yield process, data / "models" / "unbroken"
+    process.kill()
+
+
+def newest_step(folder):
+    names = [re.fullmatch(r"model\.ckpt-(\d+)\.json", path.name) for path in folder.glob("model.*")]
+    return max([int(found[1]) for found in names if found], default=-1)
+
+
+def stop(process, number, folder, after_step, delay):
+    """Sends a signal some seconds after a checkpoint of `after_step` or later was published.
+
+    A negative after_step waits for the log of the run's first evaluation instead.
+
+    Returns: what the process printed.
+    """
+    while process.poll() is None:
+        is_due = newest_step(folder) >= after_step
+        if after_step < 0:
+            is_due = (folder / "eval_log.jsonl").exists()
+        if is_due:
+            time.sleep(delay)
+            process.send_signal(number)
+            break
+        time.sleep(0.002)
+    return process.communicate(timeout=60)[0]
+
+
+def test_a_run_killed_and_run_again_equals_the_unbroken_one(data, unbroken):
+    folder, rng = data / "models" / "killed", random.Random(2)
+    kinds = ((signal.SIGKILL, -1), (signal.SIGKILL, 40), (signal.SIGTERM, 120))
+    for number, after_step in kinds:
+        process = runs.start(data, "killed", HPARAMS)
+        before = newest_step(folder)
+        output = stop(process, number, folder, after_step, rng.uniform(0, 0.1))
+        if number == signal.SIGKILL:
+            assert process.returncode == -signal.SIGKILL, output
+            assert before <= newest_step(folder) < LAST_STEP
+        else:
+            assert process.returncode == 0, output
+            stopped_at = int(re.search(r"Stopped at step (\d+)", output)[1])
+            assert after_step <= stopped_at < LAST_STEP
+            assert newest_step(folder) == stopped_at
+    output = runs.finish(runs.start(data, "killed", HPARAMS))
+    assert f"Going on from {folder}" in output
+    assert f"step {LAST_STEP}/{LAST_STEP}" in output
+    runs.finish(unbroken[0])
+    assert differences(str(folder), str(unbroken[1])) == []
+
+
+@pytest.mark.slow
+def test_twenty_kills_lose_nothing(data, unbroken):
+    folder, rng = data / "models" / "killed_often", random.Random(3)
+    kills = 0
+    while kills < 20:
+        process = runs.start(data, "killed_often", HPARAMS)
+        ahead = newest_step(folder) + rng.randrange(-20, 20)
+        stop(process, signal.SIGKILL, folder, min(ahead, LAST_STEP - 20), rng.uniform(0, 0.5))
+        kills += process.returncode == -signal.SIGKILL
+        if newest_step(folder) == LAST_STEP:
+            break
+    runs.finish(runs.start(data, "killed_often", HPARAMS))
+    runs.finish(unbroken[0])
+    assert kills == 20
+    assert differences(str(folder), str(unbroken[1])) == []
