@@ -295,13 +295,17 @@ class Config:
     @classmethod
     def markdown(cls):
         """Returns a table of the knobs in Markdown."""
-        rows = ["| hparam | default | unit or range | source | meaning |", "|---|---|---|---|---|"]
+        head = "| hparam | default | unit or range | source | may change in a run | meaning |"
+        rows = [head, "|---|---|---|---|---|---|"]
         for name, each in cls.knobs.items():
             about = "; ".join(part for part in (each.unit, each.range()) if part)
             if each.choices:
                 about = ", ".join(json.dumps(choice) for choice in each.choices)
             default = json.dumps(each.default)
-            rows.append(f"| `{name}` | `{default}` | {about} | {each.source} | {each.help} |")
+            change = "yes" if each.may_change else ""
+            rows.append(
+                f"| `{name}` | `{default}` | {about} | {each.source} | {change} | {each.help} |"
+            )
         return "\n".join(rows)
 
 

@@ -9,6 +9,8 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the expected numbers are a CPU's
+# The tests compile much and compute little. Programs that tests start inherit this.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import random
 

@@ -178,7 +178,7 @@ def test_an_int_passes_for_a_float():
 
 def test_the_table_shows_every_knob():
     table = Small.markdown().splitlines()
-    assert table[2] == "| `rate` | `0.5` | per step; above 0 and below 1 | official | A rate. |"
+    assert table[2] == "| `rate` | `0.5` | per step; above 0 and below 1 | official |  | A rate. |"
     assert len(table) == 2 + 6
 
 
