@@ -4,6 +4,7 @@ Enters: a model and batches in fixed order. Leaves: a dict of metrics.
 """
 
 import os
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -142,7 +143,13 @@ def _filled(rows, count):
 
 
 def _marked(original, corrupted, is_fake, logit, tokens):
-    shown = tokens[corrupted].replace("[", "\\[").replace("*", "\\*").replace("_", "\\_")
+    shown = _word(corrupted, tokens)
     if is_fake:
-        shown = f"**{shown}** (was {tokens[original]})"
+        shown = f"**{shown}** (was {_word(original, tokens)})"
     return f"{shown} ⚑" if logit > 0 else shown
+
+
+def _word(number, tokens):
+    """Returns a token for Markdown; rows of the word table without one show their number."""
+    word = tokens[number] if number < len(tokens) else f"#{number}"
+    return re.sub(r"([\[*_`<|\\])", r"\\\1", word)

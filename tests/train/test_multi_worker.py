@@ -64,9 +64,9 @@ def test_two_processes_move_the_parameters_as_one_does(data):
     for name, variable in variables.items():
         if name.endswith("self/key/bias"):  # its exact gradient is 0: rounding noise
             continue
-        moved = one[name] - np.array(variable)
+        moved = one[name] - variable.numpy()
         difference = np.linalg.norm(two[name] - one[name])
-        assert 0 < np.linalg.norm(moved), name
+        assert np.linalg.norm(moved) > 0, name
         assert difference <= 1e-3 * np.linalg.norm(moved), name
 
     logs = [data / "models" / name / "eval_log.jsonl" for name in ("one", "two")]

@@ -1,0 +1,96 @@
+"""Evaluation: however it is cut into batches and replicas, the metrics are those of the records."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from configure_pretraining import PretrainingConfig
+from electra.data import reader
+from electra.pretrain.metrics import METRICS
+from electra.text.vocab import read_vocab
+from electra.train.assembly import build_model
+from electra.train.evaluation import Evaluator, write_results
+from electra.train.strategy import choose_placement
+from tests.train import runs
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return runs.make_data(tmp_path_factory.mktemp("evaluation") / "data")
+
+
+def make_evaluator(data, strategy="one"):
+    config = PretrainingConfig("m", str(data), **runs.TINY)
+    vocab = read_vocab(data / "vocab.txt")
+    placement = choose_placement(strategy, precision="float32")
+    keras.utils.set_random_seed(1)
+    with placement.strategy.scope():
+        model = build_model(config, vocab)
+    records = reader.Records(config.eval_tfrecords, vocab=vocab)
+    return Evaluator(
+        model, placement, lambda: reader.eval_batches(records, 7, 100),
+        num_slots=2, seed=0, log_unigram=np.full(runs.VOCAB, -np.log(runs.VOCAB), np.float32),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def evaluator(data):
+    return make_evaluator(data)
+
+
+@pytest.fixture(scope="module")
+def results(evaluator):
+    return evaluator.run()
+
+
+def test_all_official_metrics_are_there(results):
+    assert set(results) == {*METRICS, "mask_slot_loss", "unigram_slot_loss", "loss"}
+    assert results["unigram_slot_loss"] == pytest.approx(np.log(runs.VOCAB))
+    expected = results["masked_lm_loss"] + 50 * results["disc_loss"]
+    assert results["loss"] == pytest.approx(expected, rel=0.05)  # over tokens, not over examples
+
+
+def test_it_repeats(evaluator, results):
+    assert evaluator.run() == results
+
+
+def test_what_fills_up_the_last_batch_counts_for_nothing(evaluator):
+    """10 records in batches of 7: the second one is filled up with 4 rows."""
+    batches = list(evaluator.batches())
+    assert [batch["input_mask"].shape for batch in batches] == [(7, runs.LENGTH)] * 2
+    sums = [evaluator._run_batch(batch, i)["sums"] for i, batch in enumerate(batches)]
+    assert [float(each["examples"]) for each in sums] == [7, 3]
+    assert float(sums[1]["tokens"]) == batches[1]["input_mask"].sum()
+
+
+def test_two_replicas_compute_what_one_computes(data, results):
+    """Of a batch of 7, one gets 4 rows and the other 3."""
+    assert make_evaluator(data, "mirrored").run() == pytest.approx(results, rel=1e-5)
+
+
+def test_corrupted_examples_show_each_replaced_token_with_its_original(data, evaluator):
+    text = evaluator.corrupted_examples(runs.TOKENS, count=3)
+    examples = text.split("\n\n")
+    assert len(examples) == 3
+    assert all(example.startswith("\\[CLS] ") for example in examples)
+    batch = next(evaluator.batches())
+    shown = evaluator._run_batch(batch, 0)["shown"]
+    replaced = int(tf.reduce_sum(shown["is_fake_tokens"][:3]))
+    assert text.count("** (was w") == replaced > 0
+
+
+def test_ids_without_a_token_are_shown_as_numbers(evaluator):
+    """The word table may have more rows than the vocabulary has tokens."""
+    assert "** (was w" not in evaluator.corrupted_examples(runs.TOKENS[:5])
+
+
+def test_results_are_written_as_text_and_as_json(tmp_path, capsys):
+    path = tmp_path / "results" / "unsup_results.txt"
+    write_results(str(path), {"disc_auc": 0.75, "a": 1})
+    assert path.read_text() == "a = 1\ndisc_auc = 0.75\n"
+    assert capsys.readouterr().out == "a = 1\ndisc_auc = 0.75\n"
+    written = json.loads(path.with_suffix(".json").read_text())
+    assert written == {"disc_auc": 0.75, "a": 1}

@@ -1,0 +1,108 @@
+"""The loop: numbers of every step, stopping between two steps, errors of the data."""
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from electra.train import loop as loop_module
+from electra.train.loop import Loop, next_boundary, stopping_signals
+from electra.train.strategy import choose_placement
+
+
+class CountingStep:
+    """Returns (step, step squared), infinite at step `bad`; pauses a moment each step."""
+
+    def __init__(self, bad=-1, seconds=0.0):
+        self.bad, self.seconds = bad, seconds
+
+    def __call__(self, batch, step):
+        tf.numpy_function(lambda: time.sleep(self.seconds), [], [], stateful=True)
+        value = tf.cast(step, tf.float32)
+        value = tf.where(step == self.bad, np.inf, value)
+        return tf.stack([value, value**2])
+
+    def unpack(self, vector):
+        return {"value": vector[0], "square": vector[1]}
+
+
+def make_loop(step_function, dataset=None, on_progress=None):
+    if dataset is None:
+        dataset = tf.data.Dataset.range(10**9)
+    return Loop(step_function, choose_placement("one"), iter(dataset), on_progress)
+
+
+def test_one_call_returns_the_numbers_of_every_step():
+    loop = make_loop(CountingStep())
+    steps = loop.run(5, 3)
+    assert (steps.first, len(steps)) == (5, 3)
+    np.testing.assert_array_equal(steps.values["value"], [5, 6, 7])
+    np.testing.assert_array_equal(steps.values["square"], [25, 36, 49])
+    assert len(loop.run(8, 10)) == 10
+
+
+def test_a_step_that_is_not_finite_is_the_last_one():
+    steps = make_loop(CountingStep(bad=6)).run(5, 100)
+    np.testing.assert_array_equal(steps.values["value"], [5, np.inf])
+
+
+def test_a_signal_ends_the_call_after_its_current_step(monkeypatch):
+    monkeypatch.setattr(loop_module, "POLL_SECONDS", 0.01)
+    seen = []
+    loop = make_loop(CountingStep(seconds=0.005), on_progress=seen.append)
+    before = signal.getsignal(signal.SIGTERM)
+    with stopping_signals(loop):
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        steps = loop.run(10, 10_000)
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert loop.stop_signal == signal.SIGTERM
+    assert 0 < len(steps) < 10_000
+    np.testing.assert_array_equal(steps.values["value"], 10 + np.arange(len(steps)))
+    assert seen == sorted(seen)
+    assert seen[-1] == 10 + len(steps)
+
+
+def test_another_thread_than_the_main_one_runs_without_handlers():
+    failures = []
+
+    def run():
+        try:
+            with stopping_signals(make_loop(CountingStep())):
+                pass
+        except ValueError as error:  # signal.signal outside the main thread
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert failures == []
+
+
+def test_an_error_of_the_data_comes_out_as_the_reader_raised_it():
+    def read(index):
+        if index == 2:
+            raise ValueError("records.tfrecord: record 2 is damaged. Remove the file")
+        return index
+
+    dataset = tf.data.Dataset.range(9).map(lambda i: tf.numpy_function(read, [i], tf.int64))
+    with pytest.raises(ValueError, match="^records.tfrecord: record 2 is damaged. Remove the file"):
+        make_loop(CountingStep(), dataset).run(0, 9)
+
+
+@pytest.mark.parametrize(
+    ("step", "last", "periods", "expected"),
+    [
+        (0, 1000, (100, 250), 100),
+        (100, 1000, (100, 250), 200),
+        (200, 1000, (100, 250), 250),
+        (249, 1000, (100, 250), 250),
+        (950, 1000, (300, 0), 1000),
+        (5, 9, (), 9),
+    ],
+)
+def test_next_boundary(step, last, periods, expected):
+    assert next_boundary(step, last, *periods) == expected

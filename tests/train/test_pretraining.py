@@ -1,0 +1,277 @@
+"""The runner: going on, starting from other weights, evaluating, and what it refuses."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from configure_pretraining import PretrainingConfig
+from electra.data.manifest import MANIFEST_NAME
+from electra.pretrain.metrics import METRICS
+from electra.train import checkpoints, logs
+from electra.train import loop as loop_module
+from electra.train.compare import differences
+from tests.pretrain.reference import FOLDERS, config_of
+from tests.shared import needs_fixtures
+from tests.train import runs
+
+STEPS = runs.TINY["num_train_steps"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return runs.make_data(tmp_path_factory.mktemp("runner") / "data")
+
+
+@pytest.fixture(scope="module")
+def unbroken(data):
+    """The folder of a run from step 0 to the end."""
+    assert runs.train(data, "unbroken") == 0
+    return data / "models" / "unbroken"
+
+
+@pytest.fixture
+def data_copy(data, tmp_path):
+    """A data folder of the test's own, to spoil."""
+    return shutil.copytree(data, tmp_path / "data", ignore=shutil.ignore_patterns("models"))
+
+
+def never_trains(*args):
+    raise AssertionError("the first step was made")
+
+
+def test_the_folder_holds_what_travels_with_the_model(data, unbroken):
+    names = {path.name for path in unbroken.iterdir() if not path.name.startswith("events")}
+    tensors = {f"model.ckpt-{step}.{kind}" for step in (4, 8, 12) for kind in ("json", "safetensors")}
+    assert names == {"hparams.json", "vocab.txt", logs.TRAIN_LOG, logs.EVAL_LOG, *tensors}
+    assert (unbroken / "vocab.txt").read_text() == (data / "vocab.txt").read_text()
+    hparams = json.loads((unbroken / "hparams.json").read_text())
+    assert (hparams["learning_rate"], hparams["strip_accents"]) == (1e-3, True)
+
+
+def test_the_logs_hold_every_interval_and_every_evaluation(unbroken):
+    entries = runs.entries(unbroken / logs.TRAIN_LOG)
+    assert [entry["step"] for entry in entries] == [2, 4, 6, 8, 10, 12]
+    assert set(entries[0]) == {
+        "step", "loss", "masked_lm_loss", "disc_loss", "disc_auc", "learning_rate", "grad_norm",
+        "examples_per_sec", "tokens_per_sec",
+    }  # fmt: skip
+    assert entries[0]["masked_lm_loss"] == pytest.approx(np.log(runs.VOCAB), rel=0.1)
+    # The rate of step 1 (warm-up of 2 of 12 steps) is the last that the first line covers.
+    assert entries[0]["learning_rate"] == pytest.approx(1e-3 * (11 / 12) * 0.5)
+    evaluations = runs.entries(unbroken / logs.EVAL_LOG)
+    assert [entry["step"] for entry in evaluations] == [0, 4, 8, 12]
+    assert set(METRICS) < set(evaluations[0])
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_saves_and_the_same_command_ends_like_the_unbroken_run(
+    data, unbroken, monkeypatch, number, status
+):
+    monkeypatch.setattr(loop_module, "POLL_SECONDS", 0.001)
+    folder = data / "models" / number.name
+
+    def interrupt():
+        path = folder / logs.TRAIN_LOG
+        while not path.exists() or not path.read_text():
+            time.sleep(0.001)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    assert runs.train(data, number.name, do_eval=True) == status
+    thread.join()
+    step = checkpoints.read(folder).step
+    assert 2 <= step < STEPS
+    assert not (folder / "results").exists()  # it stopped, instead of going on to evaluate
+    assert runs.train(data, number.name) == 0
+    assert differences(str(folder), str(unbroken)) == []
+
+
+def test_a_finished_run_takes_more_steps_and_refuses_other_hparams(data, unbroken, caplog):
+    folder = shutil.copytree(unbroken, data / "models" / "longer")
+    caplog.set_level("INFO", logger="absl")
+    assert runs.train(data, "longer") == 0
+    assert f"Step {STEPS} of {STEPS} is reached: nothing to train" in caplog.text
+    assert differences(str(folder), str(unbroken)) == []
+    with pytest.raises(ValueError, match="'learning_rate' was 0.001 and is now 0.002") as refused:
+        runs.train(data, "longer", learning_rate=2e-3, num_train_steps=14)
+    assert "These may change: " in str(refused.value)
+    assert runs.train(data, "longer", num_train_steps=14, log_every_steps=1) == 0
+    assert [entry["step"] for entry in runs.entries(folder / logs.TRAIN_LOG)][-3:] == [12, 13, 14]
+    assert checkpoints.read(folder).step == 14
+
+
+def test_evaluation_alone_takes_the_models_hparams_and_writes_all_official_metrics(data, unbroken):
+    folder = shutil.copytree(unbroken, data / "models" / "evaluated")
+    config = PretrainingConfig(
+        "evaluated", str(data), do_train=False, do_eval=True, eval_batch_size=4
+    )
+    assert runs.run_pretraining(config) == 0
+    lines = (folder / "results" / "unsup_results.txt").read_text().splitlines()
+    written = {name: float(value) for name, value in (line.split(" = ") for line in lines)}
+    assert set(METRICS) < set(written)
+    assert written["global_step"] == STEPS
+    last = runs.entries(folder / logs.EVAL_LOG)[-1]
+    assert {name: written[name] for name in METRICS} == {name: last[name] for name in METRICS}
+    assert json.loads((folder / "results" / "unsup_results.json").read_text()) == written
+
+
+def test_init_checkpoint_gives_weights_alone_and_warns_when_they_get_worse(data, unbroken, caplog):
+    caplog.set_level("INFO", logger="absl")
+    trained = {name: value for name, value in checkpoints.read(unbroken).tensors.items()}
+    hparams = {name: value for name, value in runs.TINY.items() if name != "generator_hidden_size"}
+    config = PretrainingConfig(
+        "tuned", str(data), **hparams | {"num_train_steps": 4, "num_warmup_steps": 0,
+        "learning_rate": 0.5, "init_checkpoint": str(unbroken)},
+    )  # fmt: skip
+    assert runs.run_pretraining(config) == 0
+    assert "generator_hidden_size 0.25 -> 0.5, as its shapes say" in caplog.text
+    assert "weights only, step 0" in caplog.text
+    assert "matched: electra/embeddings/word_embeddings" in caplog.text
+    assert "missing in the checkpoint" not in caplog.text
+    assert "is worse than the" in caplog.text
+    folder = data / "models" / "tuned"
+    first, last = (runs.entries(path / logs.EVAL_LOG) for path in (folder, unbroken))
+    assert first[0] == last[-1] | {"step": 0}  # the same weights
+    assert checkpoints.read(folder).step == 4
+    moments = checkpoints.read(folder).tensors["generator_predictions/output_bias/adam_v"]
+    assert not np.array_equal(moments, trained["generator_predictions/output_bias/adam_v"])
+
+
+def official_run(tmp_path, folder, **hparams):
+    """Puts an official checkpoint into models/official and trains from there for two steps."""
+    about = config_of(folder)
+    tokens = (folder.parent / "vocab.txt").read_text().split()
+    own = about["hparams"]
+    data = runs.make_data(
+        tmp_path / "data", tokens=tokens, length=own["max_seq_length"], kinds=["pretrain_data"]
+    )
+    ignored = shutil.ignore_patterns("*.npz", "*.json")
+    model_dir = shutil.copytree(folder, data / "models" / "official", ignore=ignored)
+    step = checkpoints.read(model_dir).step
+    assert step == about["global_step"]
+    config = PretrainingConfig(
+        "official", str(data), **own | {"num_train_steps": step + 2, "train_batch_size": 4,
+        "learning_rate": 1e-30, "num_warmup_steps": 0, "log_every_steps": 1} | hparams,
+    )  # fmt: skip
+    assert runs.run_pretraining(config) == 0
+    return checkpoints.read(folder), checkpoints.read(model_dir)
+
+
+@needs_fixtures
+def test_official_checkpoints_go_on_at_their_step_with_their_moments(tmp_path, caplog):
+    with_moments = [f for f in FOLDERS if any(n.endswith("/adam_m") for n in shapes_of(f))]
+    before, after = official_run(tmp_path, with_moments[0])
+    assert "hold no moments" not in caplog.text
+    assert (after.kind, after.step) == ("safetensors", before.step + 2)
+    for name in (name for name in before.tensors if name.endswith("/adam_v")):
+        # Two updates decay what was there; fresh moments would start at 0.
+        assert (after.tensors[name] >= 0.999**2 * before.tensors[name] * (1 - 1e-5)).all(), name
+
+
+@needs_fixtures
+def test_official_checkpoints_without_moments_go_on_with_a_warning(tmp_path, caplog):
+    without = [f for f in FOLDERS if not any(n.endswith("/adam_m") for n in shapes_of(f))]
+    without.sort(key=lambda folder: len(shapes_of(folder)))
+    before, after = official_run(tmp_path, without[0])
+    assert "holds no moments: they start at 0" in caplog.text
+    assert after.step == before.step + 2
+
+
+def shapes_of(folder):
+    return checkpoints.tensor_shapes(folder)
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_step_rate_and_last_checkpoint(data, unbroken):
+    folder = shutil.copytree(unbroken, data / "models" / "diverged")
+    hparams = json.loads((folder / "hparams.json").read_text())
+    (folder / "hparams.json").write_text(json.dumps(hparams | {"learning_rate": 1e30}))
+    with pytest.raises(loop_module.NonFiniteLossError) as stopped:
+        runs.train(data, "diverged", learning_rate=1e30, num_train_steps=20, eval_every_steps=0)
+    for part in ("Step 14: ", "not finite at learning rate ", "e+29", str(folder / "model.ckpt-12")):
+        assert part in str(stopped.value)
+    assert checkpoints.read(folder).step == STEPS
+
+
+@pytest.mark.parametrize("newest", [True, False], ids=["newest", "the one before"])
+def test_a_damaged_newest_checkpoint_is_named(data, unbroken, newest):
+    name = f"damaged_{newest}"
+    folder = shutil.copytree(unbroken, data / "models" / name)
+    path = folder / f"model.ckpt-{12 if newest else 8}.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+    if newest:
+        with pytest.raises(ValueError, match=rf"{path} is damaged.*Remove that checkpoint's files"):
+            runs.train(data, name)
+    else:
+        assert runs.train(data, name) == 0
+
+
+def test_records_that_are_missing_are_said_before_anything_is_built(data_copy, monkeypatch):
+    monkeypatch.setattr(loop_module.Loop, "run", never_trains)
+    runs.records_file(data_copy).unlink()
+    with pytest.raises(FileNotFoundError, match=r"No training records match .*pretrain_data"):
+        runs.train(data_copy)
+    assert not (data_copy / "models").exists()
+
+
+def test_records_that_are_cut_off_are_said_before_the_first_step(data_copy, monkeypatch):
+    monkeypatch.setattr(loop_module.Loop, "run", never_trains)
+    path = runs.records_file(data_copy)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=rf"{path} is cut off in record 59"):
+        runs.train(data_copy)
+
+
+def test_ids_beyond_the_vocabulary_are_said_before_the_first_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop_module.Loop, "run", never_trains)
+    data = runs.make_data(tmp_path / "data", largest_id=runs.VOCAB)
+    with pytest.raises(ValueError, match=f"token id {runs.VOCAB} is not in the vocabulary of 40"):
+        runs.train(data)
+
+
+@pytest.mark.parametrize(
+    ("hparams", "message"),
+    [
+        ({"max_seq_length": 32}, "max_seq_length 16, the model has 32"),
+        ({"do_lower_case": False}, "do_lower_case True, the model has False"),
+        ({"train_batch_size": 9, "strategy": "mirrored"}, "train_batch_size 9 must be a multiple"),
+        ({"require_gpu": True}, "finds no GPU"),
+        ({"init_checkpoint": "nowhere"}, "No checkpoint at nowhere"),
+        ({"vocab_file": "nowhere/vocab.txt"}, "nowhere/vocab.txt"),
+        ({"vocab_size": 39}, "holds 40 tokens, more than the word table"),
+        ({"do_train": False, "do_eval": True}, "holds no checkpoint to evaluate"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_the_first_step(data, monkeypatch, hparams, message):
+    monkeypatch.setattr(loop_module.Loop, "run", never_trains)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        runs.train(data, "refused", **hparams)
+
+
+def test_another_vocabulary_than_the_records_or_the_models_is_refused(data, unbroken, tmp_path):
+    other = tmp_path / "vocab.txt"
+    other.write_text((data / "vocab.txt").read_text().replace("w9", "other"))
+    with pytest.raises(ValueError, match="vocab_sha256"):
+        runs.train(data, "refused", vocab_file=str(other))
+    with pytest.raises(ValueError, match="not the vocabulary this model was trained with"):
+        runs.train(data, "unbroken", vocab_file=str(other))
+
+
+def test_records_without_a_manifest_train_with_a_warning(data_copy, caplog):
+    (data_copy / "pretrain_tfrecords" / MANIFEST_NAME).unlink()
+    assert runs.train(data_copy, num_train_steps=1, eval_every_steps=0) == 0
+    assert "No manifest in " in caplog.text
+
+
+def test_without_held_out_records_the_training_records_are_evaluated(data_copy, unbroken, caplog):
+    runs.records_file(data_copy, "eval_data").unlink()
+    folder = shutil.copytree(unbroken, data_copy / "models" / "m")
+    assert runs.train(data_copy, do_train=False, do_eval=True) == 0
+    assert "No held-out records match" in caplog.text
+    assert (folder / "results" / "unsup_results.txt").exists()

@@ -1,0 +1,63 @@
+"""Choosing devices: what each name gives here, and the errors of what is not there."""
+
+import json
+
+import pytest
+import tensorflow as tf
+
+from electra.train.strategy import choose_placement
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+
+
+@pytest.mark.parametrize("strategy", ["auto", "one"])
+def test_one_cpu_is_one_replica(strategy):
+    placement = choose_placement(strategy, precision="float32")
+    assert (placement.num_replicas, placement.num_workers, placement.device) == (1, 1, "CPU")
+    assert (placement.is_chief, placement.compile_step) == (True, False)
+    assert placement.describe() == (
+        "1 replica(s) on CPU, 1 process(es), OneDeviceStrategy, float32, compiled islands"
+    )
+
+
+def test_mirrored_takes_every_device():
+    placement = choose_placement("mirrored", precision="bfloat16", xla=True)
+    assert placement.num_replicas == len(tf.config.list_logical_devices("CPU")) == 2
+    assert (placement.dtype, placement.compile_step) == ("mixed_bfloat16", True)
+    assert placement.is_chief
+
+
+def test_no_gpu_is_said_at_start(caplog):
+    with caplog.at_level("INFO", logger="absl"):
+        choose_placement("one")
+    assert "No GPU found: training on the CPU." in caplog.text
+
+
+def test_require_gpu_stops_without_one():
+    with pytest.raises(ValueError, match="require_gpu is set, but TensorFlow finds no GPU"):
+        choose_placement("auto", require_gpu=True)
+
+
+def test_multi_worker_needs_a_cluster():
+    with pytest.raises(ValueError, match="TF_CONFIG is not set"):
+        choose_placement("multi_worker")
+
+
+def test_a_cluster_that_is_not_json_is_refused(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", "{cluster")
+    with pytest.raises(ValueError, match="TF_CONFIG is not JSON"):
+        choose_placement("auto")
+
+
+def test_a_cluster_of_one_process_is_no_cluster(monkeypatch):
+    cluster = {"worker": ["localhost:1"]}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster}))
+    assert choose_placement("auto").num_workers == 1
+
+
+def test_an_unknown_strategy_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="'mirrored'.*Received: 'miror'"):
+        choose_placement("miror")
