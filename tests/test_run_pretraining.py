@@ -6,16 +6,19 @@ import random
 import re
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
 
+from configure_pretraining import PretrainingConfig
 from electra.hparams import write_json
 from electra.pretrain.metrics import METRICS
 from electra.train.compare import differences
+from tests.shared import ROOT
 from tests.train import runs
 
-LAST_STEP = 240
+LAST_STEP = 120
 HPARAMS = runs.TINY | {
     "num_train_steps": LAST_STEP, "save_checkpoints_steps": 10, "log_every_steps": 4,
     "eval_every_steps": 20, "iterations_per_loop": 7, "keep_checkpoint_max": 2,
@@ -61,7 +64,7 @@ def stop(process, number, folder, after_step, delay):
 
 def test_a_run_killed_and_run_again_equals_the_unbroken_one(data, unbroken):
     folder, rng = data / "models" / "killed", random.Random(2)
-    kinds = ((signal.SIGKILL, -1), (signal.SIGKILL, 40), (signal.SIGTERM, 120))
+    kinds = ((signal.SIGKILL, -1), (signal.SIGKILL, 20), (signal.SIGTERM, 60))
     for number, after_step in kinds:
         process = runs.start(data, "killed", HPARAMS)
         before = newest_step(folder)
@@ -96,3 +99,46 @@ def test_twenty_kills_lose_nothing(data, unbroken):
     runs.finish(unbroken[0])
     assert kills == 20
     assert differences(str(folder), str(unbroken[1])) == []
+
+
+@pytest.fixture(scope="module")
+def official_data(tmp_path_factory):
+    return runs.make_data(tmp_path_factory.mktemp("official") / "data", length=128)
+
+
+def test_the_official_dicts_train_and_evaluate(official_data, capsys):
+    """The vocabulary has fewer tokens than the word table of the default size has rows."""
+    overrides = {"model_hparam_overrides": runs.TINY["model_hparam_overrides"]}
+    for hparams in ({"debug": True}, {"do_train": False, "do_eval": True}):
+        config = PretrainingConfig("m", str(official_data), **hparams, **overrides)
+        assert runs.run_pretraining(config) == 0
+    folder = official_data / "models" / "m"
+    assert [entry["step"] for entry in runs.entries(folder / "train_log.jsonl")][-1] == 20
+    lines = (folder / "results" / "unsup_results.txt").read_text().splitlines()
+    assert capsys.readouterr().out.splitlines() == lines
+    assert {*METRICS, "global_step", "loss"} <= {line.split(" = ")[0] for line in lines}
+
+
+@pytest.mark.slow
+def test_the_official_commands_run_unchanged(official_data):
+    output = runs.finish(runs.start(official_data, "unchanged", {"debug": True}))
+    assert "step 20/20" in output
+    output = runs.finish(
+        runs.start(official_data, "unchanged", {"do_train": False, "do_eval": True})
+    )
+    assert all(f"{name} = " in output for name in METRICS)
+
+
+def test_a_mistake_is_one_line_and_exit_status_1(data, tmp_path):
+    path = tmp_path / "hparams.json"
+    write_json(path, runs.TINY | {"lerning_rate": 1e-3})
+    process = subprocess.run(
+        [sys.executable, ROOT / "run_pretraining.py", "--data_dir", data, "--model_name", "m",
+         "--hparams", path],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert process.returncode == 1
+    assert process.stderr.splitlines()[-1] == (
+        "Error: hparam 'lerning_rate' is unknown. Closest: 'learning_rate'"
+    )
+    assert "Traceback" not in process.stderr

@@ -85,6 +85,7 @@ class _Run:
                 self.optimizer = build_optimizer(config, self.model, compiled)
         self.interval = Interval(self.model)
         self.step = self._restore()
+        self._check_workers_agree()
 
     def run(self):
         """Trains and evaluates. Returns: the exit status."""
@@ -183,6 +184,19 @@ class _Run:
         self.interval.load(checkpoint.state.get("interval"))
         logging.info("Going on from %s, step %d", checkpoint.path, checkpoint.step)
         return checkpoint.step
+
+    def _check_workers_agree(self):
+        """Refuses processes of which some found a checkpoint that others did not."""
+        strategy = self.placement.strategy
+        if self.placement.num_workers == 1:
+            return
+        steps = strategy.run(lambda: tf.constant(self.step, tf.int64))
+        total = int(strategy.reduce(tf.distribute.ReduceOp.SUM, steps, axis=None))
+        if total != self.step * self.placement.num_replicas:
+            raise ValueError(
+                f"This process found step {self.step} in {self.folder}, others found another one. "
+                "model_dir must be a folder that all processes share, and hold no old files"
+            )
 
     def _evaluator(self):
         config = self.config

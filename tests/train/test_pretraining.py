@@ -47,8 +47,11 @@ def never_trains(*args):
 
 def test_the_folder_holds_what_travels_with_the_model(data, unbroken):
     names = {path.name for path in unbroken.iterdir() if not path.name.startswith("events")}
-    tensors = {f"model.ckpt-{step}.{kind}" for step in (4, 8, 12) for kind in ("json", "safetensors")}
-    assert names == {"hparams.json", "vocab.txt", logs.TRAIN_LOG, logs.EVAL_LOG, *tensors}
+    assert names == {
+        "hparams.json", "vocab.txt", logs.TRAIN_LOG, logs.EVAL_LOG,
+        *(f"model.ckpt-{step}.json" for step in (4, 8, 12)),
+        *(f"model.ckpt-{step}.safetensors" for step in (4, 8, 12)),
+    }  # fmt: skip
     assert (unbroken / "vocab.txt").read_text() == (data / "vocab.txt").read_text()
     hparams = json.loads((unbroken / "hparams.json").read_text())
     assert (hparams["learning_rate"], hparams["strip_accents"]) == (1e-3, True)
@@ -69,27 +72,25 @@ def test_the_logs_hold_every_interval_and_every_evaluation(unbroken):
     assert set(METRICS) < set(evaluations[0])
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
-def test_a_signal_saves_and_the_same_command_ends_like_the_unbroken_run(
-    data, unbroken, monkeypatch, number, status
-):
+def test_ctrl_c_saves_and_the_same_command_ends_like_the_unbroken_run(data, unbroken, monkeypatch):
+    """SIGTERM is in tests/test_run_pretraining.py."""
     monkeypatch.setattr(loop_module, "POLL_SECONDS", 0.001)
-    folder = data / "models" / number.name
+    folder = data / "models" / "interrupted"
 
     def interrupt():
         path = folder / logs.TRAIN_LOG
         while not path.exists() or not path.read_text():
             time.sleep(0.001)
-        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    assert runs.train(data, number.name, do_eval=True) == status
+    assert runs.train(data, "interrupted", do_eval=True) == 130
     thread.join()
     step = checkpoints.read(folder).step
     assert 2 <= step < STEPS
     assert not (folder / "results").exists()  # it stopped, instead of going on to evaluate
-    assert runs.train(data, number.name) == 0
+    assert runs.train(data, "interrupted") == 0
     assert differences(str(folder), str(unbroken)) == []
 
 
@@ -124,7 +125,6 @@ def test_evaluation_alone_takes_the_models_hparams_and_writes_all_official_metri
 
 def test_init_checkpoint_gives_weights_alone_and_warns_when_they_get_worse(data, unbroken, caplog):
     caplog.set_level("INFO", logger="absl")
-    trained = {name: value for name, value in checkpoints.read(unbroken).tensors.items()}
     hparams = {name: value for name, value in runs.TINY.items() if name != "generator_hidden_size"}
     config = PretrainingConfig(
         "tuned", str(data), **hparams | {"num_train_steps": 4, "num_warmup_steps": 0,
@@ -140,8 +140,6 @@ def test_init_checkpoint_gives_weights_alone_and_warns_when_they_get_worse(data,
     first, last = (runs.entries(path / logs.EVAL_LOG) for path in (folder, unbroken))
     assert first[0] == last[-1] | {"step": 0}  # the same weights
     assert checkpoints.read(folder).step == 4
-    moments = checkpoints.read(folder).tensors["generator_predictions/output_bias/adam_v"]
-    assert not np.array_equal(moments, trained["generator_predictions/output_bias/adam_v"])
 
 
 def official_run(tmp_path, folder, **hparams):
@@ -194,7 +192,8 @@ def test_a_loss_that_is_not_finite_stops_and_names_step_rate_and_last_checkpoint
     (folder / "hparams.json").write_text(json.dumps(hparams | {"learning_rate": 1e30}))
     with pytest.raises(loop_module.NonFiniteLossError) as stopped:
         runs.train(data, "diverged", learning_rate=1e30, num_train_steps=20, eval_every_steps=0)
-    for part in ("Step 14: ", "not finite at learning rate ", "e+29", str(folder / "model.ckpt-12")):
+    expected = ("Step 14: ", "not finite at learning rate ", "e+29", str(folder / "model.ckpt-12"))
+    for part in expected:
         assert part in str(stopped.value)
     assert checkpoints.read(folder).step == STEPS
 

@@ -1,4 +1,4 @@
-"""Two processes on loopback under MultiWorkerMirroredStrategy, through the door."""
+"""Whole runs on two devices, and in two processes on loopback, beside a run on one device."""
 
 import json
 import signal
@@ -13,6 +13,7 @@ from configure_pretraining import PretrainingConfig
 from electra.text.vocab import read_vocab
 from electra.train import checkpoints
 from electra.train.assembly import build_model
+from electra.train.logs import EVAL_LOG
 from tests.train import runs
 
 STEPS = 10
@@ -40,39 +41,65 @@ def free_ports(count):
     return ports
 
 
-def start_workers(data, model_name, hparams):
+def start_workers(data, model_name, hparams, of_second=None):
+    """Starts both processes; of_second: hparams that the second one has besides."""
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+    hparams = hparams | {"strategy": "multi_worker"}
     return [
         runs.start(
-            data, model_name, hparams | {"strategy": "multi_worker"},
-            {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}})},
+            data, model_name, hparams | (of_second or {} if index else {}),
+            {"TF_CONFIG": json.dumps(
+                {"cluster": cluster, "task": {"type": "worker", "index": index}}
+            )},
         )
-        for i in range(2)
+        for index in range(2)
     ]  # fmt: skip
 
 
-def test_two_processes_move_the_parameters_as_one_does(data):
+@pytest.fixture(scope="module")
+def one_and_two(data):
+    """The folder of a run of one process, and of the same run of two; run at the same time."""
     workers = start_workers(data, "two", HPARAMS)
     assert runs.train(data, "one", **HPARAMS) == 0
     outputs = [runs.finish(worker) for worker in workers]
     assert "2 replica(s) on CPU, 2 process(es), CollectiveAllReduceStrategy" in outputs[0]
+    return data / "models" / "one", data / "models" / "two"
 
+
+def check_movements(data, folder, expected_folder):
+    """Compares how far each variable moved from the start, and the logs."""
     config = PretrainingConfig("one", str(data), **HPARAMS)
     keras.utils.set_random_seed(config.seed)
-    variables = build_model(config, read_vocab(data / "vocab.txt")).named_variables()
-    one, two = (checkpoints.read(data / "models" / name).tensors for name in ("one", "two"))
-    for name, variable in variables.items():
+    start = build_model(config, read_vocab(data / "vocab.txt")).named_variables()
+    found, expected = (checkpoints.read(path).tensors for path in (folder, expected_folder))
+    for name, variable in start.items():
         if name.endswith("self/key/bias"):  # its exact gradient is 0: rounding noise
             continue
-        moved = one[name] - variable.numpy()
-        difference = np.linalg.norm(two[name] - one[name])
-        assert np.linalg.norm(moved) > 0, name
-        assert difference <= 1e-3 * np.linalg.norm(moved), name
+        movement = np.linalg.norm(expected[name] - variable.numpy())
+        assert movement > 0, name
+        assert np.linalg.norm(found[name] - expected[name]) <= 1e-3 * movement, name
+    logs = [runs.entries(path / EVAL_LOG) for path in (folder, expected_folder)]
+    for one, other in zip(*logs, strict=True):
+        assert one == pytest.approx(other, rel=1e-3)
 
-    logs = [data / "models" / name / "eval_log.jsonl" for name in ("one", "two")]
-    for expected, found in zip(*map(runs.entries, logs), strict=True):
-        assert found == pytest.approx(expected, rel=1e-3)
-    assert len(list((data / "models" / "two").glob("events.*"))) == 1  # the chief alone writes
+
+def test_two_processes_move_the_parameters_as_one_does(data, one_and_two):
+    one, two = one_and_two
+    check_movements(data, two, one)
+    assert len(list(two.glob("events.*"))) == 1  # the chief alone writes
+
+
+def test_two_devices_of_a_process_move_the_parameters_as_one_does(data, one_and_two):
+    assert runs.train(data, "mirrored", strategy="mirrored", **HPARAMS) == 0
+    check_movements(data, data / "models" / "mirrored", one_and_two[0])
+
+
+@pytest.mark.slow
+def test_processes_that_do_not_share_the_models_folder_are_refused(data, one_and_two):
+    hparams = HPARAMS | {"num_train_steps": STEPS + 2}
+    workers = start_workers(data, "two", hparams, {"model_dir": str(data / "elsewhere")})
+    for worker in workers:
+        assert "must be a folder that all processes share" in runs.finish(worker, status=1)
 
 
 @pytest.mark.slow
