@@ -76,7 +76,7 @@ def choose_placement(
         return _placement(tf.distribute.OneDeviceStrategy(f"/{device}:0"), device, precision, xla)
     if strategy == "mirrored":
         devices = tf.config.list_logical_devices(device)
-        distribution = tf.distribute.MirroredStrategy([d.name for d in devices])
+        distribution = mirrored_strategy([d.name for d in devices])
         return _placement(distribution, device, precision, xla)
     if strategy == "multi_worker":
         if not os.environ.get("TF_CONFIG"):
@@ -88,6 +88,17 @@ def choose_placement(
         distribution = tf.distribute.MultiWorkerMirroredStrategy()
         return _placement(distribution, device, precision, xla)
     raise ValueError(f"strategy must be one of {STRATEGIES}. Received: {strategy!r}")
+
+
+def mirrored_strategy(devices):
+    """Returns the MirroredStrategy over some devices of this machine, given by name.
+
+    On logical CPU devices the sums are made on one of them: TensorFlow's collective operations
+    mix up two strategies of one process there.
+    """
+    on_cpu = all("CPU" in device for device in devices)
+    reduction = tf.distribute.ReductionToOneDevice() if on_cpu else None
+    return tf.distribute.MirroredStrategy(devices, cross_device_ops=reduction)
 
 
 def _num_workers():

@@ -13,6 +13,7 @@ from electra.optim.adamw import AdamW
 from electra.optim.schedule import learning_rate_at
 from electra.pretrain.model import PretrainingModel
 from electra.train.step import PretrainingStep
+from electra.train.strategy import mirrored_strategy
 from tests.pretrain.reference import load_model
 from tests.shared import FIXTURES, needs_fixtures
 
@@ -110,7 +111,7 @@ def largest_difference(movement, expected):
 
 
 def two_devices():
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    return mirrored_strategy(["CPU:0", "CPU:1"])
 
 
 @pytest.fixture(scope="module")
