@@ -1,7 +1,8 @@
-"""From a config to the model and the optimizer it describes."""
+"""From a config to the model, the optimizer and the training step it describes."""
 
 from electra.optim import adamw, schedule
 from electra.pretrain.model import PretrainingModel
+from electra.train.step import PretrainingStep
 
 
 def build_model(config, vocab, dtype="float32"):
@@ -46,4 +47,18 @@ def build_optimizer(config, model, compiled=True):
         learning_rate=learning_rate,
         weight_decay_rate=config.weight_decay_rate,
         compiled=compiled,
+    )
+
+
+def build_step(config, model, optimizer, placement):
+    """Returns the PretrainingStep of a run under its placement."""
+    return PretrainingStep(
+        model,
+        optimizer,
+        seed=config.seed,
+        global_batch=config.train_batch_size,
+        num_slots=config.max_predictions_per_seq,
+        micro_batches=config.gradient_accumulation_steps,
+        num_replicas=placement.num_replicas,
+        compile_step=placement.compile_step,
     )

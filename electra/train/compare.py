@@ -108,8 +108,7 @@ def _compare_tensors(name, one, other):
 
 
 def _is_throughput(name):
-    name = name.rsplit("/", 1)[-1]
-    return name in logs.THROUGHPUT or name.startswith(("model_flops", "share"))
+    return name.rsplit("/", 1)[-1] in logs.THROUGHPUT
 
 
 def _scalars(folder):

@@ -14,12 +14,18 @@ class Interval:
 
     The sums are float64, added step by step and saved with every checkpoint, so that a resumed
     run logs what an unbroken one would have logged.
+
+    Args:
+        model: PretrainingModel.
+        flops_per_example: of a training step, see pretrain/flops.py.
+        peak_flops: function without arguments, FLOP/s of the devices; called when a line is due.
     """
 
     _LAST = ("learning_rate", "grad_norm")  # of the last step; all else is summed
 
-    def __init__(self, model):
+    def __init__(self, model, flops_per_example, peak_flops):
         self.model = model
+        self.flops_per_example, self.peak_flops = flops_per_example, peak_flops
         self._reset()
 
     def _reset(self):
@@ -45,6 +51,8 @@ class Interval:
         values.update({name: float(sums[name]) for name in self._LAST})
         values["examples_per_sec"] = float(sums["examples"]) / seconds
         values["tokens_per_sec"] = float(sums["tokens"]) / seconds
+        values["model_flops_per_sec"] = values["examples_per_sec"] * self.flops_per_example
+        values["share_of_peak"] = values["model_flops_per_sec"] / self.peak_flops()
         self._reset()
         return values
 

@@ -18,7 +18,9 @@ from tensorboard.plugins.hparams import api as hparams_api
 
 TRAIN_LOG, EVAL_LOG = "train_log.jsonl", "eval_log.jsonl"
 EVENT_FILES = "events.out.tfevents.*"
-THROUGHPUT = ("examples_per_sec", "tokens_per_sec")  # what may differ between equal runs
+THROUGHPUT = (  # what may differ between equal runs
+    "examples_per_sec", "tokens_per_sec", "model_flops_per_sec", "share_of_peak",
+)  # fmt: skip
 _SECONDS_BETWEEN_BARS = 30  # where no terminal shows them
 
 
@@ -141,6 +143,7 @@ def readable(step, last_step, values, seconds_left):
         "loss": "loss {:.3f}", "masked_lm_loss": "MLM {:.3f}", "disc_loss": "RTD {:.4f}",
         "disc_auc": "disc_auc {:.3f}", "learning_rate": "rate {:.2e}",
         "examples_per_sec": "{:.1f} examples/s", "tokens_per_sec": "{:.0f} tokens/s",
+        "model_flops_per_sec": "{:.3g} FLOP/s", "share_of_peak": "{:.1%} of peak",
     }  # fmt: skip
     shown = [text.format(values[name]) for name, text in names.items() if name in values]
     left = f"ETA {datetime.timedelta(seconds=round(seconds_left))}"

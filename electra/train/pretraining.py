@@ -16,14 +16,15 @@ from absl import logging
 
 from electra.data import reader
 from electra.hparams import write_json
+from electra.pretrain.flops import official_training_flops, training_flops
 from electra.text.vocab import read_vocab
 from electra.train import checkpoints
-from electra.train.assembly import build_model, build_optimizer
+from electra.train.assembly import build_model, build_optimizer, build_step
 from electra.train.evaluation import Evaluator, write_results
 from electra.train.interval import Interval
 from electra.train.logs import EVAL_LOG, RunLog, read_lines
 from electra.train.loop import Loop, NonFiniteLossError, next_boundary, stopping_signals
-from electra.train.step import PretrainingStep
+from electra.train.peak import peak_flops
 from electra.train.strategy import choose_placement
 
 UNIGRAM_RECORDS = 100_000  # training records that the unigram baseline is counted over, at most
@@ -83,7 +84,7 @@ class _Run:
             if config.do_train:  # a compiled step compiles its update too
                 compiled = not placement.compile_step
                 self.optimizer = build_optimizer(config, self.model, compiled)
-        self.interval = Interval(self.model)
+        self.interval = self._interval()
         self.step = self._restore()
         self._check_workers_agree()
 
@@ -198,6 +199,15 @@ class _Run:
                 "model_dir must be a folder that all processes share, and hold no old files"
             )
 
+    def _interval(self):
+        sizes = self.config.max_seq_length, self.config.max_predictions_per_seq
+        flops = training_flops(self.model, *sizes)
+        logging.info(
+            "%.3g FLOP an example in matrix products; %.3g as the official script counts",
+            flops, official_training_flops(self.model, *sizes),
+        )  # fmt: skip
+        return Interval(self.model, flops, lambda: peak_flops(self.placement))
+
     def _evaluator(self):
         config = self.config
         log_unigram = None
@@ -258,16 +268,7 @@ class _Run:
 
     def _loop(self):
         config, placement = self.config, self.placement
-        step_function = PretrainingStep(
-            self.model,
-            self.optimizer,
-            seed=config.seed,
-            global_batch=config.train_batch_size,
-            num_slots=config.max_predictions_per_seq,
-            micro_batches=config.gradient_accumulation_steps,
-            num_replicas=placement.num_replicas,
-            compile_step=placement.compile_step,
-        )
+        step_function = build_step(config, self.model, self.optimizer, placement)
         share = config.train_batch_size // placement.num_replicas
 
         def dataset(context):

@@ -62,7 +62,7 @@ def test_the_logs_hold_every_interval_and_every_evaluation(unbroken):
     assert [entry["step"] for entry in entries] == [2, 4, 6, 8, 10, 12]
     assert set(entries[0]) == {
         "step", "loss", "masked_lm_loss", "disc_loss", "disc_auc", "learning_rate", "grad_norm",
-        "examples_per_sec", "tokens_per_sec",
+        *logs.THROUGHPUT,
     }  # fmt: skip
     assert entries[0]["masked_lm_loss"] == pytest.approx(np.log(runs.VOCAB), rel=0.1)
     # The rate of step 1 (warm-up of 2 of 12 steps) is the last that the first line covers.

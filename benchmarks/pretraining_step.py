@@ -1,0 +1,174 @@
+"""How fast a pre-training step is, beside transformers on PyTorch.
+
+    python benchmarks/pretraining_step.py --model_size small --batch_size 32 --precision bfloat16
+
+Both sides mask, run the generator, sample, run the discriminator, go back, clip and update, with
+dropout on and the official sizes, on full-length examples of random tokens. The peer is
+ElectraForMaskedLM with ElectraForPreTraining, sharing embeddings, in eager mode as its users run
+it, with autocast for bfloat16 and the fused AdamW.
+"""
+
+import argparse
+import sys
+import time
+import types
+
+import side_by_side
+
+VOCAB_SIZE = 30522
+VOCAB = types.SimpleNamespace(cls_id=101, sep_id=102, mask_id=103)
+FIRST_WORD = 1000  # ids from here on are no special tokens
+SIDES = ("ours", "transformers")
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model_size", choices=("small", "base"), default="small")
+    parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--max_seq_length", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=5, help="of one measurement")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--side", choices=SIDES, help="measure one side, in this process")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
+    args = parse(argv)
+    if args.side:
+        side_by_side.serve(ours(args) if args.side == "ours" else transformers(args))
+        return
+    sides = side_by_side.alternate(SIDES, [__file__, *argv], args.rounds)
+    mine, theirs = (sides[name] for name in SIDES)
+    ratios = [a / b for a, b in zip(mine.values, theirs.values, strict=True)]
+    side_by_side.record(
+        f"{side_by_side.spread(ratios)} times the peer: {side_by_side.spread(mine.values)} and "
+        f"{side_by_side.spread(theirs.values)} examples/s; peak memory {mine.peak_mb:.0f} and "
+        f"{theirs.peak_mb:.0f} MB; {share_of_peak(args, mine.values)}"
+    )
+
+
+def config_of(args):
+    from configure_pretraining import PretrainingConfig
+
+    return PretrainingConfig(
+        "benchmark", "", model_size=args.model_size, precision=args.precision,
+        vocab_size=VOCAB_SIZE, train_batch_size=args.batch_size,
+        max_seq_length=args.max_seq_length,
+    )  # fmt: skip
+
+
+def share_of_peak(args, rates):
+    """Returns how much of the machine's matrix peak our rate (examples/s) is, as text."""
+    import statistics
+
+    from electra.pretrain.flops import training_flops
+    from electra.train import assembly
+    from electra.train.peak import peak_flops
+    from electra.train.strategy import choose_placement
+
+    config = config_of(args)
+    placement = choose_placement("one", precision=args.precision)
+    model = assembly.build_model(config, VOCAB, placement.dtype)
+    flops = training_flops(model, args.max_seq_length, config.max_predictions_per_seq)
+    rate, peak = flops * statistics.median(rates), peak_flops(placement)
+    return f"{rate / 1e9:.0f} GFLOP/s, {rate / peak:.0%} of {peak / 1e9:.0f}"
+
+
+def ours(args):
+    """Returns a function that makes some steps and returns examples/s."""
+    import numpy as np
+    import tensorflow as tf
+
+    from electra.features import ROW
+    from electra.train import assembly
+    from electra.train.loop import Loop
+    from electra.train.strategy import choose_placement
+
+    config = config_of(args)
+    placement = choose_placement("one", precision=args.precision)
+    with placement.strategy.scope():
+        model = assembly.build_model(config, VOCAB, placement.dtype)
+        optimizer = assembly.build_optimizer(config, model)
+    step = assembly.build_step(config, model, optimizer, placement)
+    shape = (args.batch_size, args.max_seq_length)
+    batch = {
+        "input_ids": np.random.default_rng(0).integers(FIRST_WORD, VOCAB_SIZE, shape, np.int32),
+        "input_mask": np.ones(shape, np.int32),
+        "segment_ids": np.zeros(shape, np.int32),
+        ROW: np.arange(args.batch_size, dtype=np.int32),
+    }
+    loop = Loop(step, placement, iter(tf.data.Dataset.from_tensors(batch).repeat()))
+
+    def measure():
+        loop.run(0, 2)  # wakes the caches up after the other side's turn
+        return args.batch_size * args.steps / loop.run(2, args.steps).seconds
+
+    return measure
+
+
+def transformers(args):
+    """Returns a function that makes some steps and returns examples/s."""
+    import os
+
+    import torch
+    from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    config = config_of(args)
+
+    def sizes(encoder):
+        return ElectraConfig(
+            vocab_size=VOCAB_SIZE, embedding_size=config.embedding_size,
+            hidden_size=encoder.hidden_size, num_hidden_layers=encoder.num_hidden_layers,
+            num_attention_heads=encoder.num_attention_heads,
+            intermediate_size=encoder.intermediate_size,
+        )  # fmt: skip
+
+    generator = ElectraForMaskedLM(sizes(config.generator)).train()
+    discriminator = ElectraForPreTraining(sizes(config.encoder)).train()
+    generator.electra.embeddings = discriminator.electra.embeddings
+    generator.tie_weights()
+    parameters = list(
+        {id(p): p for m in (generator, discriminator) for p in m.parameters()}.values()
+    )
+    optimizer = torch.optim.AdamW(parameters, lr=5e-4, weight_decay=0.01, fused=True)
+    torch.manual_seed(0)
+    shape = (args.batch_size, args.max_seq_length)
+    ids, attention = torch.randint(FIRST_WORD, VOCAB_SIZE, shape), torch.ones(shape).long()
+    slots = config.max_predictions_per_seq
+    rows = torch.arange(args.batch_size)[:, None]
+
+    def step():
+        places = torch.rand(shape).argsort(dim=1)[:, :slots]
+        shown = torch.where(torch.rand(places.shape) < 0.85, VOCAB.mask_id, ids[rows, places])
+        masked, labels = ids.clone(), torch.full(shape, -100)
+        masked[rows, places], labels[rows, places] = shown, ids[rows, places]
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.precision == "bfloat16"):
+            scored = generator(input_ids=masked, attention_mask=attention, labels=labels)
+            scores = scored.logits.detach()[rows, places].float()
+            drawn = torch.multinomial(scores.softmax(-1).view(-1, VOCAB_SIZE), 1).view(places.shape)
+            corrupted = ids.clone()
+            corrupted[rows, places] = drawn
+            judged = discriminator(input_ids=corrupted, attention_mask=attention,
+                                   labels=(corrupted != ids).long())  # fmt: skip
+            loss = scored.loss + 50.0 * judged.loss
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+
+    def measure():
+        for _ in range(2):
+            step()
+        started = time.monotonic()
+        for _ in range(args.steps):
+            step()
+        return args.batch_size * args.steps / (time.monotonic() - started)
+
+    return measure
+
+
+if __name__ == "__main__":
+    main()
