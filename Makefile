@@ -10,7 +10,8 @@ help:
 	@echo "make quickstart   train a small ELECTRA on the documentation of installed packages"
 	@echo "make test         run the tests (ARGS='-k reader' passes arguments to pytest)"
 	@echo "make lint         ruff"
-	@echo "make bench        measure ours beside its peers (installs torch and transformers)"
+	@echo "make bench        measure ours beside its peers (installs torch and transformers);"
+	@echo "                  CORPUS_DIR=folder VOCAB_FILE=file measures building records too"
 	@echo "make clean        remove .venv, caches and the quickstart's output"
 
 quickstart: $(VENV)/installed
@@ -23,7 +24,14 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 
 bench: $(VENV)/installed-bench
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	$(if $(CORPUS_DIR),$(BIN)/python benchmarks/build_dataset.py --corpus_dir $(CORPUS_DIR) \
+	  --vocab_file $(VOCAB_FILE))
+	$(BIN)/python benchmarks/pretraining_step.py
+	$(BIN)/python benchmarks/pretraining_step.py --precision float32
+	$(BIN)/python benchmarks/pretraining_step.py --model_size base --batch_size 8 --steps 3
+	$(BIN)/python benchmarks/input_pipeline.py
+	$(BIN)/python benchmarks/start_up.py
+	$(BIN)/python benchmarks/growth.py
 
 # A stamp is newer than what names the requirements exactly when they are installed.
 $(VENV)/installed: setup.py pyproject.toml | $(BIN)/python

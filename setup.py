@@ -36,6 +36,6 @@ setup(
     ],
     extras_require={
         "test": ["pytest>=8", "ruff>=0.9", "scikit-learn>=1.4", "scipy>=1.11"],
-        "bench": ["torch==2.13.0", "transformers>=5,<6"],
+        "bench": ["torch==2.13.0", "transformers>=5,<6", "matplotlib>=3.8"],
     },
 )

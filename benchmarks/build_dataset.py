@@ -14,7 +14,6 @@ import itertools
 import json
 import os
 import random
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from side_by_side import record, spread
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WAYS = {"reference": 0, "one process": 1, "two processes": 2}
@@ -158,17 +158,17 @@ def measure_reference(args):
 
 
 def report(rounds):
-    for way in WAYS:
-        rates = [each[way]["rate"] for each in rounds]
-        startups = [each[way]["startup"] for each in rounds]
-        print(f"{way:14} {spread(rates)} MB/s, start-up {spread(startups)} s")
+    def of(way, what):
+        return [each[way][what] for each in rounds]
+
+    parts = [
+        f"{way}: {spread(of(way, 'rate'))} MB/s, start-up {spread(of(way, 'startup'))} s"
+        for way in WAYS
+    ]
     for way, other in (("one process", "reference"), ("two processes", "one process")):
-        ratios = [each[way]["rate"] / each[other]["rate"] for each in rounds]
-        print(f"{way} / {other}: {spread(ratios)}")
-
-
-def spread(values):
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+        ratios = [a / b for a, b in zip(of(way, "rate"), of(other, "rate"), strict=True)]
+        parts.append(f"{way} / {other}: {spread(ratios)}")
+    record("; ".join(parts))
 
 
 if __name__ == "__main__":

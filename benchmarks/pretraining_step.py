@@ -76,12 +76,25 @@ def share_of_peak(args, rates):
     return f"{rate / 1e9:.0f} GFLOP/s, {rate / peak:.0%} of {peak / 1e9:.0f}"
 
 
-def ours(args):
-    """Returns a function that makes some steps and returns examples/s."""
+def one_batch(args):
+    """Returns a dataset that repeats one batch of full-length examples."""
     import numpy as np
     import tensorflow as tf
 
     from electra.features import ROW
+
+    shape = (args.batch_size, args.max_seq_length)
+    batch = {
+        "input_ids": np.random.default_rng(0).integers(FIRST_WORD, VOCAB_SIZE, shape, np.int32),
+        "input_mask": np.ones(shape, np.int32),
+        "segment_ids": np.zeros(shape, np.int32),
+        ROW: np.arange(args.batch_size, dtype=np.int32),
+    }
+    return tf.data.Dataset.from_tensors(batch).repeat()
+
+
+def build_loop(args, dataset):
+    """Returns the training loop of a new model on a dataset."""
     from electra.train import assembly
     from electra.train.loop import Loop
     from electra.train.strategy import choose_placement
@@ -92,14 +105,12 @@ def ours(args):
         model = assembly.build_model(config, VOCAB, placement.dtype)
         optimizer = assembly.build_optimizer(config, model)
     step = assembly.build_step(config, model, optimizer, placement)
-    shape = (args.batch_size, args.max_seq_length)
-    batch = {
-        "input_ids": np.random.default_rng(0).integers(FIRST_WORD, VOCAB_SIZE, shape, np.int32),
-        "input_mask": np.ones(shape, np.int32),
-        "segment_ids": np.zeros(shape, np.int32),
-        ROW: np.arange(args.batch_size, dtype=np.int32),
-    }
-    loop = Loop(step, placement, iter(tf.data.Dataset.from_tensors(batch).repeat()))
+    return Loop(step, placement, iter(dataset))
+
+
+def ours(args):
+    """Returns a function that makes some steps and returns examples/s."""
+    loop = build_loop(args, one_batch(args))
 
     def measure():
         loop.run(0, 2)  # wakes the caches up after the other side's turn

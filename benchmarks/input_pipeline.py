@@ -1,0 +1,87 @@
+"""What reading records costs: the pre-training step on real records and on one batch in memory.
+
+    python benchmarks/input_pipeline.py
+
+The records are written first, from random tokens; the step is that of ELECTRA-small. Measurements
+alternate within one process. Also printed: the time that reading a batch takes by itself.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+
+import pretraining_step
+import side_by_side
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--steps", type=int, default=20, help="of one measurement")
+    parser.add_argument("--rounds", type=int, default=7)
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = parse(argv)
+    sizes = pretraining_step.parse([])
+    with tempfile.TemporaryDirectory() as folder:
+        pattern = write_records(folder, args.records, sizes.max_seq_length)
+        loop = pretraining_step.build_loop(sizes, pretraining_step.one_batch(sizes))
+        memory, batches = loop.iterator, real_batches(pattern, sizes)
+        alone = []
+        for _ in range(200):
+            started = time.perf_counter()
+            next(batches)
+            alone.append(time.perf_counter() - started)
+        ratios = []
+        for i in range(args.rounds + 1):
+            seconds = {}
+            for name in ("memory", "records") if i % 2 else ("records", "memory"):
+                loop.iterator = batches if name == "records" else memory
+                seconds[name] = loop.run(0, args.steps).seconds
+            if i:  # the first compiles
+                ratios.append(seconds["records"] / seconds["memory"])
+                print(f"round {i}: {ratios[-1]:.4f}", flush=True)
+    side_by_side.record(
+        f"{side_by_side.spread(ratios, 3)} times the step on one batch in memory; a batch by "
+        f"itself takes {statistics.median(alone) * 1e3:.2f} ms"
+    )
+
+
+def write_records(folder, count, length, files=1):
+    """Writes records of random tokens. Returns: the pattern of the files."""
+    import numpy as np
+    import tensorflow as tf
+
+    from electra.data.records import BATCH, encode_examples
+
+    rng = np.random.default_rng(0)
+    for i in range(files):
+        with tf.io.TFRecordWriter(f"{folder}/pretrain_data.tfrecord-{i}-of-{files}") as writer:
+            for start in range(0, count // files, BATCH):
+                shape = (min(BATCH, count // files - start), length)
+                ids = rng.integers(pretraining_step.FIRST_WORD, pretraining_step.VOCAB_SIZE, shape)
+                lengths = np.full(len(ids), length, np.int32)
+                for record in encode_examples(ids.astype(np.int32), lengths, lengths // 2):
+                    writer.write(record)
+    return f"{folder}/pretrain_data.tfrecord*"
+
+
+def real_batches(pattern, sizes):
+    """Returns an iterator over the batches that training on these records would see."""
+    from electra.data import reader
+
+    records = reader.Records(pattern, max_seq_length=sizes.max_seq_length,
+                             vocab=range(pretraining_step.VOCAB_SIZE))  # fmt: skip
+    return iter(reader.dataset(
+        records, seed=0, global_batch=sizes.batch_size, start_step=0,
+        replica_rows=[(0, sizes.batch_size)],
+    ))  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(side_by_side.ROOT))
+    main()

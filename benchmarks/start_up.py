@@ -1,0 +1,62 @@
+"""How long `python run_pretraining.py` takes from its start to the end of the first step.
+
+    python benchmarks/start_up.py
+
+Each round starts the command anew (ELECTRA-small, batch 32, the processor's own precision) and
+waits for the first line of its log. The first round, which warms the file cache, is left out.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import input_pipeline
+import pretraining_step
+import side_by_side
+
+from electra.features import SPECIAL_TOKENS
+
+SIZES = {"model_size": "small", "train_batch_size": 32}
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        words = [*SPECIAL_TOKENS, *(f"w{i}" for i in range(pretraining_step.VOCAB_SIZE - 5))]
+        with open(f"{folder}/vocab.txt", "w", encoding="utf-8") as file:
+            file.writelines(f"{word}\n" for word in words)
+        os.mkdir(f"{folder}/pretrain_tfrecords")
+        input_pipeline.write_records(f"{folder}/pretrain_tfrecords", 1000, 128)
+        seconds = [first_step(folder, f"run{i}") for i in range(args.rounds + 1)][1:]
+    side_by_side.record(f"{side_by_side.spread(seconds, 1)} s to the end of the first step")
+
+
+def first_step(folder, name):
+    """Starts a run, waits for its first log line and stops it. Returns: seconds."""
+    log = f"{folder}/models/{name}/train_log.jsonl"
+    hparams = {**SIZES, "log_every_steps": 1, "iterations_per_loop": 1, "eval_every_steps": 0}
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, side_by_side.ROOT / "run_pretraining.py", "--data_dir", folder,
+         "--model_name", name, "--hparams", json.dumps(hparams)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not (os.path.exists(log) and os.path.getsize(log)):
+        if process.poll() is not None:
+            sys.exit(f"the command ended with status {process.returncode}")
+        time.sleep(0.02)
+    seconds = time.monotonic() - started
+    process.kill()
+    process.wait()
+    print(f"{seconds:.1f} s", flush=True)
+    return seconds
+
+
+if __name__ == "__main__":
+    main()
