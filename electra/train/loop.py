@@ -50,6 +50,8 @@ class Loop:
         self.num_workers = placement.num_workers
         self.iterator = iterator
         self.on_progress = on_progress or (lambda steps: None)
+        # Looking at a step's numbers between steps would make an accelerator wait for the host.
+        self._checks_each_step = not placement.compile_step
         with tf.device("CPU:0"):
             self._stop = tf.Variable(False, trainable=False)
             self._done = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -65,8 +67,8 @@ class Loop:
     def run(self, first, count):
         """Makes up to `count` steps from step `first` on.
 
-        Returns: Steps; fewer than `count` when a stop was requested or a number of the last step
-            is not finite.
+        Returns: Steps; fewer than `count` when a stop was requested or, on a CPU, a number of the
+            last step is not finite. A wholly compiled step goes on to the end of the call.
         """
         started = time.monotonic()
         with concurrent.futures.ThreadPoolExecutor(1) as worker:
@@ -112,7 +114,9 @@ class Loop:
                 done = self._done.assign(i + 1)
             with tf.control_dependencies([done]):
                 rows = rows.write(tf.cast(i, tf.int32), row)
-                go_on = tf.reduce_all(tf.math.is_finite(row)) & ~self._stop
+                go_on = ~self._stop
+                if self._checks_each_step:
+                    go_on &= tf.reduce_all(tf.math.is_finite(row))
             return i + 1, go_on, rows
 
         with tf.control_dependencies([self._done.assign(0)]):

@@ -287,12 +287,16 @@ class _Run:
         """Takes over the results of some steps. Raises: NonFiniteLossError."""
         self.interval.add(steps)
         self.step += len(steps)
-        bad = [name for name, rows in steps.values.items() if not np.isfinite(rows[-1]).all()]
-        if bad:
+        finite = {name: np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+                  for name, rows in steps.values.items()}  # fmt: skip
+        is_good = np.all(list(finite.values()), axis=0)
+        if not is_good.all():
+            first = int(np.argmin(is_good))
+            bad = [name for name, rows in finite.items() if not rows[first]]
             last_good = checkpoints.latest(self.folder) or "none was saved yet"
             raise NonFiniteLossError(
-                f"Step {self.step}: {', '.join(bad)} not finite at learning rate "
-                f"{steps.values['learning_rate'][-1]:.3g}. Last good checkpoint: {last_good}. "
+                f"Step {steps.first + first + 1}: {', '.join(bad)} not finite at learning rate "
+                f"{steps.values['learning_rate'][first]:.3g}. Last good checkpoint: {last_good}. "
                 "Lower learning_rate, lengthen num_warmup_steps, or use precision float32"
             )
 

@@ -33,7 +33,8 @@ def data(tmp_path_factory):
     (folder / "corpus").mkdir()
     text = DATA / "corpus" / "en" / "state_of_the_union.txt"
     shutil.copy(text, folder / "corpus")
-    tokens = train_vocab(lambda: open(text, encoding="utf-8"), vocab_size=2000)
+    lines = text.read_text(encoding="utf-8").splitlines()
+    tokens = train_vocab(lambda: iter(lines), vocab_size=2000)
     write_vocab(folder / "vocab.txt", tokens)
     build(str(folder / "corpus"), str(folder / "vocab.txt"), str(folder / "pretrain_tfrecords"),
           max_seq_length=32)  # fmt: skip

@@ -186,12 +186,15 @@ def shapes_of(folder):
     return checkpoints.tensor_shapes(folder)
 
 
-def test_a_loss_that_is_not_finite_stops_and_names_step_rate_and_last_checkpoint(data, unbroken):
-    folder = shutil.copytree(unbroken, data / "models" / "diverged")
+@pytest.mark.parametrize("xla", [False, True], ids=["islands", "whole step"])
+def test_a_loss_that_is_not_finite_stops_and_names_step_rate_and_checkpoint(data, unbroken, xla):
+    name = f"diverged_{xla}"
+    folder = shutil.copytree(unbroken, data / "models" / name)
     hparams = json.loads((folder / "hparams.json").read_text())
-    (folder / "hparams.json").write_text(json.dumps(hparams | {"learning_rate": 1e30}))
+    diverging = {"learning_rate": 1e30, "xla": xla}
+    (folder / "hparams.json").write_text(json.dumps(hparams | diverging))
     with pytest.raises(loop_module.NonFiniteLossError) as stopped:
-        runs.train(data, "diverged", learning_rate=1e30, num_train_steps=20, eval_every_steps=0)
+        runs.train(data, name, num_train_steps=20, eval_every_steps=0, **diverging)
     expected = ("Step 14: ", "not finite at learning rate ", "e+29", str(folder / "model.ckpt-12"))
     for part in expected:
         assert part in str(stopped.value)

@@ -1,6 +1,7 @@
 """One step's arithmetic, however it is cut: micro-batches, replicas, compiled or not."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -21,7 +22,7 @@ BATCH, LENGTH, VOCAB = 8, 16, 60
 STEPS, RATE = 10, 1e-3
 
 
-def make_model(objective="electra", dropout=0.0):
+def make_model(objective="electra", dropout=0.0, dtype="float32"):
     keras.utils.set_random_seed(3)
     sizes = {
         "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -32,7 +33,7 @@ def make_model(objective="electra", dropout=0.0):
     generator = generator_config(config, hidden_size_fraction=0.5, layers_fraction=1.0)
     return PretrainingModel(
         config, generator, {"cls": 2, "sep": 3, "mask": 4}, objective=objective,
-        two_tower_generator=objective == "electric",
+        two_tower_generator=objective == "electric", dtype=dtype,
     )  # fmt: skip
 
 
@@ -52,11 +53,13 @@ def global_batch(step):
 class Trainer:
     """A model and its step under a strategy, traced once; `train` begins at the start each time."""
 
-    def __init__(self, strategy=None, *, objective="electra", dropout=0.0, **kwargs):
+    def __init__(
+        self, strategy=None, *, objective="electra", dropout=0.0, dtype="float32", **kwargs
+    ):
         self.strategy = strategy or tf.distribute.OneDeviceStrategy("/cpu:0")
         self.replicas = self.strategy.num_replicas_in_sync
         with self.strategy.scope():
-            self.model = make_model(objective, dropout)
+            self.model = make_model(objective, dropout, dtype)
             self.optimizer = AdamW(
                 self.model.named_variables(), compiled=False,
                 learning_rate=lambda step: learning_rate_at(
@@ -153,6 +156,19 @@ def test_micro_batches_add_up_to_the_batch():
 def test_the_whole_step_compiles_under_xla_and_computes_the_same(one_device):
     movement, _ = Trainer(compile_step=True).train()
     assert largest_difference(movement, one_device[0]) < 1e-3
+
+
+def test_the_whole_bfloat16_step_is_one_program_without_host_operations():
+    trainer = Trainer(dropout=0.1, dtype="mixed_bfloat16", compile_step=True)
+    batch = {name: tf.constant(value) for name, value in global_batch(0).items()}
+    step = tf.constant(0, tf.int64)
+    graph = trainer.run.get_concrete_function(batch, step).graph
+    outside = {op.type for op in graph.get_operations()}
+    assert outside <= {"Placeholder", "Identity", "NoOp", "StatefulPartitionedCall", "Const"}
+    (program,) = trainer.step._compiled.values()
+    hlo = program.experimental_get_compiler_ir(batch, step)(stage="hlo")
+    assert hlo.count(" dot(") > 30 and "bf16[" in hlo
+    assert not re.search(r"\b(infeed|outfeed|send|recv|custom-call)\(", hlo)
 
 
 def test_replicas_compile_under_xla_and_compute_the_same(one_device):
