@@ -6,7 +6,7 @@ has checked itself. `python configure_pretraining.py` prints the table of hparam
 
 import os
 
-from electra.hparams import Config, knob
+from electra.hparams import Config, Knob
 from electra.model.config import MODEL_SIZES, encoder_config, generator_config
 
 # What `debug` stands for; hparams given beside it win.
@@ -42,32 +42,32 @@ class PretrainingConfig(Config):
     """
 
     # --- what to do ---
-    debug = knob(False, "A run of a few steps to see that all works.", may_change=True)
-    do_train = knob(True, "Pre-train.", may_change=True)
-    do_eval = knob(False, "Evaluate on held-out text (after training, if both).", may_change=True)
+    debug = Knob(False, "A run of a few steps to see that all works.", may_change=True)
+    do_train = Knob(True, "Pre-train.", may_change=True)
+    do_eval = Knob(False, "Evaluate on held-out text (after training, if both).", may_change=True)
 
     # --- objective ---
-    electra_objective = knob(True, "Detect replaced tokens; false: masked LM only.")
-    electric_objective = knob(
+    electra_objective = Knob(True, "Detect replaced tokens; false: masked LM only.")
+    electric_objective = Knob(
         False, "Electric: noise-contrastive cloze model. Wins over electra_objective."
     )
-    gen_weight = knob(1.0, "Weight of the generator's masked-LM loss.", at_least=0)
-    disc_weight = knob(50.0, "Weight of the discriminator's loss.", at_least=0)
-    mask_prob = knob(0.15, "Share of the tokens to mask or replace.", above=0, below=1)
+    gen_weight = Knob(1.0, "Weight of the generator's masked-LM loss.", at_least=0)
+    disc_weight = Knob(50.0, "Weight of the discriminator's loss.", at_least=0)
+    mask_prob = Knob(0.15, "Share of the tokens to mask or replace.", above=0, below=1)
 
     # --- optimization ---
-    learning_rate = knob(5e-4, "Highest learning rate.", above=0)
-    lr_decay_power = knob(1.0, "Power of the polynomial decay; 1 is linear.", at_least=0)
-    weight_decay_rate = knob(0.01, "Decoupled weight decay.", unit="per rate", at_least=0)
-    num_warmup_steps = knob(10000, "Linear warm-up.", unit="steps", at_least=0)
-    warmup_proportion = knob(
+    learning_rate = Knob(5e-4, "Highest learning rate.", above=0)
+    lr_decay_power = Knob(1.0, "Power of the polynomial decay; 1 is linear.", at_least=0)
+    weight_decay_rate = Knob(0.01, "Decoupled weight decay.", unit="per rate", at_least=0)
+    num_warmup_steps = Knob(10000, "Linear warm-up.", unit="steps", at_least=0)
+    warmup_proportion = Knob(
         0.0,
         "Warm-up as a share of num_train_steps; the longer of the two warm-ups counts.",
         source="official (fine-tuning)",
         at_least=0,
         at_most=1,
     )
-    lr_restart_step = knob(
+    lr_restart_step = Knob(
         0,
         "From this step s the schedule starts anew over the remaining steps, warm-up included: "
         "rate(t) is that of step t - s in a run of num_train_steps - s steps. 0: no restart.",
@@ -76,7 +76,7 @@ class PretrainingConfig(Config):
         at_least=0,
         may_change=True,
     )
-    gradient_accumulation_steps = knob(
+    gradient_accumulation_steps = Knob(
         1,
         "Micro-batches into which train_batch_size is cut; the update stays that of the batch.",
         source="ours",
@@ -84,22 +84,22 @@ class PretrainingConfig(Config):
     )
 
     # --- training ---
-    iterations_per_loop = knob(
+    iterations_per_loop = Knob(
         200, "Steps per call into the graph.", unit="steps", at_least=1, may_change=True
     )
-    save_checkpoints_steps = knob(
+    save_checkpoints_steps = Knob(
         1000, "Steps between checkpoints.", unit="steps", at_least=1, may_change=True
     )
-    keep_checkpoint_max = knob(
+    keep_checkpoint_max = Knob(
         5, "Newest checkpoints kept. 0 or null: all.", null=True, at_least=0, may_change=True
     )
-    num_train_steps = knob(
+    num_train_steps = Knob(
         1000000, "Updates from the first to the last.", unit="steps", at_least=1, may_change=True
     )
-    num_eval_steps = knob(
+    num_eval_steps = Knob(
         100, "Batches of an evaluation, at most.", unit="steps", at_least=1, may_change=True
     )
-    eval_every_steps = knob(
+    eval_every_steps = Knob(
         None,
         "Steps between evaluations on eval_tfrecords while training, if such records exist. "
         "null: at every checkpoint; 0: never.",
@@ -109,52 +109,57 @@ class PretrainingConfig(Config):
         at_least=0,
         may_change=True,
     )
-    log_every_steps = knob(
+    log_every_steps = Knob(
         100, "Steps between log lines.", unit="steps", source="ours", at_least=1, may_change=True
     )
-    seed = knob(0, "Sets weights, order, masks, samples and dropout.", source="ours", at_least=0)
-    init_checkpoint = knob(
+    seed = Knob(
+        0,
+        "Sets weights, order, masks, samples and dropout.",
+        source="ours",
+        at_least=0,
+        at_most=2**32 - 1,  # Keras takes no more
+    )
+    init_checkpoint = Knob(
         None,
         "Checkpoint whose weights a new run starts from, at step 0 with fresh moments. Read only "
         "when the model's folder holds no checkpoint.",
         source="ours",
-        kinds=(str,),
         may_change=True,
     )
 
     # --- network ---
-    model_size = knob("small", "Size of the discriminator.", choices=tuple(MODEL_SIZES))
-    model_hparam_overrides = knob({}, "Sizes that replace those of model_size; see EncoderConfig.")
-    embedding_size = knob(
+    model_size = Knob("small", "Size of the discriminator.", choices=tuple(MODEL_SIZES))
+    model_hparam_overrides = Knob({}, "Sizes that replace those of model_size; see EncoderConfig.")
+    embedding_size = Knob(
         None, "Width of the tables. null: 128 for small, else the hidden size.", kinds=(int,)
     )
-    vocab_size = knob(30522, "Rows of the word table.", unit="tokens", at_least=1)
-    do_lower_case = knob(True, "Lower-case the input.")
-    strip_accents = knob(
+    vocab_size = Knob(30522, "Rows of the word table.", unit="tokens", at_least=1)
+    do_lower_case = Knob(True, "Lower-case the input.")
+    strip_accents = Knob(
         None, "Strip accents from the input. null: as do_lower_case.", source="ours", kinds=(bool,)
     )
-    max_seq_length = knob(128, "Length L of an example.", unit="tokens", at_least=5)
+    max_seq_length = Knob(128, "Length L of an example.", unit="tokens", at_least=5)
 
     # --- generator ---
-    uniform_generator = knob(False, "Replacements are drawn uniformly; no generator network.")
-    two_tower_generator = knob(
+    uniform_generator = Knob(False, "Replacements are drawn uniformly; no generator network.")
+    two_tower_generator = Knob(
         False, "The generator is a left-to-right and a right-to-left network; electric needs it."
     )
-    untied_generator_embeddings = knob(False, "The generator has tables of its own.")
-    untied_generator = knob(True, "The generator is a network of its own.")
-    generator_layers = knob(1.0, "The generator's layers, as a share.", above=0)
-    generator_hidden_size = knob(0.25, "The generator's hidden size, as a share.", above=0)
-    disallow_correct = knob(False, "The generator never draws the original token.")
-    temperature = knob(1.0, "Temperature of the generator's draw.", above=0)
+    untied_generator_embeddings = Knob(False, "The generator has tables of its own.")
+    untied_generator = Knob(True, "The generator is a network of its own.")
+    generator_layers = Knob(1.0, "The generator's layers, as a share.", above=0)
+    generator_hidden_size = Knob(0.25, "The generator's hidden size, as a share.", above=0)
+    disallow_correct = Knob(False, "The generator never draws the original token.")
+    temperature = Knob(1.0, "Temperature of the generator's draw.", above=0)
 
     # --- batches ---
-    train_batch_size = knob(128, "Global batch of an update.", unit="examples", at_least=1)
-    eval_batch_size = knob(
+    train_batch_size = Knob(128, "Global batch of an update.", unit="examples", at_least=1)
+    eval_batch_size = Knob(
         128, "Global batch of an evaluation.", unit="examples", at_least=1, may_change=True
     )
 
     # --- devices ---
-    strategy = knob(
+    strategy = Knob(
         "auto",
         "How devices share the work. auto: tpu with use_tpu, multi_worker with TF_CONFIG, mirrored "
         "with several GPUs, else one.",
@@ -162,54 +167,45 @@ class PretrainingConfig(Config):
         choices=("auto", "one", "mirrored", "multi_worker", "tpu"),
         may_change=True,
     )
-    precision = knob(
+    precision = Knob(
         "auto",
         "Type of the matrix products; weights and moments are float32. auto: bfloat16 where the "
         "device is fast at it.",
         source="ours",
         choices=("auto", "float32", "bfloat16"),
     )
-    xla = knob(
+    xla = Knob(
         "auto",
         "Compile the whole step with XLA. auto: on GPU and TPU.",
         source="ours",
-        kinds=(str, bool),
         choices=("auto", True, False),
     )
-    require_gpu = knob(False, "Stop if no GPU is found.", source="ours", may_change=True)
-    use_tpu = knob(False, "Train on a TPU.", may_change=True)
-    num_tpu_cores = knob(1, "Cores of the TPU.", unit="cores", at_least=1, may_change=True)
-    tpu_job_name = knob(None, "Job of the TPU workers.", kinds=(str,), may_change=True)
-    tpu_name = knob(None, "Cloud TPU to use.", kinds=(str,), may_change=True)
-    tpu_zone = knob(None, "Zone of the Cloud TPU.", kinds=(str,), may_change=True)
-    gcp_project = knob(None, "Project of the Cloud TPU.", kinds=(str,), may_change=True)
+    require_gpu = Knob(False, "Stop if no GPU is found.", source="ours", may_change=True)
+    use_tpu = Knob(False, "Train on a TPU.", may_change=True)
+    num_tpu_cores = Knob(1, "Cores of the TPU.", unit="cores", at_least=1, may_change=True)
+    tpu_job_name = Knob(None, "Job of the TPU workers.", may_change=True)
+    tpu_name = Knob(None, "Cloud TPU to use.", may_change=True)
+    tpu_zone = Knob(None, "Zone of the Cloud TPU.", may_change=True)
+    gcp_project = Knob(None, "Project of the Cloud TPU.", may_change=True)
 
     # --- places; null: from data_dir (D) and model_name (M) ---
-    pretrain_tfrecords = knob(
-        None,
-        "Records, a glob. null: D/pretrain_tfrecords/pretrain_data.tfrecord*",
-        kinds=(str,),
-        may_change=True,
+    pretrain_tfrecords = Knob(
+        None, "Records, a glob. null: D/pretrain_tfrecords/pretrain_data.tfrecord*", may_change=True
     )
-    eval_tfrecords = knob(
+    eval_tfrecords = Knob(
         None,
         "Held-out records, a glob. null: D/pretrain_tfrecords/eval_data.tfrecord*",
         source="ours",
-        kinds=(str,),
         may_change=True,
     )
-    vocab_file = knob(None, "Vocabulary. null: D/vocab.txt", kinds=(str,), may_change=True)
-    model_dir = knob(None, "The run's folder. null: D/models/M", kinds=(str,), may_change=True)
-    results_txt = knob(
-        None,
-        "Scores as text. null: results/unsup_results.txt in model_dir",
-        kinds=(str,),
-        may_change=True,
+    vocab_file = Knob(None, "Vocabulary. null: D/vocab.txt", may_change=True)
+    model_dir = Knob(None, "The run's folder. null: D/models/M", may_change=True)
+    results_txt = Knob(
+        None, "Scores as text. null: results/unsup_results.txt in model_dir", may_change=True
     )
-    results_pkl = knob(
+    results_pkl = Knob(
         None,
         "Accepted for old dicts; scores are written as JSON and nothing is pickled.",
-        kinds=(str,),
         may_change=True,
     )
 
@@ -244,8 +240,9 @@ class PretrainingConfig(Config):
 
     @property
     def max_predictions_per_seq(self):
-        """Returns N, the masked slots of an example: at least 1."""
-        return max(1, int((self.mask_prob + 0.005) * self.max_seq_length))
+        """Returns N, the masked slots of an example: 1 to max_seq_length."""
+        slots = int((self.mask_prob + 0.005) * self.max_seq_length)
+        return min(max(1, slots), self.max_seq_length)
 
     def to_json(self):
         """Returns the model's name and every hparam, resolved, as a dict of JSON values."""
@@ -392,8 +389,13 @@ class PretrainingConfig(Config):
             )
 
     def _check_objective(self):
-        """Two towers need a network of their own, Electric needs two towers."""
+        """A masked LM needs a generator, two towers a network of their own, Electric two towers."""
         own = self.objective != "mlm" and self.untied_generator and not self.uniform_generator
+        if self.objective == "mlm" and self.uniform_generator:
+            raise ValueError(
+                "uniform_generator with electra_objective false leaves nothing to train. Leave one "
+                "of them out"
+            )
         if self.electric_objective and not self.two_tower_generator:
             raise ValueError("electric_objective needs two_tower_generator. Received: false")
         if self.two_tower_generator and not own:

@@ -2,6 +2,8 @@
 
     python benchmarks/build_dataset.py --corpus_dir C --vocab_file V --repeat 10
 
+Without C and V those of the quickstart are taken.
+
 Rounds alternate between three ways: the reference tokenizer with tf.train.Example and
 TFRecordWriter on a part of the corpus, the build with one process and one TensorFlow thread, the
 build with two. Time runs from the first line read to the manifest; start-up (imports, the
@@ -31,13 +33,17 @@ REFERENCE_BYTES = 300_000  # of each file
 
 def parse(argv):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--corpus_dir", required=True)
-    parser.add_argument("--vocab_file", required=True)
+    parser.add_argument("--corpus_dir", default=f"{ROOT}/quickstart_data/corpus")
+    parser.add_argument("--vocab_file", default=f"{ROOT}/quickstart_data/vocab.txt")
     parser.add_argument("--repeat", type=int, default=10, help="times that the corpus is read")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--max_seq_length", type=int, default=128)
     parser.add_argument("--way", choices=WAYS, help="one measurement, in this process")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    for path in (args.corpus_dir, args.vocab_file):
+        if not os.path.exists(path):
+            parser.error(f"{path} does not exist. Run make quickstart first, or name your own")
+    return args
 
 
 def main(argv=None):

@@ -163,20 +163,39 @@ def parse_json_dict(text, where):
 
 @dataclasses.dataclass(frozen=True)
 class Knob:
-    """One setting: its default and what a reader must know about it (see `knob`)."""
+    """One setting, declared as an attribute of a Config class.
+
+    Args:
+        default: JSON value.
+        help: one sentence.
+        unit: what the number counts.
+        source: "official", a paper's section, or "ours".
+        kinds: tuple of accepted types; empty means the default's own, a string where that is null.
+            An int passes for a float, a bool never for a number.
+        null: whether null is accepted (always where the default is null).
+        choices: the accepted values, if they are few; they win over kinds.
+        at_least, above, at_most, below: bounds of a number.
+        may_change: whether a run that goes on may have another value than it began with.
+    """
 
     default: object
     help: str
-    unit: str
-    source: str
-    kinds: tuple
-    null: bool
-    choices: tuple
-    at_least: float
-    above: float
-    at_most: float
-    below: float
-    may_change: bool
+    _: dataclasses.KW_ONLY
+    unit: str = ""
+    source: str = "official"
+    kinds: tuple = ()
+    null: bool = False
+    choices: tuple = ()
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    may_change: bool = False
+
+    def __post_init__(self):
+        own = str if self.default is None else type(self.default)
+        object.__setattr__(self, "kinds", self.kinds or (own,))
+        object.__setattr__(self, "null", self.null or self.default is None)
 
     def checked(self, name, value):
         """Returns value, an int made a float where a float belongs; raises ValueError."""
@@ -216,52 +235,6 @@ class Knob:
             ("below", self.below),
         )
         return " and ".join(f"{words} {bound:g}" for words, bound in bounds if bound is not None)
-
-
-def knob(
-    default,
-    help,
-    *,
-    unit="",
-    source="official",
-    kinds=None,
-    null=False,
-    choices=(),
-    at_least=None,
-    above=None,
-    at_most=None,
-    below=None,
-    may_change=False,
-):
-    """Declares a setting as an attribute of a Config class.
-
-    Args:
-        default: JSON value.
-        help: one sentence.
-        unit: what the number counts.
-        source: "official", a paper's section, or "ours".
-        kinds: tuple of accepted types; None means the default's own. An int passes for a float,
-            a bool never for a number.
-        null: whether null is accepted (always where the default is null).
-        choices: the accepted values, if they are few.
-        at_least, above, at_most, below: bounds of a number.
-        may_change: whether a run that goes on may have another value than it began with.
-    Returns: Knob.
-    """
-    return Knob(
-        default=default,
-        help=help,
-        unit=unit,
-        source=source,
-        kinds=kinds or (type(default),),
-        null=null or default is None,
-        choices=tuple(choices),
-        at_least=at_least,
-        above=above,
-        at_most=at_most,
-        below=below,
-        may_change=may_change,
-    )
 
 
 class Config:
@@ -320,16 +293,6 @@ def refuse_unknown(given, known, what="hparam"):
             closest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"Closest: {closest[0]!r}" if closest else f"Known: {', '.join(sorted(known))}"
             raise ValueError(f"{what} {name!r} is unknown. {hint}")
-
-
-def difference(first, second):
-    """Compares two dicts of settings.
-
-    Returns: dict name -> (value in first, value in second) where they differ; None where missing.
-    """
-    names = [*first, *(name for name in second if name not in first)]
-    pairs = {name: (first.get(name), second.get(name)) for name in names}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def write_json(path, values):

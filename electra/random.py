@@ -6,6 +6,7 @@ ran before: a resumed run draws what an unbroken one would have drawn.
 """
 
 import hashlib
+import math
 
 import tensorflow as tf
 
@@ -65,9 +66,7 @@ def uniform_rows(seed, rows, num_rows, shape):
 
 def random_bytes(seed, shape):
     """Draws uniform uint8 of the given static shape, four to a 32-bit number."""
-    size = 1
-    for dimension in shape:
-        size *= dimension
+    size = math.prod(shape)
     drawn = tf.bitcast(_words(seed, (-(-size // 4),)), tf.uint8)
     return tf.reshape(tf.reshape(drawn, (-1,))[:size], shape)
 

@@ -154,6 +154,7 @@ def test_electric_wins_and_brings_two_towers():
         ({"train_batch_size": 8.0}, "'train_batch_size' must be a whole number"),
         ({"debug": "true"}, "'debug' must be true or false"),
         ({"seed": -1}, "'seed' must be at least 0"),
+        ({"seed": 2**32}, "'seed' must be at least 0 and at most"),
         ({"model_size": "tiny"}, '\'model_size\' must be one of "small", "medium"'),
         ({"strategy": "horovod"}, "'strategy' must be one of"),
         ({"precision": "float16"}, "'precision' must be one of"),
@@ -169,6 +170,7 @@ def test_electric_wins_and_brings_two_towers():
         ({"use_tpu": True, "strategy": "one"}, "use_tpu is true and strategy is 'one'"),
         ({"do_train": False}, "nothing to do"),
         ({"generator_hidden_size": 0.001}, "use larger fractions"),
+        ({"electra_objective": False, "uniform_generator": True}, "leaves nothing to train"),
         ({"electric_objective": True, "two_tower_generator": False}, "needs two_tower_generator"),
         ({"electric_objective": True, "uniform_generator": True}, "generator of its own"),
         ({"electric_objective": True, "untied_generator": False}, "generator of its own"),
@@ -179,6 +181,10 @@ def test_impossible_settings_are_refused(hparams, message):
     with pytest.raises(ValueError) as error:
         config(**hparams)
     assert message in str(error.value)
+
+
+def test_slots_are_never_more_than_tokens():
+    assert config(mask_prob=0.999, max_seq_length=512).max_predictions_per_seq == 512
 
 
 def test_a_model_name_is_one_folder():

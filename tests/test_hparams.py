@@ -9,8 +9,7 @@ import pytest
 
 from electra.hparams import (
     Config,
-    difference,
-    knob,
+    Knob,
     load_hparams,
     normalize_argv,
     refuse_positionals,
@@ -22,12 +21,12 @@ BOOLEANS = ("do_lower_case", "strip_accents", "blanks_separate_docs", "keep_long
 
 
 class Small(Config):
-    rate = knob(0.5, "A rate.", unit="per step", above=0, below=1)
-    steps = knob(10, "A count.", at_least=1)
-    name = knob(None, "A name.", kinds=(str,))
-    flag = knob(False, "A switch.")
-    mode = knob("auto", "A choice.", kinds=(str, bool), choices=("auto", True, False))
-    sizes = knob({}, "A dict.")
+    rate = Knob(0.5, "A rate.", unit="per step", above=0, below=1)
+    steps = Knob(10, "A count.", at_least=1)
+    name = Knob(None, "A name.", kinds=(str,))
+    flag = Knob(False, "A switch.")
+    mode = Knob("auto", "A choice.", choices=("auto", True, False))
+    sizes = Knob({}, "A dict.")
 
     def __init__(self, **hparams):
         self.fill(hparams, {})
@@ -166,7 +165,7 @@ def test_wrong_types_and_values_are_refused(hparams, message):
 
 def test_an_int_passes_for_a_float():
     class Wide(Config):
-        weight = knob(1.0, "A weight.")
+        weight = Knob(1.0, "A weight.")
 
         def __init__(self, **hparams):
             self.fill(hparams, {})
@@ -180,11 +179,6 @@ def test_the_table_shows_every_knob():
     table = Small.markdown().splitlines()
     assert table[2] == "| `rate` | `0.5` | per step; above 0 and below 1 | official |  | A rate. |"
     assert len(table) == 2 + 6
-
-
-def test_difference_names_what_changed():
-    first, second = {"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4}
-    assert difference(first, second) == {"b": (2, 3), "c": (None, 4)}
 
 
 def test_json_is_written_whole_and_nothing_else_is_left(tmp_path):

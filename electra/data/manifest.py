@@ -2,7 +2,7 @@
 
 Keys: version, max_seq_length, vocab_sha256, vocab_size, do_lower_case, strip_accents, seed, flags
 (all of the builder's), files (name, examples, tokens each), train_examples, train_tokens,
-eval_examples, eval_tokens.
+eval_examples, eval_tokens, documents, and identity (what a build must agree in to go on).
 """
 
 import json

@@ -187,17 +187,25 @@ class Records:
                 )
 
 
-def _find(pattern, kind):
+def find_files(pattern):
+    """Returns the sorted paths that match a glob, several with commas, or a list of globs."""
     # The comma is the official code's.
-    is_one = isinstance(pattern, (str, os.PathLike))
-    patterns = os.fspath(pattern).split(",") if is_one else list(pattern)
-    files = sorted({path for each in patterns for path in glob.glob(os.fspath(each))})
+    return sorted({path for each in _globs(pattern) for path in glob.glob(each)})
+
+
+def _globs(pattern):
+    one = isinstance(pattern, (str, os.PathLike))
+    return os.fspath(pattern).split(",") if one else [os.fspath(each) for each in pattern]
+
+
+def _find(pattern, kind):
+    files, patterns = find_files(pattern), _globs(pattern)
     if not files:
-        folder = os.path.dirname(os.fspath(patterns[0])) or "."
+        folder = os.path.dirname(patterns[0]) or "."
         inside = sorted(os.listdir(folder))[:5] if os.path.isdir(folder) else None
         holds = "does not exist" if inside is None else f"holds {inside or 'nothing'}"
         raise FileNotFoundError(
-            f"No {kind} records match {', '.join(map(str, patterns))}; the folder {holds}. {_BUILD}"
+            f"No {kind} records match {', '.join(patterns)}; the folder {holds}. {_BUILD}"
         )
     return files
 

@@ -17,14 +17,13 @@ class Embeddings(Layer):
     """Word, position and segment tables, summed and normalised.
 
     Args:
-        config: EncoderConfig.
-        width: of the tables.
+        config: EncoderConfig; the tables are embedding_size wide.
     """
 
-    def __init__(self, config, width, name="embeddings", **kwargs):
+    def __init__(self, config, name="embeddings", **kwargs):
         super().__init__(name=name, **kwargs)
         self.config = config
-        self.width = width
+        self.width = config.embedding_size
         self.norm = LayerNorm(name="LayerNorm", dtype=self.dtype_policy)
 
     def build(self, input_shape=None):
@@ -135,9 +134,7 @@ class ElectraEncoder(Layer):
         self.config = EncoderConfig(**config) if isinstance(config, dict) else config
         self.direction = direction
         self.shares_embeddings = embeddings is not None
-        self.embeddings = embeddings or Embeddings(
-            self.config, self.config.embedding_size, dtype=self.dtype_policy
-        )
+        self.embeddings = embeddings or Embeddings(self.config, dtype=self.dtype_policy)
         self.embeddings_project = None
         if self.embeddings.width != self.config.hidden_size:
             self.embeddings_project = Dense(

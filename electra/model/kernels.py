@@ -11,6 +11,7 @@ the plain versions are used.
 """
 
 import contextlib
+import functools
 
 import tensorflow as tf
 from keras import ops
@@ -35,7 +36,7 @@ def use_islands(enabled):
 
 
 def _island(plain):
-    """Makes the compiled twin of `plain(*tensors, *constants)` and chooses between both."""
+    """Decorator: makes the compiled twin of `plain(*tensors, *constants)`, chooses at each call."""
     compiled = {}
 
     def build(constants):
@@ -59,6 +60,7 @@ def _island(plain):
 
         return fast
 
+    @functools.wraps(plain)
     def call(*xs, constants=()):
         if not _islands:
             return plain(*xs, *constants)
@@ -83,21 +85,14 @@ def _dropout_bytes(shape, rate, seed):
 
     Differs from source: the rate is rounded to a 256th (0.1 becomes 26 / 256 = 0.1016).
     """
-    threshold = round(rate * 256)
+    threshold = min(round(rate * 256), 255)
     return random.random_bytes(seed, shape), threshold
 
 
 # ---- dense + GELU -------------------------------------------------------------------------------
 
 
-def _bias_gelu(x, bias):
-    y = _float32(x) + bias
-    return ops.cast(0.5 * y * (1.0 + ops.erf(y * 0.7071067811865476)), x.dtype)
-
-
-_bias_gelu_island = _island(_bias_gelu)
-
-
+@_island
 def bias_gelu(x, bias):
     """erf GELU of x + bias.
 
@@ -107,7 +102,8 @@ def bias_gelu(x, bias):
     Returns: like x.
     Source: GELU of the paper's code is the erf form, not the tanh approximation.
     """
-    return _bias_gelu_island(x, bias)
+    y = _float32(x) + bias
+    return ops.cast(0.5 * y * (1.0 + ops.erf(y * 0.7071067811865476)), x.dtype)
 
 
 # ---- (dropout, residual,) LayerNorm -------------------------------------------------------------
@@ -120,29 +116,23 @@ def _normalize(y, gamma, beta, dtype):
     return ops.cast(centered * ops.rsqrt(variance + LAYER_NORM_EPSILON) * gamma + beta, dtype)
 
 
-def _layer_norm(x, gamma, beta):
-    return _normalize(_float32(x), gamma, beta, x.dtype)
-
-
+@_island
 def _add_norm(x, bias, residual, gamma, beta):
     return _normalize(_float32(x) + bias + _float32(residual), gamma, beta, x.dtype)
 
 
+@_island
 def _drop_add_norm(x, bias, residual, gamma, beta, noise, threshold):
     dropped = _drop(_float32(x) + bias, noise, threshold)
     return _normalize(dropped + _float32(residual), gamma, beta, x.dtype)
 
 
+@_island
 def _drop_only(x, noise, threshold):
     return ops.cast(_drop(_float32(x), noise, threshold), x.dtype)
 
 
-_layer_norm_island = _island(_layer_norm)
-_add_norm_island = _island(_add_norm)
-_drop_add_norm_island = _island(_drop_add_norm)
-_drop_island = _island(_drop_only)
-
-
+@_island
 def layer_norm(x, gamma, beta):
     """LayerNorm over the last axis, statistics in float32.
 
@@ -150,7 +140,7 @@ def layer_norm(x, gamma, beta):
         x: (..., H); gamma, beta: (H,) float32.
     Returns: like x.
     """
-    return _layer_norm_island(x, gamma, beta)
+    return _normalize(_float32(x), gamma, beta, x.dtype)
 
 
 def dropout(x, rate, seed):
@@ -158,7 +148,7 @@ def dropout(x, rate, seed):
     if seed is None or not rate:
         return x
     noise, threshold = _dropout_bytes(x.shape, rate, seed)
-    return _drop_island(x, noise, constants=(threshold,))
+    return _drop_only(x, noise, constants=(threshold,))
 
 
 def dropout_add_layer_norm(x, bias, residual, gamma, beta, rate, seed):
@@ -171,9 +161,9 @@ def dropout_add_layer_norm(x, bias, residual, gamma, beta, rate, seed):
     Returns: like x.
     """
     if seed is None or not rate:
-        return _add_norm_island(x, bias, residual, gamma, beta)
+        return _add_norm(x, bias, residual, gamma, beta)
     noise, threshold = _dropout_bytes(x.shape, rate, seed)
-    return _drop_add_norm_island(x, bias, residual, gamma, beta, noise, constants=(threshold,))
+    return _drop_add_norm(x, bias, residual, gamma, beta, noise, constants=(threshold,))
 
 
 # ---- attention probabilities --------------------------------------------------------------------
@@ -185,16 +175,14 @@ def _softmax_float32(scores, mask_bias):
     return e / ops.sum(e, axis=-1, keepdims=True)
 
 
+@_island
 def _masked_softmax(scores, mask_bias):
     return ops.cast(_softmax_float32(scores, mask_bias), scores.dtype)
 
 
+@_island
 def _masked_softmax_drop(scores, mask_bias, noise, threshold):
     return ops.cast(_drop(_softmax_float32(scores, mask_bias), noise, threshold), scores.dtype)
-
-
-_masked_softmax_island = _island(_masked_softmax)
-_masked_softmax_drop_island = _island(_masked_softmax_drop)
 
 
 def masked_softmax(scores, mask_bias, rate, seed):
@@ -207,25 +195,15 @@ def masked_softmax(scores, mask_bias, rate, seed):
     Returns: like scores.
     """
     if seed is None or not rate:
-        return _masked_softmax_island(scores, mask_bias)
+        return _masked_softmax(scores, mask_bias)
     noise, threshold = _dropout_bytes(scores.shape, rate, seed)
-    return _masked_softmax_drop_island(scores, mask_bias, noise, constants=(threshold,))
+    return _masked_softmax_drop(scores, mask_bias, noise, constants=(threshold,))
 
 
 # ---- vocabulary: cross-entropy and sampling -----------------------------------------------------
 
 
-def _cross_entropy(logits, bias, ids):
-    y = _float32(logits) + bias
-    top = ops.stop_gradient(ops.max(y, axis=-1, keepdims=True))
-    log_sum = ops.log(ops.sum(ops.exp(y - top), axis=-1)) + top[..., 0]
-    chosen = ops.arange(y.shape[-1], dtype=ids.dtype) == ids[..., None]
-    return log_sum - ops.sum(ops.where(chosen, y, 0.0), axis=-1)
-
-
-_cross_entropy_island = _island(_cross_entropy)
-
-
+@_island
 def cross_entropy(logits, bias, ids):
     """-log softmax(logits + bias)[ids]; the probabilities are never kept, only recomputed.
 
@@ -233,9 +211,14 @@ def cross_entropy(logits, bias, ids):
         logits: (M, V) in the compute dtype; bias: (V,) float32; ids: (M,) int32.
     Returns: float32 (M,).
     """
-    return _cross_entropy_island(logits, bias, ids)
+    y = _float32(logits) + bias
+    top = ops.stop_gradient(ops.max(y, axis=-1, keepdims=True))
+    log_sum = ops.log(ops.sum(ops.exp(y - top), axis=-1)) + top[..., 0]
+    chosen = ops.arange(y.shape[-1], dtype=ids.dtype) == ids[..., None]
+    return log_sum - ops.sum(ops.where(chosen, y, 0.0), axis=-1)
 
 
+@_island
 def _sample(logits, bias, disallowed, uniform, temperature):
     vocab_size = logits.shape[-1]
     y = (_float32(logits) + bias) / temperature
@@ -259,9 +242,6 @@ def _sample(logits, bias, disallowed, uniform, temperature):
     return ops.minimum(chosen * block + ops.minimum(offset, block - 1), vocab_size - 1)
 
 
-_sample_island = _island(_sample)
-
-
 def sample(logits, bias, uniform, *, temperature=1.0, disallowed=None):
     """Draws one token a row from softmax((logits + bias) / temperature), by inverse CDF.
 
@@ -275,5 +255,5 @@ def sample(logits, bias, uniform, *, temperature=1.0, disallowed=None):
     """
     if disallowed is None:
         disallowed = ops.full((logits.shape[0],), -1, dtype="int32")
-    drawn = _sample_island(logits, bias, disallowed, uniform, constants=(float(temperature),))
+    drawn = _sample(logits, bias, disallowed, uniform, constants=(float(temperature),))
     return ops.stop_gradient(drawn)

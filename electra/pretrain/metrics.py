@@ -57,6 +57,9 @@ def metric_sums(batch, outputs, mask_id, log_unigram=None, auc_counts_padding=Fa
                 sums["unigram_slot_loss"] = -ops.sum(ops.take(log_unigram, ids) * shown)
         if "sampled_ids" in outputs:
             sums["sampled_masked_lm_accuracy"] = _count(outputs["sampled_ids"] == ids, weights)
+    if "cloze_per_token_loss" in outputs:
+        sums["candidates"] = ops.sum(outputs["cloze_weights"])
+        sums["cloze_loss"] = ops.sum(outputs["cloze_per_token_loss"] * outputs["cloze_weights"])
     if "disc_logits" in outputs:
         sums.update(_discriminator_sums(batch, outputs, auc_counts_padding))
     return sums

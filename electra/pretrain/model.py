@@ -3,6 +3,7 @@
 Enters: a masked batch. Leaves: a dict of outputs with the total loss.
 """
 
+import dataclasses
 import math
 
 import keras
@@ -11,7 +12,7 @@ from keras import ops
 from electra.features import MASKED_LM_IDS, MASKED_LM_POSITIONS, MASKED_LM_WEIGHTS
 from electra.model import kernels
 from electra.model.config import EncoderConfig
-from electra.model.encoder import ElectraEncoder, Embeddings
+from electra.model.encoder import ElectraEncoder
 from electra.model.heads import LMHead, RTDHead
 from electra.pretrain import objectives
 from electra.pretrain.masking import candidate_positions, gather_positions, scatter_update
@@ -32,7 +33,7 @@ class PretrainingModel(keras.Model):
         two_tower_generator: the generator is a left-to-right and a right-to-left network that read
             the unmasked text and predict every token from both sides; Electric needs it.
         untied_generator: False makes generator and discriminator the same network.
-        untied_generator_embeddings: the generator gets tables of its own.
+        untied_generator_embeddings: the generator gets tables of its own, as wide as its states.
         mask_prob: share of tokens that is masked; Electric's noise rate.
         gen_weight, disc_weight: of the two losses.
         temperature: divides the generator's logits before sampling.
@@ -81,22 +82,20 @@ class PretrainingModel(keras.Model):
         self.disallow_correct, self.two_towers = disallow_correct, two_tower_generator
 
         self.electra = ElectraEncoder(encoder, dtype=dtype)
-        self.has_generator = generator is not None
         self.towers = []  # the generator: one network or two
         self.lm_head = self.rtd_head = None
-        if self.has_generator:
+        if generator is not None:
+            embeddings = self.electra.embeddings
+            if untied_generator_embeddings:
+                generator = dataclasses.replace(generator, embedding_size=generator.hidden_size)
+                embeddings = None
             names = {"generator": None}
             if two_tower_generator:
                 names = {"generator_ltr": "ltr", "generator_rtl": "rtl"}
-            for tower_name, direction in names.items():
-                embeddings = self.electra.embeddings
-                if untied_generator_embeddings:
-                    embeddings = Embeddings(generator, generator.hidden_size, dtype=dtype)
-                tower = ElectraEncoder(
-                    generator, embeddings, direction, name=tower_name, dtype=dtype
-                )
-                tower.shares_embeddings = not untied_generator_embeddings
-                self.towers.append(tower)
+            self.towers = [
+                ElectraEncoder(generator, embeddings, direction, name=tower_name, dtype=dtype)
+                for tower_name, direction in names.items()
+            ]
         elif not uniform_generator:
             self.towers.append(self.electra)
         if self.towers:
@@ -142,9 +141,9 @@ class PretrainingModel(keras.Model):
                 two towers "candidates"; None: the batch is the whole.
         Returns: dict of mlm_logits (B, N, V), mlm_preds, mlm_per_position_loss, sampled_ids
             (B, N), corrupted_input_ids, is_fake_tokens, disc_logits, disc_per_token_loss (B, L),
-            and the scalars mlm_loss, disc_loss, total_loss; with two towers cloze_logits
-            (B, L, V) and cloze_loss, for Electric log_q (B, L). An objective without one of
-            them leaves it out.
+            and the scalars mlm_loss, disc_loss, total_loss; with two towers cloze_scores
+            (B, L, V) without the bias, cloze_per_token_loss, cloze_weights (B, L) and
+            cloze_loss, for Electric log_q (B, L). An objective without one of them leaves it out.
         """
         totals = totals or {}
         outputs = self._generate(batch, seed and seed.fold("generator"), totals)
@@ -166,7 +165,7 @@ class PretrainingModel(keras.Model):
         )  # (B, L, H)
         logits = self.rtd_head(states)
         if self.objective == "electric":
-            outputs["log_q"] = self._log_q(outputs["cloze_logits"], corrupted)
+            outputs["log_q"] = -self._cloze_losses(outputs["cloze_scores"], corrupted)
             logits = logits + ops.stop_gradient(outputs["log_q"])
             logits = logits + math.log(self.mask_prob / (1 - self.mask_prob))
         per_token = objectives.rtd_loss_per_token(logits, labels)
@@ -179,19 +178,14 @@ class PretrainingModel(keras.Model):
         """Returns the generator's outputs; unbiased_logits (M, V), logit_bias feed _sample."""
         slots = batch[MASKED_LM_POSITIONS].shape  # (B, N)
         if self.two_towers:
-            unbiased = self._cloze_scores(batch, seed)
-            cloze = unbiased + ops.cast(self.lm_head.bias, unbiased.dtype)  # (B, L, V)
-            flat = ops.reshape(unbiased, (-1, unbiased.shape[-1]))
-            losses = kernels.cross_entropy(
-                flat, self.lm_head.bias, ops.reshape(batch["input_ids"], (-1,))
-            )
-            weights = ops.cast(
-                candidate_positions(batch["input_ids"], batch["input_mask"], self.special_ids),
-                "float32",
-            )
-            losses = ops.reshape(losses, weights.shape)
+            ids, unbiased = batch["input_ids"], self._cloze_scores(batch, seed)  # (B, L, V)
+            losses = self._cloze_losses(unbiased, ids)
+            candidates = candidate_positions(ids, batch["input_mask"], self.special_ids)
+            weights = ops.cast(candidates, "float32")
             outputs = {
-                "cloze_logits": cloze,
+                "cloze_scores": unbiased,
+                "cloze_per_token_loss": losses,
+                "cloze_weights": weights,
                 "cloze_loss": objectives.masked_lm_loss(losses, weights, totals.get("candidates")),
             }
             scores, bias = gather_positions(unbiased, batch[MASKED_LM_POSITIONS]), self.lm_head.bias
@@ -233,10 +227,11 @@ class PretrainingModel(keras.Model):
         flat = ops.reshape(states, (-1, states.shape[-1]))
         return ops.reshape(self.lm_head(flat), (*batch["input_ids"].shape, -1))
 
-    def _log_q(self, cloze_logits, ids):
-        """The generator's log probability of each token; (B, L)."""
-        log_probs = ops.log_softmax(ops.cast(cloze_logits, "float32"), axis=-1)
-        return ops.take_along_axis(log_probs, ids[..., None], axis=-1)[..., 0]
+    def _cloze_losses(self, scores, ids):
+        """The two towers' -log probability of each token; (B, L)."""
+        flat = ops.reshape(scores, (-1, scores.shape[-1]))
+        losses = kernels.cross_entropy(flat, self.lm_head.bias, ops.reshape(ids, (-1,)))
+        return ops.reshape(losses, ids.shape)
 
     def _sample(self, batch, outputs, sampling):
         drawn = kernels.sample(

@@ -7,11 +7,10 @@ token with the probability that it is not the original one.
 """
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from electra.model.config import encoder_config
 from electra.text.vocab import read_vocab
@@ -138,18 +137,15 @@ def _define_flags():
     flags.DEFINE_multi_string("text", None, "A text; may be given several times.", required=True)
 
 
-def main(argv):
+def main(_):
     """Prints the scores of each text."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Arguments without a flag's name: {' '.join(argv[1:])}.")
-    try:
-        scores = replaced_token_scores(flags.FLAGS.model_dir, flags.FLAGS.text)
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f"Error: {error}")
+    scores = replaced_token_scores(flags.FLAGS.model_dir, flags.FLAGS.text)
     for text, of_text in zip(flags.FLAGS.text, scores, strict=True):
         print(f"\n{text}\n{format_scores(of_text)}")
 
 
 if __name__ == "__main__":
+    from electra.hparams import run_door
+
     _define_flags()
-    app.run(main)
+    run_door(main)

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Mapping
 
+import keras
 import numpy as np
 import safetensors
 import tensorflow as tf
@@ -131,14 +132,13 @@ def read(path):
     path = path.removesuffix(".index")
     if not os.path.exists(path + ".index"):
         raise FileNotFoundError(f"No checkpoint at {path}: neither a folder, nor {path}.index")
-    tensors = _TF1Tensors(path)
+    try:
+        reader = tf.train.load_checkpoint(path)
+    except (tf.errors.OpError, ValueError) as error:
+        raise ValueError(f"{path} is no readable TF1 checkpoint: {error}") from None
+    tensors = _Tensors(reader.get_variable_to_shape_map(), reader.get_tensor)
     step = int(tensors["global_step"]) if "global_step" in tensors else 0
     return Checkpoint(path, step, tensors, {}, "tf1")
-
-
-def tensor_shapes(path):
-    """Returns dict name -> shape (tuple) of a checkpoint's tensors."""
-    return read(path).tensors.shapes()
 
 
 def restore(variables, checkpoint, *, require_all):
@@ -150,7 +150,7 @@ def restore(variables, checkpoint, *, require_all):
         require_all: whether a missing variable is an error.
     Returns: Report; the moments and the step count as used.
     Raises:
-        ValueError: a shape differs, or (require_all) a variable is missing.
+        ValueError: a shape differs, a variable is missing (require_all), or all are.
     """
     shapes = checkpoint.tensors.shapes()
     matched = [name for name in variables if name in shapes]
@@ -216,47 +216,26 @@ def infer_generator_fractions(shapes):
     return own_width / width, own_layers / layers
 
 
-class _OurTensors(Mapping):
-    def __init__(self, path):
-        self._file = safetensors.safe_open(path, framework="numpy")
-        self._names = set(self._file.keys())
+class _Tensors(Mapping):
+    """Tensors of a file that are read when asked for, with their shapes."""
 
-    def __getitem__(self, name):
-        if name not in self._names:
-            raise KeyError(name)
-        return self._file.get_tensor(name)
-
-    def __iter__(self):
-        return iter(sorted(self._names))
-
-    def __len__(self):
-        return len(self._names)
-
-    def shapes(self):
-        return {name: tuple(self._file.get_slice(name).get_shape()) for name in self}
-
-
-class _TF1Tensors(Mapping):
-    def __init__(self, path):
-        try:
-            self._reader = tf.train.load_checkpoint(path)
-        except (tf.errors.OpError, ValueError) as error:
-            raise ValueError(f"{path} is no readable TF1 checkpoint: {error}") from None
-        self._shapes = self._reader.get_variable_to_shape_map()
+    def __init__(self, shapes, read_one):
+        self._shapes = {name: tuple(shapes[name]) for name in sorted(shapes)}
+        self._read_one = read_one
 
     def __getitem__(self, name):
         if name not in self._shapes:
             raise KeyError(name)
-        return self._reader.get_tensor(name)
+        return self._read_one(name)
 
     def __iter__(self):
-        return iter(sorted(self._shapes))
+        return iter(self._shapes)
 
     def __len__(self):
         return len(self._shapes)
 
     def shapes(self):
-        return {name: tuple(shape) for name, shape in sorted(self._shapes.items())}
+        return dict(self._shapes)
 
 
 def _read_ours(path):
@@ -272,9 +251,11 @@ def _read_ours(path):
         step, size = about["step"], about["bytes"]
         if os.path.getsize(path) != size:
             raise ValueError(f"{os.path.getsize(path)} bytes instead of {size}")
-        tensors = _OurTensors(path)
+        opened = safetensors.safe_open(path, framework="numpy")
+        shapes = {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
     except (ValueError, KeyError, safetensors.SafetensorError) as error:
         raise ValueError(f"{path} is damaged: {error}. {advice}") from None
+    tensors = _Tensors(shapes, opened.get_tensor)
     return Checkpoint(path, step, tensors, about.get("state", {}), "safetensors")
 
 
@@ -301,12 +282,8 @@ def _write_tensors(path, tensors):
 
 
 def _to_numpy(tensor):
-    value = getattr(tensor, "value", tensor)  # a Keras variable's tf.Variable
-    if callable(value):
-        value = tensor
-    if isinstance(value, tf.Variable) or tf.is_tensor(value):
-        value = value.numpy()
-    return np.ascontiguousarray(value)
+    value = tensor.value if isinstance(tensor, keras.Variable) else tensor
+    return np.ascontiguousarray(value.numpy() if hasattr(value, "numpy") else value)
 
 
 def _path(folder, step):

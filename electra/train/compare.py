@@ -115,7 +115,7 @@ def _scalars(folder):
     """Returns dict (tag, step) -> list of values, in the order in which they were written."""
     found = collections.defaultdict(list)
     for path in sorted(glob.glob(os.path.join(folder, logs.EVENT_FILES))):
-        for event in logs.read_events(path):
+        for event in logs.read_events(path)[0]:
             for value in event.summary.value:
                 number = tf.make_ndarray(value.tensor) if value.HasField("tensor") else None
                 is_scalar = number is not None and number.dtype == np.float32 and number.ndim == 0

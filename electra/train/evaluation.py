@@ -112,8 +112,9 @@ class Evaluator:
 def training_loss(model, sums):
     """The loss as training weighs it, from added-up sums of metrics.metric_sums."""
     loss = 0.0
-    if sums.get("masked"):
-        loss += model.gen_weight * float(sums["masked_lm_loss"] / sums["masked"])
+    name, count = ("cloze_loss", "candidates") if model.two_towers else ("masked_lm_loss", "masked")
+    if sums.get(count):
+        loss += model.gen_weight * float(sums[name] / sums[count])
     if "token_loss" in sums:
         loss += model.disc_weight * float(sums["token_loss"] / sums["tokens"])
     return loss

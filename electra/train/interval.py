@@ -29,7 +29,7 @@ class Interval:
         self._reset()
 
     def _reset(self):
-        self.sums, self.seconds = {}, 0.0
+        self.sums, self.restored, self.seconds = {}, {}, 0.0
 
     def add(self, steps):
         for name, rows in steps.values.items():
@@ -49,8 +49,9 @@ class Interval:
             values["disc_loss"] = float(sums["token_loss"] / sums["tokens"])
             values["disc_auc"] = metrics["disc_auc"]
         values.update({name: float(sums[name]) for name in self._LAST})
-        values["examples_per_sec"] = float(sums["examples"]) / seconds
-        values["tokens_per_sec"] = float(sums["tokens"]) / seconds
+        for name in ("examples", "tokens"):  # what this process made, not one before it
+            made = float(sums[name] - self.restored.get(name, 0.0))
+            values[f"{name}_per_sec"] = made / seconds
         values["model_flops_per_sec"] = values["examples_per_sec"] * self.flops_per_example
         values["share_of_peak"] = values["model_flops_per_sec"] / self.peak_flops()
         self._reset()
@@ -63,3 +64,4 @@ class Interval:
     def load(self, dumped):
         self._reset()
         self.sums = {name: np.float64(value) for name, value in (dumped or {}).items()}
+        self.restored = dict(self.sums)

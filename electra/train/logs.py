@@ -181,11 +181,11 @@ def cut_back_events(folder, step):
     for path in glob.glob(files + ".tmp"):  # of a cut that was killed
         os.remove(path)
     for path in sorted(glob.glob(files)):
-        events = list(read_events(path))
+        events, is_whole = read_events(path)
         kept = [e for e in events if e.step <= step or e.HasField("file_version")]
         if not any(event.HasField("summary") for event in kept):
             os.remove(path)
-        elif len(kept) < len(events) or not is_whole(path):
+        elif len(kept) < len(events) or not is_whole:
             with tf.io.TFRecordWriter(path + ".tmp") as writer:
                 for event in kept:
                     writer.write(event.SerializeToString())
@@ -193,19 +193,11 @@ def cut_back_events(folder, step):
 
 
 def read_events(path):
-    """Yields the events of a TensorBoard file up to where it is torn."""
+    """Returns a TensorBoard file's events up to where it is torn, and whether it is whole."""
+    events = []
     try:
         for record in tf.data.TFRecordDataset(path):
-            yield tf.compat.v1.Event.FromString(record.numpy())
+            events.append(tf.compat.v1.Event.FromString(record.numpy()))
     except tf.errors.DataLossError:
-        return
-
-
-def is_whole(path):
-    """Returns whether a TFRecord file ends with a whole record."""
-    try:
-        for _ in tf.data.TFRecordDataset(path):
-            pass
-    except tf.errors.DataLossError:
-        return False
-    return True
+        return events, False
+    return events, True

@@ -85,7 +85,7 @@ class Loop:
             except tf.errors.OpError as error:
                 raise _unwrapped(error) from error
         unpacked = [self.step_function.unpack(row) for row in rows]
-        values = {k: np.stack([u[k] for u in unpacked]) for k in unpacked[0]} if unpacked else {}
+        values = {name: np.stack([each[name] for each in unpacked]) for name in unpacked[0]}
         self._agree()
         return Steps(first, values, time.monotonic() - started)
 
@@ -93,10 +93,10 @@ class Loop:
         """Several processes stop after the same call when one of them was asked to."""
         if self.num_workers == 1:
             return
-        flag = tf.constant(0 if self.stop_signal is None else int(self.stop_signal))
+        flag = tf.constant(int(self.stop_signal or 0))
         flags = self.strategy.run(lambda: tf.identity(flag))
-        highest = int(self.strategy.reduce(tf.distribute.ReduceOp.SUM, flags, axis=None))
-        if highest and self.stop_signal is None:
+        asked = int(self.strategy.reduce(tf.distribute.ReduceOp.SUM, flags, axis=None))
+        if asked and self.stop_signal is None:
             self.stop_signal = signal.SIGTERM
 
     def _run_in_scope(self, first, count):

@@ -66,7 +66,8 @@ class _Run:
         if note:
             logging.info("%s", note)
         self._check_vocab_of_folder()
-        self._check_shares()
+        if config.do_train:
+            self._check_shares()
         self.records, self.held_out = self._open_records()
         self.checkpoint = checkpoints.latest(self.folder)
         if self.checkpoint is None and not config.do_train:
@@ -134,24 +135,27 @@ class _Run:
             )  # fmt: skip
 
         training = held_out = None
-        if tf.io.gfile.glob(config.eval_tfrecords):
+        if reader.find_files(config.eval_tfrecords):
             held_out = open_(config.eval_tfrecords, "held-out")
         if config.do_train or held_out is None:
             training = open_(config.pretrain_tfrecords, "training")
-        if held_out is None and config.do_eval:
+        if held_out is None:
+            instead = "nothing is evaluated while training"
+            if config.do_eval:
+                instead = "evaluating at the end on the training records, as the official code does"
+                held_out = training
             logging.warning(
-                "No held-out records match %s: evaluating on the training records, as the "
-                "official code does. build_pretraining_dataset.py --eval_fraction sets some aside",
-                config.eval_tfrecords,
-            )
-            held_out = training
+                "No held-out records match %s: %s. build_pretraining_dataset.py --eval_fraction "
+                "sets some aside", config.eval_tfrecords, instead,
+            )  # fmt: skip
         return training, held_out
 
     def _infer_generator(self, checkpoint):
         """Takes the generator's sizes from a checkpoint's shapes where the user gave none."""
         if checkpoint is None or self.config.generator is None:
             return
-        fractions = checkpoints.infer_generator_fractions(checkpoints.tensor_shapes(checkpoint))
+        shapes = checkpoints.read(checkpoint).tensors.shapes()
+        fractions = checkpoints.infer_generator_fractions(shapes)
         if fractions is not None:
             for note in self.config.fit_generator(*fractions):
                 logging.info("%s: %s", checkpoint, note)
@@ -238,7 +242,7 @@ class _Run:
         eval_every = config.eval_every_steps
         if eval_every is None:
             eval_every = config.save_checkpoints_steps
-        if self.held_out is None:
+        if self.held_out is None or self.held_out is self.records:  # no held-out text
             eval_every = 0
         loop, saved_step = self._loop(), self.step
         log = RunLog(self.folder, resume_step=self.step, last_step=last,
@@ -318,7 +322,7 @@ class _Run:
         if self.placement.is_chief:
             log.flush()
             tensors = {**self.model.named_variables(), **self.optimizer.slots}
-            state = {"interval": self.interval.dump(), "precision": self.config.precision}
+            state = {"interval": self.interval.dump()}
             checkpoints.save(
                 self.folder, self.step, tensors, state, keep_max=self.config.keep_checkpoint_max
             )

@@ -13,6 +13,8 @@ from electra.pretrain.masking import candidate_positions, mask_tokens
 
 _TRAINING_OUTPUTS = (
     "mlm_per_position_loss",
+    "cloze_per_token_loss",
+    "cloze_weights",
     "disc_logits",
     "disc_per_token_loss",
     "is_fake_tokens",

@@ -135,9 +135,16 @@ def _placement(strategy, device, precision, xla):
         device,
         "mixed_bfloat16" if precision == "bfloat16" else "float32",
         compile_step,
-        is_chief=not is_worker or resolver.task_type == "chief" or resolver.task_id == 0,
+        is_chief=not is_worker or _is_chief(resolver),
         num_workers=max(1, _num_workers()) if is_worker else 1,
     )
+
+
+def _is_chief(resolver):
+    """The process of the role chief is; where the cluster has none, worker 0."""
+    if "chief" in resolver.cluster_spec().jobs:
+        return resolver.task_type == "chief"
+    return resolver.task_id == 0
 
 
 def has_bfloat16(device):

@@ -109,6 +109,7 @@ def other_outputs(model, inputs, outputs, expected):
         loss = outputs["disc_per_token_loss"].numpy() * mask
         values["disc_per_example_loss"] = loss.sum(1) / (1e-6 + mask.sum(1))
     if "log_q" in outputs:
+        values["cloze_logits"] = outputs["cloze_scores"] + model.lm_head.bias
         p = model.mask_prob
         values["disc_logits_before_log_q"] = (
             outputs["disc_logits"] - outputs["log_q"] - np.log(p / (1 - p))

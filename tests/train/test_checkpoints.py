@@ -32,7 +32,7 @@ def test_what_is_saved_comes_back_bit_for_bit(tmp_path):
         assert sorted(checkpoint.tensors) == sorted({**VALUES, **SLOTS})
         for name, value in {**VALUES, **SLOTS}.items():
             assert checkpoint.tensors[name].tobytes() == value.tobytes()
-    assert checkpoints.tensor_shapes(path)[KERNEL] == (2, 2)
+    assert checkpoints.read(path).tensors.shapes()[KERNEL] == (2, 2)
 
 
 def test_the_library_reads_what_is_written(tmp_path):
@@ -211,7 +211,7 @@ def test_official_checkpoints_are_read(config):
 @pytest.mark.parametrize("config", VARIANTS, ids=lambda path: path.parent.name)
 def test_generator_sizes_of_official_checkpoints_are_inferred(config):
     about = json.loads(config.read_text())
-    shapes = checkpoints.tensor_shapes(config.parent)
+    shapes = checkpoints.read(config.parent).tensors.shapes()
     fractions = checkpoints.infer_generator_fractions(shapes)
     if not any(name.startswith(("generator/encoder", "generator_ltr/")) for name in shapes):
         assert fractions is None

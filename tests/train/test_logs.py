@@ -38,7 +38,7 @@ def event_steps(folder, tag):
     return sorted(
         event.step
         for path in folder.glob(logs.EVENT_FILES)
-        for event in logs.read_events(str(path))
+        for event in logs.read_events(str(path))[0]
         for value in event.summary.value
         if value.tag == tag
     )

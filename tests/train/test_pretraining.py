@@ -183,7 +183,7 @@ def test_official_checkpoints_without_moments_go_on_with_a_warning(tmp_path, cap
 
 
 def shapes_of(folder):
-    return checkpoints.tensor_shapes(folder)
+    return checkpoints.read(folder).tensors.shapes()
 
 
 @pytest.mark.parametrize("xla", [False, True], ids=["islands", "whole step"])
@@ -276,4 +276,12 @@ def test_without_held_out_records_the_training_records_are_evaluated(data_copy, 
     folder = shutil.copytree(unbroken, data_copy / "models" / "m")
     assert runs.train(data_copy, do_train=False, do_eval=True) == 0
     assert "No held-out records match" in caplog.text
+    assert (folder / "results" / "unsup_results.txt").exists()
+
+
+def test_without_held_out_records_nothing_is_evaluated_while_training(data_copy):
+    runs.records_file(data_copy, "eval_data").unlink()
+    assert runs.train(data_copy, num_train_steps=2, do_eval=True) == 0
+    folder = data_copy / "models" / "m"
+    assert runs.entries(folder / logs.EVAL_LOG) == []
     assert (folder / "results" / "unsup_results.txt").exists()

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from electra import random
 from electra.model import kernels
 from electra.model.config import encoder_config, generator_config
 from electra.optim.adamw import AdamW
 from electra.optim.schedule import learning_rate_at
+from electra.pretrain.masking import mask_tokens
+from electra.pretrain.metrics import metric_sums
 from electra.pretrain.model import PretrainingModel
+from electra.train.evaluation import training_loss
 from electra.train.step import PretrainingStep
 from electra.train.strategy import mirrored_strategy
 from tests.pretrain.reference import load_model
@@ -111,6 +115,19 @@ def largest_difference(movement, expected):
             continue
         worst = max(worst, np.linalg.norm(movement[name] - value) / np.linalg.norm(value))
     return worst
+
+
+@pytest.mark.parametrize("objective", ["electra", "electric", "mlm"])
+def test_the_loss_that_is_logged_is_the_one_that_is_trained(objective):
+    model = make_model(objective)
+    masked = mask_tokens(
+        {name: tf.constant(value) for name, value in global_batch(0).items()},
+        seed=random.Seed(0), num_rows=BATCH, special_ids=model.special_ids, mask_prob=0.15,
+        num_slots=3,
+    )  # fmt: skip
+    outputs = model(masked, sampling=random.uniform(random.Seed(1), (BATCH, 3)))
+    sums = {k: v.numpy() for k, v in metric_sums(masked, outputs, 4).items()}
+    assert training_loss(model, sums) == pytest.approx(float(outputs["total_loss"]), rel=1e-5)
 
 
 def two_devices():

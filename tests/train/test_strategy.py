@@ -5,6 +5,7 @@ import json
 import pytest
 import tensorflow as tf
 
+from electra.train import strategy as strategy_module
 from electra.train.strategy import choose_placement
 
 
@@ -56,6 +57,25 @@ def test_a_cluster_of_one_process_is_no_cluster(monkeypatch):
     cluster = {"worker": ["localhost:1"]}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster}))
     assert choose_placement("auto").num_workers == 1
+
+
+@pytest.mark.parametrize(
+    ("cluster", "expected"),
+    [
+        ({"worker": ["a:1", "b:1"]}, {"worker 0"}),
+        ({"chief": ["a:1"], "worker": ["b:1", "c:1"]}, {"chief 0"}),
+    ],
+)
+def test_a_cluster_has_one_chief(monkeypatch, cluster, expected):
+    found = set()
+    for role, hosts in cluster.items():
+        for index in range(len(hosts)):
+            about = {"cluster": cluster, "task": {"type": role, "index": index}}
+            monkeypatch.setenv("TF_CONFIG", json.dumps(about))
+            resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+            if strategy_module._is_chief(resolver):
+                found.add(f"{role} {index}")
+    assert found == expected
 
 
 def test_an_unknown_strategy_is_refused_with_the_known_ones():

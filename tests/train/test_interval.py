@@ -1,0 +1,33 @@
+"""The numbers of a log line."""
+
+import types
+
+import numpy as np
+import pytest
+
+from electra.train.interval import Interval
+from electra.train.loop import Steps
+
+MODEL = types.SimpleNamespace(two_towers=False, gen_weight=1.0, disc_weight=50.0)
+
+
+def steps(count, seconds):
+    ones = np.ones(count, np.float32)
+    values = {"examples": 8 * ones, "tokens": 100 * ones}
+    values |= {"masked": ones, "masked_lm_loss": 3 * ones}
+    return Steps(0, {**values, "learning_rate": ones, "grad_norm": ones}, seconds)
+
+
+def test_an_interval_that_was_broken_off_logs_all_its_steps_and_the_speed_of_the_rest():
+    before, after = (Interval(MODEL, 1e9, lambda: 4e12) for _ in range(2))
+    before.add(steps(30, seconds=7.0))
+    after.load(before.dump())
+    after.add(steps(10, seconds=2.0))
+    line = after.finish()
+    assert line["loss"] == 3.0
+    assert line["examples_per_sec"] == pytest.approx(10 * 8 / 2.0)
+    assert line["tokens_per_sec"] == pytest.approx(10 * 100 / 2.0)
+    assert line["model_flops_per_sec"] == pytest.approx(40e9)
+    assert line["share_of_peak"] == pytest.approx(0.01)
+    after.add(steps(10, seconds=4.0))
+    assert after.finish()["examples_per_sec"] == pytest.approx(10 * 8 / 4.0)
