@@ -4,10 +4,11 @@ Enters: `--model_name`, `--data_dir` and the dict of `--hparams`. Leaves: a Pret
 has checked itself. `python configure_pretraining.py` prints the table of hparams in Markdown.
 """
 
+import dataclasses
 import os
 
-from electra.hparams import Config, Knob
-from electra.model.config import MODEL_SIZES, encoder_config, generator_config
+from electra.hparams import Config, Knob, refuse_unknown
+from electra.model.config import MODEL_SIZES, EncoderConfig, encoder_config, generator_config
 
 # What `debug` stands for; hparams given beside it win.
 DEBUG = {
@@ -34,6 +35,7 @@ class PretrainingConfig(Config):
             has no encoder of its own.
         objective: "electra", "electric" or "mlm".
         max_predictions_per_seq: N, the masked slots of an example.
+        has_own_eval_tfrecords: whether held-out records were asked for, other than the default's.
     Raises:
         ValueError: an unknown name (the closest is named), a wrong type, an impossible value.
     Source: configure_pretraining.py of the official code. Differs from source: `debug` leaves the
@@ -221,6 +223,8 @@ class PretrainingConfig(Config):
         if self.strip_accents is None:
             self.strip_accents = self.do_lower_case
         self.keep_checkpoint_max = self.keep_checkpoint_max or 0
+        sizes = [field.name for field in dataclasses.fields(EncoderConfig)]
+        refuse_unknown(self.model_hparam_overrides, sizes, "model_hparam_overrides:")
         self.encoder = encoder_config(
             self.model_size,
             vocab_size=self.vocab_size,
@@ -228,6 +232,7 @@ class PretrainingConfig(Config):
             overrides=self.model_hparam_overrides,
         )
         self.embedding_size = self.encoder.embedding_size
+        self.vocab_size = self.encoder.vocab_size
         self.generator = self._generator()
         self._check()
 
@@ -341,7 +346,9 @@ class PretrainingConfig(Config):
         self.pretrain_tfrecords = self.pretrain_tfrecords or os.path.join(
             records, "pretrain_data.tfrecord*"
         )
-        self.eval_tfrecords = self.eval_tfrecords or os.path.join(records, "eval_data.tfrecord*")
+        default = os.path.join(records, "eval_data.tfrecord*")
+        self.has_own_eval_tfrecords = self.eval_tfrecords not in (None, "", default)
+        self.eval_tfrecords = self.eval_tfrecords or default
         self.vocab_file = self.vocab_file or os.path.join(self.data_dir, "vocab.txt")
         self.model_dir = self.model_dir or os.path.join(self.data_dir, "models", self.model_name)
         results = os.path.join(self.model_dir, "results")

@@ -6,6 +6,8 @@ See configure_pretraining.py for the hparams and README.md for the folders.
 """
 
 import os
+import signal
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes
 
@@ -25,6 +27,8 @@ def define_flags():
 
 def main(_):
     logging.set_verbosity(logging.INFO)
+    # While it trains, the loop handles SIGTERM; before and after that nothing is left to save.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     config = PretrainingConfig(FLAGS.model_name, FLAGS.data_dir, **load_hparams(FLAGS.hparams))
     from electra.train.pretraining import run_pretraining  # TensorFlow: after the quick checks
 

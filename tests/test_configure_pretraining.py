@@ -161,7 +161,10 @@ def test_electric_wins_and_brings_two_towers():
         ({"xla": 1}, "'xla' must be one of"),
         ({"vocab_file": None, "vocab_size": None}, "'vocab_size' must be a whole number"),
         ({"model_hparam_overrides": {"hidden_size": 250, "num_attention_heads": 4}}, "multiple of"),
-        ({"model_hparam_overrides": {"hidden": 250}}, "unknown names ['hidden']"),
+        ({"model_hparam_overrides": {"hiden_size": 250}}, "'hiden_size' is unknown. Closest: 'hi"),
+        ({"model_hparam_overrides": {"hidden_dropout_prob": "0.1"}}, "must be a finite number"),
+        ({"model_hparam_overrides": {"hidden_dropout_prob": None}}, "must be a finite number"),
+        ({"model_hparam_overrides": {"initializer_range": 1e999}}, "must be a finite number"),
         ({"embedding_size": 0}, "embedding_size must be a whole number of at least 1"),
         ({"max_seq_length": 513}, "more than the position table holds"),
         ({"max_predictions_per_seq": 20}, "is computed"),
@@ -195,6 +198,17 @@ def test_a_model_name_is_one_folder():
 def test_a_vocabulary_larger_than_the_table_is_refused():
     with pytest.raises(ValueError, match=r"D/vocab\.txt holds 11 tokens.*\"vocab_size\": 11"):
         config(vocab_size=10).check_vocab(range(11))
+
+
+def test_a_word_table_of_the_overrides_counts_too():
+    result = config(model_hparam_overrides={"vocab_size": 10})
+    assert (result.vocab_size, result.encoder.vocab_size) == (10, 10)
+    with pytest.raises(ValueError, match="holds 11 tokens"):
+        result.check_vocab(range(11))
+
+
+def test_no_more_slots_than_tokens():
+    assert config(max_seq_length=512, mask_prob=0.999).max_predictions_per_seq == 512
 
 
 def test_a_smaller_vocabulary_gives_a_note():

@@ -84,6 +84,18 @@ def test_a_run_killed_and_run_again_equals_the_unbroken_one(data, unbroken):
     assert differences(str(folder), str(unbroken[1])) == []
 
 
+def test_sigterm_before_the_first_step_ends_with_status_0(data):
+    code = (
+        "import os, signal, sys, run_pretraining as door\n"
+        "import electra.train.pretraining as runner\n"
+        "runner.run_pretraining = lambda config: os.kill(os.getpid(), signal.SIGTERM) or 5\n"
+        "door.define_flags()\n"
+        "door.run_door(door.main)\n"
+    )
+    command = [sys.executable, "-c", code, "--data_dir", str(data), "--model_name", "early"]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+
+
 @pytest.mark.slow
 def test_twenty_kills_lose_nothing(data):
     """Half of them soon after a new checkpoint, half at any time since the start of the process."""

@@ -269,7 +269,7 @@ def build_unit(job):
                     writer.write(builder, example)
     for split in SPLITS:
         path = _unit_path(work, number, split)
-        join.write_sizes(path, writers[split], unfinished)
+        os.replace(path + unfinished + join.SIZES, path + join.SIZES)
         os.replace(path + unfinished, path)
     write_json(_unit_path(work, number, "json"), {"documents": documents})
     return number

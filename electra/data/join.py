@@ -8,21 +8,14 @@ import os
 
 import numpy as np
 
+SIZES = ".sizes"  # of a file's records beside it, int32 (n, 2): bytes, tokens
 FILE_BYTES = 64 << 20  # size of a final file, if their number is not given
 _TOGETHER = 4096  # records that are copied together
-_SIZES = ".sizes"  # int32 (n, 2): bytes, tokens
-
-
-def write_sizes(path, writer, unfinished):
-    """Writes what a RecordWriter counted beside its file, under an unfinished name first."""
-    sizes = np.array([writer.sizes, writer.lengths], np.int32).T
-    np.ascontiguousarray(sizes).tofile(path + _SIZES + unfinished)
-    os.replace(path + _SIZES + unfinished, path + _SIZES)
 
 
 def count_examples(paths):
     """Returns how many examples the files hold."""
-    return sum(os.path.getsize(path + _SIZES) for path in paths) // (2 * np.int32().nbytes)
+    return sum(os.path.getsize(path + SIZES) for path in paths) // (2 * np.int32().nbytes)
 
 
 def join_files(paths, work, output_dir, name, number):
@@ -64,7 +57,7 @@ class _Chunks:
         while count:
             if not len(self._sizes):
                 self._path, self._at = next(self._paths), 0
-                self._sizes = np.fromfile(self._path + _SIZES, np.int32).reshape(-1, 2)
+                self._sizes = _read_sizes(self._path)
                 continue
             taken, self._sizes = np.split(self._sizes, [min(count, _TOGETHER)])
             num_bytes, num_tokens = taken.sum(axis=0, dtype=np.int64).tolist()
@@ -73,3 +66,10 @@ class _Chunks:
                 yield file.read(num_bytes), num_tokens
             self._at += num_bytes
             count -= len(taken)
+
+
+def _read_sizes(path):
+    """Returns the sizes of a file's records, int32 (n, 2), mapped: a unit may be a whole corpus."""
+    if not os.path.getsize(path + SIZES):  # nothing to map
+        return np.zeros((0, 2), np.int32)
+    return np.memmap(path + SIZES, np.int32, "r").reshape(-1, 2)

@@ -1,7 +1,8 @@
 """Writes examples as TFRecords, many at a time: tf.train.Example encoded by hand in NumPy.
 
 Enters: a matrix of token ids with lengths and segment borders. Leaves: a TFRecord file whose
-records hold input_ids, input_mask and segment_ids, int64 lists of max_seq_length values.
+records hold input_ids, input_mask and segment_ids, int64 lists of max_seq_length values; beside
+it the bytes and the tokens of each record.
 """
 
 import functools
@@ -9,35 +10,38 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from electra.data.join import SIZES
+
 BATCH = 1024  # examples encoded together
 FRAME_BYTES = 16  # what a TFRecord file adds to a record: its length and two checksums
 
 
 class RecordWriter:
-    """Writes examples to one TFRecord file; a context manager.
+    """Writes examples to one TFRecord file, their sizes to `path` + SIZES; a context manager.
+
+    The sizes are written as they come: a compressed corpus of one file is one unit of work,
+    however large it is.
 
     Args:
         path: of the file.
         max_seq_length: L.
-    Attributes:
-        lengths: list, the tokens of each example written, padding not counted.
-        sizes: list, the bytes of each in the file.
     """
 
     def __init__(self, path, max_seq_length):
-        self._writer = tf.io.TFRecordWriter(path)
+        self._path, self._writer = path, tf.io.TFRecordWriter(path)
         self._rows = np.zeros((BATCH, max_seq_length), np.int32)
         self._lengths, self._starts = np.zeros((2, BATCH), np.int32)
         self._waiting = 0
-        self.lengths, self.sizes = [], []
 
     def __enter__(self):
+        self._sizes = open(self._path + SIZES, "wb")
         return self
 
     def __exit__(self, *error):
         if error[0] is None:
             self._flush()
         self._writer.close()
+        self._sizes.close()
 
     def write(self, builder, example):
         """Writes an example (A, B) of an ExampleBuilder."""
@@ -53,8 +57,10 @@ class RecordWriter:
         records = encode_examples(self._rows[:n], lengths, self._starts[:n])
         for record in records:
             self._writer.write(record)
-        self.sizes += [len(record) + FRAME_BYTES for record in records]
-        self.lengths += lengths.tolist()
+        sizes = np.empty((n, 2), np.int32)
+        sizes[:, 0] = [len(record) + FRAME_BYTES for record in records]
+        sizes[:, 1] = lengths
+        self._sizes.write(sizes.tobytes())
         self._rows[:n] = 0
         self._waiting = 0
 

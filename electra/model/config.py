@@ -4,6 +4,7 @@ Enters: a model size with overrides. Leaves: an EncoderConfig that has checked i
 """
 
 import dataclasses
+import math
 
 # Layers and hidden size of the named sizes; heads, feed-forward and embedding sizes follow.
 MODEL_SIZES = {
@@ -19,8 +20,8 @@ class EncoderConfig:
     """Sizes and rates of one Transformer encoder with its embeddings.
 
     Raises:
-        ValueError: a size that is not positive, a rate outside [0, 1), a hidden size that the
-            heads do not divide, an activation other than "gelu".
+        ValueError: a size that is not positive, a rate outside [0, 1), something that is no
+            number, a hidden size that the heads do not divide, an activation other than "gelu".
     Source: BertConfig of the official code, with embedding_size added.
     """
 
@@ -44,6 +45,10 @@ class EncoderConfig:
                 raise ValueError(
                     f"{field.name} must be a whole number of at least 1. Received: {value!r}"
                 )
+            if field.type is float and (
+                type(value) not in (int, float) or not math.isfinite(value)
+            ):
+                raise ValueError(f"{field.name} must be a finite number. Received: {value!r}")
             if field.name.endswith("_prob") and not 0.0 <= value < 1.0:
                 raise ValueError(f"{field.name} must lie in [0, 1). Received: {value!r}")
         if self.hidden_size % self.num_attention_heads:

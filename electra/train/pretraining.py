@@ -135,7 +135,7 @@ class _Run:
             )  # fmt: skip
 
         training = held_out = None
-        if reader.find_files(config.eval_tfrecords):
+        if config.has_own_eval_tfrecords or reader.find_files(config.eval_tfrecords):
             held_out = open_(config.eval_tfrecords, "held-out")
         if config.do_train or held_out is None:
             training = open_(config.pretrain_tfrecords, "training")

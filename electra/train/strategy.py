@@ -55,8 +55,8 @@ def choose_placement(
     Args: the hparams of the same names.
     Returns: Placement.
     Raises:
-        ValueError: no GPU where one is required, multi_worker without TF_CONFIG, a TPU with
-            another number of cores than given.
+        ValueError: no GPU where one is required, multi_worker without TF_CONFIG, a TPU that
+            cannot be reached or has another number of cores than given.
     """
     if use_tpu or strategy == "tpu":
         distribution = _tpu_strategy(tpu_name, tpu_zone, gcp_project, tpu_job_name, num_tpu_cores)
@@ -110,11 +110,17 @@ def _num_workers():
 
 
 def _tpu_strategy(name, zone, project, job_name, num_cores):
-    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
-        tpu=name, zone=zone, project=project, job_name=job_name or "worker"
-    )
-    tf.config.experimental_connect_to_cluster(resolver)
-    tf.tpu.experimental.initialize_tpu_system(resolver)
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
+            tpu=name, zone=zone, project=project, job_name=job_name or "worker"
+        )
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ImportError, RuntimeError, ValueError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"The TPU {name!r} (zone {zone!r}, project {project!r}) cannot be used: {error} Set "
+            "tpu_name, tpu_zone and gcp_project to those of a running TPU, or use_tpu to false"
+        ) from error
     strategy = tf.distribute.TPUStrategy(resolver)
     if num_cores and num_cores > 1 and num_cores != strategy.num_replicas_in_sync:
         raise ValueError(

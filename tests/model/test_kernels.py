@@ -92,6 +92,12 @@ def test_dropout_drops_26_of_256_and_keeps_the_mean():
     assert abs(both - expected) < 5 * np.sqrt(expected)
 
 
+def test_dropout_just_below_1_keeps_something_finite():
+    y = kernels.dropout(tf.ones((64, 1024)), 0.999, SEED).numpy()
+    assert np.isfinite(y).all()
+    assert 0 < np.count_nonzero(y) < y.size / 100
+
+
 def chi_square(counts, probabilities):
     expected = counts.sum() * probabilities
     frequent = expected >= 10

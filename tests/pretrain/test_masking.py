@@ -5,6 +5,7 @@ import scipy.stats
 import tensorflow as tf
 
 from electra import random
+from electra.model import kernels
 from electra.pretrain import masking
 from electra.text.vocab import read_vocab
 from tests.shared import FIXTURES, needs_fixtures
@@ -149,6 +150,25 @@ def test_scatter_and_gather_equal_the_official_ones():
         for gathered in _cases("gather").values():
             ours = masking.gather_positions(tf.constant(case["float_sequence"]), positions)
             np.testing.assert_allclose(ours, gathered["expected"])
+
+
+@needs_fixtures
+def test_samples_are_drawn_like_the_official_ones():
+    cases = _cases("sampling")
+    assert cases
+    for case in cases.values():
+        logits, draws = case["logits"], int(case["counts_of_20000"].sum())
+        top = np.full(draws, logits.argmax(), np.int32)
+        for name, disallowed in (
+            ("counts_of_20000", None), ("counts_of_20000_with_argmax_disallowed", top)
+        ):  # fmt: skip
+            drawn = kernels.sample(
+                tf.constant(logits[None].repeat(draws, 0)), tf.zeros(len(logits)),
+                random.uniform(SEED.fold(name), (draws,)), disallowed=disallowed,
+            )  # fmt: skip
+            counts = np.array([np.bincount(drawn, minlength=len(logits)), case[name]])
+            counts = counts[:, counts.sum(0) >= 10]
+            assert scipy.stats.chi2_contingency(counts).pvalue > 1e-4, name
 
 
 @needs_fixtures

@@ -9,11 +9,13 @@ import tensorflow as tf
 
 from configure_pretraining import PretrainingConfig
 from electra.data import reader
-from electra.pretrain.metrics import METRICS
+from electra.pretrain.metrics import METRICS, metric_sums
 from electra.text.vocab import read_vocab
 from electra.train.assembly import build_model
-from electra.train.evaluation import Evaluator, write_results
+from electra.train.evaluation import Evaluator, training_loss, write_results
 from electra.train.strategy import choose_placement
+from tests.pretrain.reference import FOLDERS, load_batches, load_model
+from tests.shared import needs_fixtures
 from tests.train import runs
 
 
@@ -51,6 +53,19 @@ def test_all_official_metrics_are_there(results):
     assert results["unigram_slot_loss"] == pytest.approx(np.log(runs.VOCAB))
     expected = results["masked_lm_loss"] + 50 * results["disc_loss"]
     assert results["loss"] == pytest.approx(expected, rel=0.05)  # over tokens, not over examples
+
+
+@needs_fixtures
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_loss_is_the_official_total(folder):
+    """Two towers are trained on all candidates, not on the masked slots alone."""
+    model, _ = load_model(folder)
+    losses = json.loads((folder / "losses.json").read_text())
+    for index, (inputs, _) in enumerate(load_batches(folder)):
+        outputs = model(inputs, sampled_ids=inputs["sampled_tokids"])
+        sums = metric_sums(inputs, outputs, model.special_ids["mask"])
+        expected = losses[f"batch_{index}"]["total_loss"]
+        assert training_loss(model, sums) == pytest.approx(expected, rel=2e-5)
 
 
 def test_it_repeats(evaluator, results):

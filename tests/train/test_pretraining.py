@@ -271,6 +271,18 @@ def test_records_without_a_manifest_train_with_a_warning(data_copy, caplog):
     assert "No manifest in " in caplog.text
 
 
+def test_held_out_records_that_were_asked_for_must_be_there(data, tmp_path):
+    with pytest.raises(FileNotFoundError, match="No held-out records match .*nothing"):
+        runs.train(data, "refused", eval_tfrecords=str(tmp_path / "nothing*"))
+
+
+def test_held_out_records_of_several_patterns_are_evaluated(data):
+    pattern = str(runs.records_file(data, "eval_data"))
+    assert runs.train(data, "two_patterns", num_train_steps=1, eval_tfrecords=f"{pattern},x*") == 0
+    evaluations = runs.entries(data / "models" / "two_patterns" / logs.EVAL_LOG)
+    assert [entry["step"] for entry in evaluations] == [0, 1]
+
+
 def test_without_held_out_records_the_training_records_are_evaluated(data_copy, unbroken, caplog):
     runs.records_file(data_copy, "eval_data").unlink()
     folder = shutil.copytree(unbroken, data_copy / "models" / "m")

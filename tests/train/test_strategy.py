@@ -53,6 +53,15 @@ def test_a_cluster_that_is_not_json_is_refused(monkeypatch):
         choose_placement("auto")
 
 
+def test_a_tpu_that_is_not_there_is_named(monkeypatch):
+    def resolver(**kwargs):
+        raise RuntimeError("Missing runtime dependency.")
+
+    monkeypatch.setattr(tf.distribute.cluster_resolver, "TPUClusterResolver", resolver)
+    with pytest.raises(ValueError, match="The TPU 'medium'.*Missing runtime dependency"):
+        choose_placement("auto", use_tpu=True, tpu_name="medium")
+
+
 def test_a_cluster_of_one_process_is_no_cluster(monkeypatch):
     cluster = {"worker": ["localhost:1"]}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster}))
