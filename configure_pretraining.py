@@ -35,7 +35,6 @@ class PretrainingConfig(Config):
             has no encoder of its own.
         objective: "electra", "electric" or "mlm".
         max_predictions_per_seq: N, the masked slots of an example.
-        has_own_eval_tfrecords: whether held-out records were asked for, other than the default's.
     Raises:
         ValueError: an unknown name (the closest is named), a wrong type, an impossible value.
     Source: configure_pretraining.py of the official code. Differs from source: `debug` leaves the
@@ -96,8 +95,9 @@ class PretrainingConfig(Config):
         5, "Newest checkpoints kept. 0 or null: all.", null=True, at_least=0, may_change=True
     )
     num_train_steps = Knob(
-        1000000, "Updates from the first to the last.", unit="steps", at_least=1, may_change=True
-    )
+        1000000, "Updates from the first to the last.", unit="steps", at_least=1,
+        at_most=2**31 - 1, may_change=True,
+    )  # fmt: skip
     num_eval_steps = Knob(
         100, "Batches of an evaluation, at most.", unit="steps", at_least=1, may_change=True
     )
@@ -346,9 +346,7 @@ class PretrainingConfig(Config):
         self.pretrain_tfrecords = self.pretrain_tfrecords or os.path.join(
             records, "pretrain_data.tfrecord*"
         )
-        default = os.path.join(records, "eval_data.tfrecord*")
-        self.has_own_eval_tfrecords = self.eval_tfrecords not in (None, "", default)
-        self.eval_tfrecords = self.eval_tfrecords or default
+        self.eval_tfrecords = self.eval_tfrecords or os.path.join(records, "eval_data.tfrecord*")
         self.vocab_file = self.vocab_file or os.path.join(self.data_dir, "vocab.txt")
         self.model_dir = self.model_dir or os.path.join(self.data_dir, "models", self.model_name)
         results = os.path.join(self.model_dir, "results")
@@ -367,7 +365,8 @@ class PretrainingConfig(Config):
     def _check(self):
         """Refuses what no single value shows. Raises: ValueError."""
         self._check_objective()
-        if not self.model_name or os.path.basename(self.model_name) != self.model_name:
+        name = self.model_name
+        if name in ("", os.curdir, os.pardir) or os.path.basename(name) != name:
             raise ValueError(
                 f"model_name must be the name of a folder. Received: {self.model_name!r}"
             )

@@ -7,6 +7,7 @@ knobs. Leaves: argv that absl reads, checked dicts, configs, JSON files.
 import copy
 import dataclasses
 import difflib
+import errno
 import json
 import math
 import os
@@ -28,8 +29,9 @@ _KIND_NAMES = {
 def run_door(main, booleans=()):
     """Runs a command whose flags absl reads; never returns.
 
-    What the user can mend (a ValueError, a file that cannot be opened) ends the program with one
-    line and exit status 1. ELECTRA_TRACEBACK=1 in the environment shows where it came from.
+    What the user can mend (a ValueError, a file that cannot be opened, too little memory) ends the
+    program with one line and exit status 1, Ctrl-C with one line and 130. ELECTRA_TRACEBACK=1 in
+    the environment shows where it came from.
 
     Args:
         main: takes what absl leaves of argv, returns the exit status or None.
@@ -40,10 +42,18 @@ def run_door(main, booleans=()):
         try:
             refuse_positionals(argv)
             return main(argv)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, MemoryError, KeyboardInterrupt) as error:
             if os.environ.get("ELECTRA_TRACEBACK", "0") != "0":
                 raise
-            sys.exit(f"Error: {' '.join(str(error).split())}")
+            if isinstance(error, KeyboardInterrupt):
+                print("Interrupted. The same command begins again or goes on", file=sys.stderr)
+                sys.exit(130)
+            message = " ".join(str(error).split())
+            if isinstance(error, MemoryError):
+                message = f"Not enough memory: {message}. Choose smaller sizes"
+            if getattr(error, "errno", None) == errno.ENOSPC:
+                message += ". Make room on the disk and run the same command again"
+            sys.exit(f"Error: {message}")
 
     app.run(guarded, argv=normalize_argv(sys.argv, booleans))
 
@@ -123,6 +133,8 @@ def load_hparams(text):
                 f"--hparams: cannot read {where!r} ({error.strerror}). Expected: a JSON dict or "
                 "the path of a .json file"
             ) from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"--hparams: {where!r} is not UTF-8 text ({error})") from None
     return parse_json_dict(text, where)
 
 
@@ -149,6 +161,8 @@ def parse_json_dict(text, where):
 
     try:
         result = json.loads(text, object_pairs_hook=unique, parse_constant=finite)
+    except RecursionError:
+        raise ValueError(f"{where}: brackets are nested too deep for a JSON dict") from None
     except json.JSONDecodeError as error:
         lines = text.splitlines() or [""]
         line = lines[min(error.lineno, len(lines)) - 1]
@@ -234,7 +248,11 @@ class Knob:
             ("at most", self.at_most),
             ("below", self.below),
         )
-        return " and ".join(f"{words} {bound:g}" for words, bound in bounds if bound is not None)
+        return " and ".join(
+            f"{words} {bound if type(bound) is int else format(bound, 'g')}"
+            for words, bound in bounds
+            if bound is not None
+        )
 
 
 class Config:
@@ -311,6 +329,26 @@ def write_json(path, values):
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def read_json(path, advice):
+    """Reads a JSON dict that this code wrote.
+
+    Args:
+        path: file.
+        advice: what to do when it is damaged; ends the message.
+    Returns: dict.
+    Raises:
+        FileNotFoundError: no such file. ValueError: damaged.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = json.load(file)
+        if type(values) is not dict:
+            raise ValueError(f"a JSON dict was expected, not {values!r:.100}")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{os.fspath(path)} is damaged: {error}. {advice}") from None
+    return values
 
 
 def _boolean_spelling(name, booleans):

@@ -44,6 +44,11 @@ def main(argv=None):
     except subprocess.CalledProcessError as error:
         print(f"\nThe last command ended with status {error.returncode}. Run again to go on.")
         return error.returncode if error.returncode > 0 else 1
+    except (ValueError, OSError) as error:
+        print(f"\nError: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
     minutes = (time.monotonic() - started) / 60
     print(f"\nDone in {minutes:.1f} minutes. The curves and the corrupted sentences of this run:")
     show([Path(sys.executable).with_name("tensorboard"), "--logdir", model_dir(args.data_dir)])
@@ -69,7 +74,7 @@ def prepare(data_dir, hparams_file, packages=None):
       hparams_file: JSON; its vocab_size and max_seq_length are used here too.
       packages: whose documentation to read; None: all that examples/docstring_corpus.py knows.
     """
-    hparams = json.loads(hparams_file.read_text())
+    hparams = read_hparams(hparams_file)
     corpus, vocab = data_dir / "corpus", data_dir / "vocab.txt"
     title("Text: the documentation strings of installed packages", corpus)
     if not corpus.with_name("corpus.json").exists():
@@ -84,6 +89,22 @@ def prepare(data_dir, hparams_file, packages=None):
         "--output_dir", data_dir / "pretrain_tfrecords", "--eval_fraction", 0.05,
         "--max_seq_length", hparams["max_seq_length"],
         "--num_processes", os.cpu_count())  # fmt: skip
+
+
+def read_hparams(path):
+    """Reads the hparams that other commands need too.
+
+    Raises:
+      ValueError: no JSON dict, or without vocab_size or max_seq_length.
+    """
+    try:
+        hparams = json.loads(path.read_text(encoding="utf-8"))
+        return {name: int(hparams[name]) for name in ("vocab_size", "max_seq_length")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"--hparams {path}: {error!r}. Expected: a JSON dict with the numbers vocab_size and "
+            "max_seq_length, as in examples/quickstart.json."
+        ) from None
 
 
 def train(data_dir, hparams_file):
@@ -170,7 +191,14 @@ def run(*arguments):
     environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
     path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment["PYTHONPATH"] = os.pathsep.join(path)
-    subprocess.run(command, check=True, cwd=ROOT, env=environment)
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        # The command got the Ctrl-C too: it saves and ends; subprocess.run would kill it.
+        status = process.wait() or 130
+    if status:
+        raise subprocess.CalledProcessError(status, command)
 
 
 def show(command):

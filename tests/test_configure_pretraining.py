@@ -172,6 +172,8 @@ def test_electric_wins_and_brings_two_towers():
         ({"lr_restart_step": 10, "num_train_steps": 10}, "must come before num_train_steps"),
         ({"use_tpu": True, "strategy": "one"}, "use_tpu is true and strategy is 'one'"),
         ({"do_train": False}, "nothing to do"),
+        ({"seed": 2**32}, "at most 4294967295"),
+        ({"num_train_steps": 2**31}, "at most 2147483647"),
         ({"generator_hidden_size": 0.001}, "use larger fractions"),
         ({"electra_objective": False, "uniform_generator": True}, "leaves nothing to train"),
         ({"electric_objective": True, "two_tower_generator": False}, "needs two_tower_generator"),
@@ -190,9 +192,10 @@ def test_slots_are_never_more_than_tokens():
     assert config(mask_prob=0.999, max_seq_length=512).max_predictions_per_seq == 512
 
 
-def test_a_model_name_is_one_folder():
+@pytest.mark.parametrize("name", ["a/b", "", ".", ".."])
+def test_a_model_name_is_one_folder(name):
     with pytest.raises(ValueError, match="model_name must be the name of a folder"):
-        PretrainingConfig("a/b", "D")
+        PretrainingConfig(name, "D")
 
 
 def test_a_vocabulary_larger_than_the_table_is_refused():

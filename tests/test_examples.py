@@ -150,8 +150,16 @@ def test_a_failing_command_ends_the_quickstart_with_its_status(monkeypatch, caps
     def fail(*arguments, **options):
         raise subprocess.CalledProcessError(3, arguments)
 
-    monkeypatch.setattr(subprocess, "run", fail)
+    monkeypatch.setattr(subprocess, "Popen", fail)
     assert quickstart.main(["--data_dir", str(tmp_path)]) == 3
     shown = capsys.readouterr().out
     assert f"$ {quickstart.short(sys.executable)} examples/docstring_corpus.py --out" in shown
     assert "Run again to go on" in shown
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"vocab_size": "many", "max_seq_length": 8}'])
+def test_bad_hparams_end_the_quickstart_with_their_file(tmp_path, capsys, text):
+    path = tmp_path / "bad.json"
+    path.write_text(text)
+    assert quickstart.main(["--data_dir", str(tmp_path / "d"), "--hparams", str(path)]) == 1
+    assert f"Error: --hparams {path}" in capsys.readouterr().out

@@ -12,6 +12,7 @@ from electra.hparams import (
     Knob,
     load_hparams,
     normalize_argv,
+    read_json,
     refuse_positionals,
     write_json,
 )
@@ -197,7 +198,8 @@ from electra.hparams import run_door
 
 flags.DEFINE_boolean("do_lower_case", True, "")
 errors = {"value": ValueError("first\\n  second"), "file": FileNotFoundError(2, "gone", "a.txt"),
-          "bug": KeyError("bug")}
+          "bug": KeyError("bug"), "ctrl-c": KeyboardInterrupt(),
+          "memory": MemoryError("1 TiB"), "full": OSError(28, "No space left on device")}
 
 def main(argv):
     print(flags.FLAGS.do_lower_case)
@@ -237,3 +239,22 @@ def test_bugs_and_those_who_ask_get_the_traceback():
     assert "Traceback" in run_door_with("bug").stderr
     assert "Traceback" in run_door_with("value", ELECTRA_TRACEBACK="1").stderr
     assert "Traceback" not in run_door_with("value", ELECTRA_TRACEBACK="0").stderr
+
+
+def test_ctrl_c_ends_a_door_with_one_line_and_status_130():
+    done = run_door_with("ctrl-c")
+    assert done.returncode == 130
+    assert done.stderr == "Interrupted. The same command begins again or goes on\n"
+
+
+def test_too_little_memory_or_disk_ends_a_door_with_the_remedy():
+    assert "1 TiB. Choose smaller sizes" in run_door_with("memory").stderr
+    assert "device. Make room on the disk" in run_door_with("full").stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 200_000])
+def test_a_damaged_json_is_named_with_the_remedy(tmp_path, content):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.json is damaged: (?s:.*)\. Do this"):
+        read_json(path, "Do this")

@@ -8,6 +8,7 @@ depends on the number of processes. Uses tqdm for progress.
 
 import contextlib
 import functools
+import itertools
 import hashlib
 import json
 import multiprocessing
@@ -23,7 +24,7 @@ from absl import logging
 
 from electra.data import corpus, join
 from electra.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
-from electra.hparams import write_json
+from electra.hparams import read_json, write_json
 from electra.text.vocab import read_vocab
 
 WORK = ".build"
@@ -106,6 +107,8 @@ def _check_folders(corpus_dir, output_dir):
             f"--output_dir {output_dir} lies in --corpus_dir {corpus_dir}: its files would be read "
             "as text. Choose a folder outside"
         )
+    if not os.fspath(output_dir):
+        raise ValueError("--output_dir must be a folder. Received: ''")
     if os.path.exists(output_dir) and not os.path.isdir(output_dir):
         raise ValueError(f"--output_dir {output_dir} is a file. Expected: a folder")
 
@@ -149,8 +152,8 @@ def _open_work(output_dir, identity):
     work = os.path.join(output_dir, WORK)
     state = os.path.join(work, "state.json")
     if os.path.exists(state):
-        with open(state, encoding="utf-8") as file:
-            _refuse_difference(json.load(file), identity, output_dir)
+        before = read_json(state, f"Remove {work} to begin the build again")
+        _refuse_difference(before, identity, output_dir)
         return work
     strangers = [name for name in _listdir(output_dir) if ".tfrecord" in name]
     if strangers:
@@ -172,7 +175,7 @@ def _listdir(folder):
 
 def _build_units(units, work, options, num_processes):
     """Builds the units that are not there yet, with a progress bar in bytes."""
-    todo = [i for i in range(len(units)) if not os.path.exists(_unit_path(work, i, "json"))]
+    todo = [i for i in range(len(units)) if not _is_finished(work, i)]
     sizes = [sum(part.stop - part.start for part in unit) for unit in units]
     processes = min(num_processes, len(todo))
     numbers = _in_workers if processes > 1 else _in_this_process
@@ -250,6 +253,7 @@ def build_unit(job):
     # A worker of a killed build may still be at it: each process has files of its own.
     unfinished = f".{os.getpid()}.tmp"
     with contextlib.ExitStack() as stack:
+        stack.push(functools.partial(_remove_unfinished, work, number, unfinished))
         for split in SPLITS:
             path = _unit_path(work, number, split) + unfinished
             writers[split] = stack.enter_context(RecordWriter(path, length))
@@ -271,8 +275,29 @@ def build_unit(job):
         path = _unit_path(work, number, split)
         os.replace(path + unfinished + join.SIZES, path + join.SIZES)
         os.replace(path + unfinished, path)
-    write_json(_unit_path(work, number, "json"), {"documents": documents})
+    sizes = {split: os.path.getsize(_unit_path(work, number, split)) for split in SPLITS}
+    write_json(_unit_path(work, number, "json"), {"documents": documents, "bytes": sizes})
     return number
+
+
+def _remove_unfinished(work, number, unfinished, error, *_):
+    if error is not None:  # on a full disk they would be in the way of the next try
+        for split, beside in itertools.product(SPLITS, ("", join.SIZES)):
+            with contextlib.suppress(OSError):
+                os.remove(_unit_path(work, number, split) + unfinished + beside)
+
+
+def _is_finished(work, number):
+    """Returns whether a unit's files are there and as long as its JSON says."""
+    try:
+        promised = read_json(_unit_path(work, number, "json"), "")["bytes"]
+        return all(
+            os.path.getsize(_unit_path(work, number, split)) == promised[split]
+            and join.count_bytes(_unit_path(work, number, split)) == promised[split]
+            for split in SPLITS
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _tokenized(unit, tokenizer, options):

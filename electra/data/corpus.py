@@ -30,6 +30,17 @@ _DAMAGE = (tarfile.TarError, lzma.LZMAError, gzip.BadGzipFile, zlib.error, zstan
            EOFError)  # fmt: skip
 
 
+class _Member(tarfile.TarInfo):
+    """A member of a tar archive; the library takes a damaged header for the archive's end."""
+
+    @classmethod
+    def frombuf(cls, buf, encoding, errors):
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
+            raise tarfile.ReadError(f"a member's header is damaged ({error})") from None
+
+
 @dataclasses.dataclass(frozen=True)
 class Part:
     """A byte range of a file: a whole text, or a part of one that begins and ends with a line.
@@ -64,6 +75,7 @@ def find_files(corpus_dir):
 
     Raises:
         FileNotFoundError: no such folder, a link that leads nowhere. ValueError: no file in it.
+        PermissionError: a folder in it that may not be read.
     """
     corpus_dir = os.fspath(corpus_dir)
     if not os.path.isdir(corpus_dir):
@@ -71,7 +83,7 @@ def find_files(corpus_dir):
             f"--corpus_dir {corpus_dir} is no folder. Expected: a folder of text files"
         )
     paths, seen = [], set()
-    for folder, folders, names in os.walk(corpus_dir, followlinks=True):
+    for folder, folders, names in os.walk(corpus_dir, onerror=_refuse, followlinks=True):
         real = os.path.realpath(folder)
         folders[:] = () if real in seen else sorted(n for n in folders if not n.startswith("."))
         if real not in seen:
@@ -87,6 +99,10 @@ def find_files(corpus_dir):
             "those with .gz, .xz or .zst behind"
         )
     return sorted(paths)
+
+
+def _refuse(error):
+    raise error  # os.walk would leave the folder out
 
 
 def cut_units(corpus_dir, files, unit_bytes=UNIT_BYTES, whole_documents=False):
@@ -131,14 +147,16 @@ def _printable(name):
 
 def _tar_parts(path, name):
     try:
-        with tarfile.open(path, "r:") as archive:
+        with tarfile.open(path, "r:", tarinfo=_Member) as archive:
             for member in archive:
                 if _is_text(member):
                     start, inside = member.offset_data, f"{name}/{_printable(member.name)}"
                     yield Part(path, inside, start, start + member.size, start)
                 archive.members = []  # it would keep all of them
     except tarfile.TarError as error:
-        raise ValueError(f"{path} is no readable tar archive: {error}") from None
+        raise ValueError(
+            f"{path} is no readable tar archive: {error}. Take it out of the corpus, or get it anew"
+        ) from None
 
 
 def _borders(path, size, unit_bytes, at_blanks):
@@ -268,7 +286,7 @@ def _texts(name, raw):
     if suffix in _OPENERS:
         yield from _texts(stem, _OPENERS[suffix](stream))
     elif suffix == ".tar" or stream.peek(512)[_TAR_MAGIC] == b"ustar":
-        with tarfile.open(fileobj=stream, mode="r|") as archive:
+        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as archive:
             for member in archive:
                 if _is_text(member):
                     inside = f"{name}/{_printable(member.name)}"
@@ -346,7 +364,7 @@ def _json_documents(stream, part, field):
                 continue
             try:
                 lines = [each.strip() for each in json.loads(line)[field].split("\n")]
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise ValueError(
                     f"{part.path}: {part.where(number)}: {error!r}. Expected: a JSON object with "
                     f"a string {field!r} (--jsonl_field). Received: {line[:100]!r}"

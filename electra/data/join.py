@@ -18,6 +18,11 @@ def count_examples(paths):
     return sum(os.path.getsize(path + SIZES) for path in paths) // (2 * np.int32().nbytes)
 
 
+def count_bytes(path):
+    """Returns how long a unit's file is by the sizes of its examples."""
+    return int(_read_sizes(path)[:, 0].sum(dtype=np.int64))
+
+
 def join_files(paths, work, output_dir, name, number):
     """Joins TFRecord files.
 

@@ -32,6 +32,7 @@ def read_manifest(folder):
         with open(path, encoding="utf-8") as file:
             manifest = json.load(file)
         version = int(manifest["version"])
+        [(entry["name"], int(entry["examples"])) for entry in manifest.get("files", ())]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is damaged ({error!r}). Build the records anew") from None
     if version > VERSION:

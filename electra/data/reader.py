@@ -4,6 +4,7 @@ Enters: TFRecord files with input_ids, input_mask, segment_ids. Leaves: int32 (B
 records a batch holds is a function of (seed, step): going on needs no replay.
 """
 
+import fnmatch
 import functools
 import glob
 import mmap
@@ -49,6 +50,7 @@ class Records:
     ):  # fmt: skip
         self.kind = kind
         self.files = _find(pattern, kind)
+        self._patterns = _globs(pattern)
         self._mapped = functools.lru_cache(_OPEN_FILES)(_map)
         starts, sizes, owners = [], [], []
         for number, path in enumerate(self.files):
@@ -176,8 +178,22 @@ class Records:
                   "with")  # fmt: skip
         check("do_lower_case", do_lower_case, "Set do_lower_case")
         check("strip_accents", strip_accents, "Set strip_accents")
+        self._check_files(folder)
+
+    def _check_files(self, folder):
+        """Refuses files that are missing, or hold another number of examples than promised."""
         counts = np.bincount(self._owners, minlength=len(self.files))
         promised = {e["name"]: e["examples"] for e in self.manifest.get("files", ())}
+        here = [
+            os.path.basename(p) for p in self._patterns if (os.path.dirname(p) or ".") == folder
+        ]
+        wanted = {n for n in promised if any(fnmatch.fnmatchcase(n, each) for each in here)}
+        missing = sorted(wanted - {os.path.basename(path) for path in self.files})
+        if missing:
+            raise ValueError(
+                f"{folder} lacks {missing[:3]}, which its manifest names. Bring them back or build "
+                "the records anew"
+            )
         for path, count in zip(self.files, counts, strict=True):
             examples = promised.get(os.path.basename(path), count)
             if (os.path.dirname(path) or ".") == folder and count != examples:

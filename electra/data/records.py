@@ -5,7 +5,9 @@ records hold input_ids, input_mask and segment_ids, int64 lists of max_seq_lengt
 it the bytes and the tokens of each record.
 """
 
+import errno
 import functools
+import os
 
 import numpy as np
 import tensorflow as tf
@@ -38,10 +40,14 @@ class RecordWriter:
         return self
 
     def __exit__(self, *error):
-        if error[0] is None:
-            self._flush()
-        self._writer.close()
-        self._sizes.close()
+        try:
+            if error[0] is None:
+                self._flush()
+            self._writer.close()
+            self._sizes.close()
+        except tf.errors.OpError as failed:
+            if error[0] is None:
+                raise _os_error(failed, self._path) from None
 
     def write(self, builder, example):
         """Writes an example (A, B) of an ExampleBuilder."""
@@ -55,14 +61,23 @@ class RecordWriter:
         n = self._waiting
         lengths = self._lengths[:n]
         records = encode_examples(self._rows[:n], lengths, self._starts[:n])
-        for record in records:
-            self._writer.write(record)
+        try:
+            for record in records:
+                self._writer.write(record)
+        except tf.errors.OpError as error:
+            raise _os_error(error, self._path) from None
         sizes = np.empty((n, 2), np.int32)
         sizes[:, 0] = [len(record) + FRAME_BYTES for record in records]
         sizes[:, 1] = lengths
         self._sizes.write(sizes.tobytes())
         self._rows[:n] = 0
         self._waiting = 0
+
+
+def _os_error(error, path):
+    is_full = isinstance(error, tf.errors.ResourceExhaustedError)
+    number = errno.ENOSPC if is_full else errno.EIO
+    return OSError(number, os.strerror(number), path)
 
 
 def encode_examples(input_ids, lengths, segment_starts):

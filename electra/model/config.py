@@ -56,6 +56,11 @@ class EncoderConfig:
                 f"hidden_size must be a multiple of num_attention_heads. Received: hidden_size "
                 f"{self.hidden_size}, num_attention_heads {self.num_attention_heads}"
             )
+        if self.type_vocab_size < 2:
+            raise ValueError(
+                f"type_vocab_size must be at least 2, the segments of an example. Received: "
+                f"{self.type_vocab_size}"
+            )
         if self.hidden_act != "gelu":
             raise ValueError(f"hidden_act must be 'gelu'. Received: {self.hidden_act!r}")
         if not self.initializer_range > 0:

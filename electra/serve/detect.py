@@ -17,6 +17,7 @@ from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
 
 BAR_WIDTH = 30
+_NEEDED = ("model_size", "vocab_size", "max_seq_length", "do_lower_case")  # of the run's hparams
 
 
 def replaced_token_scores(model_dir, texts):
@@ -38,6 +39,11 @@ def replaced_token_scores(model_dir, texts):
     """
     hparams = _read_hparams(Path(model_dir))
     vocab = read_vocab(Path(model_dir) / "vocab.txt")
+    if len(vocab) > hparams["vocab_size"]:
+        raise ValueError(
+            f"{Path(model_dir) / 'vocab.txt'} holds {len(vocab)} tokens, the model's word table "
+            f"{hparams['vocab_size']}. Put the vocabulary there that the model was trained with"
+        )
     tokenizer = WordPieceTokenizer(vocab, hparams["do_lower_case"], hparams.get("strip_accents"))
     windows, owners = [], []
     for number, text in enumerate(texts):
@@ -122,7 +128,15 @@ def _read_hparams(model_dir):
             f"{path} does not exist. Expected: the folder of a run, D/models/M. Pre-train one "
             "with run_pretraining.py"
         )
-    hparams = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        hparams = json.loads(path.read_text(encoding="utf-8"))
+        missing = [name for name in _NEEDED if name not in dict(hparams)]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}. Copy it anew from the run") from None
+    if missing:
+        raise ValueError(
+            f"{path} lacks {', '.join(missing)}. Expected: the hparams of a run. Copy it anew"
+        )
     if hparams.get("electric_objective") or not hparams.get("electra_objective", True):
         kind = "Electric" if hparams.get("electric_objective") else "a masked LM"
         raise ValueError(

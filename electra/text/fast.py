@@ -149,6 +149,8 @@ class FastTokenizer:
         self._kinds[codes] = _DIFFERENT
         # Surrogates stay different: the library reads UTF-8, which has none.
         chars = [chr(code) for code in codes if not 0xD800 <= code <= 0xDFFF]
+        if not chars:
+            return
         basic = self._reference.basic
         probes = [f"a{char}b" for char in chars]
         tokens = [basic.tokens(probe) for probe in probes]

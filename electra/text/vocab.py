@@ -24,6 +24,7 @@ from electra.text.wordpiece import MAX_WORD_CHARACTERS, SUFFIX, BasicTokenizer
 
 _MIN_FREQUENCY = 2  # a pair of pieces seen once is no pattern
 _REPORT_SECONDS = 5
+_MAX_TOKENS = 10_000_000  # the library reserves memory for them at once
 
 
 class Vocabulary:
@@ -129,6 +130,8 @@ def train_vocab(
     for name, share in shares.items():
         if not 0 < share <= 1:
             raise ValueError(f"{name} must be above 0 and at most 1. Received: {share}.")
+    if vocab_size > _MAX_TOKENS:
+        raise ValueError(f"vocab_size must be at most {_MAX_TOKENS}. Received: {vocab_size}.")
     if vocab_size <= len(SPECIAL_TOKENS):
         raise ValueError(
             f"vocab_size must be above {len(SPECIAL_TOKENS)}, the number of special tokens. "
@@ -166,6 +169,26 @@ def train_vocab(
             len(tokens), vocab_size, len(tokens),
         )  # fmt: skip
     return tokens
+
+
+def check_output(path, corpus_dir):
+    """Refuses a vocabulary file that could not be written, before the text is counted.
+
+    Raises:
+        ValueError: no name, a folder or device, a place in corpus_dir (it would be read as text).
+        OSError: its folder cannot be made or written to.
+    """
+    path = Path(path)
+    if not path.name or (path.exists() and not path.is_file()):
+        raise ValueError(f"--output must be a file's name. Received: {str(path)!r}.")
+    if path.resolve().is_relative_to(Path(corpus_dir).resolve()):
+        raise ValueError(
+            f"--output {path} lies in --corpus_dir {corpus_dir}: it would be read as text. Choose "
+            "a place outside."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"--output {path}: {path.parent} may not be written to.")
 
 
 def write_vocab(path, tokens):
@@ -277,6 +300,7 @@ def main(_):
     values = flags.FLAGS
     from electra.data.corpus import iter_lines
 
+    check_output(values.output, values.corpus_dir)
     logging.info("Training a vocabulary of %d on %s.", values.vocab_size, values.corpus_dir)
     tokens = train_vocab(
         lambda: iter_lines(values.corpus_dir, values.jsonl_field),

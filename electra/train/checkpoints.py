@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import zlib
 from collections.abc import Mapping
 
 import keras
@@ -18,10 +19,11 @@ import numpy as np
 import safetensors
 import tensorflow as tf
 
-from electra.hparams import write_json
+from electra.hparams import read_json, write_json
 
 FORMAT = 1
 SLOTS = ("adam_m", "adam_v")
+_BLOCK_BYTES = 1 << 22
 _TYPES = {"float32": "F32", "int32": "I32", "int64": "I64"}  # as safetensors spells them
 _NAME = re.compile(r"model\.ckpt-(\d+)\.json")
 
@@ -75,12 +77,15 @@ def save(folder, step, tensors, state, keep_max=0):
     os.makedirs(folder, exist_ok=True)
     path = _path(folder, step)
     temporary = path + ".tmp"
-    _write_tensors(temporary, tensors)
+    try:
+        checksum = _write_tensors(temporary, tensors)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)  # it would be in the way on a full disk
+        raise OSError(error.errno, error.strerror, path) from None
     os.replace(temporary, path)
-    size = os.path.getsize(path)
-    write_json(
-        _json_path(path), {"format": FORMAT, "step": int(step), "bytes": size, "state": state}
-    )
+    about = {"format": FORMAT, "step": int(step), "bytes": os.path.getsize(path)}
+    write_json(_json_path(path), {**about, "crc32": checksum, "state": state})
     _remove_old(folder, keep_max)
     return path
 
@@ -105,12 +110,13 @@ def latest(folder):
     return os.path.join(folder, newest.removesuffix(".index"))
 
 
-def read(path):
+def read(path, verify=True):
     """Opens a checkpoint.
 
     Args:
         path: tensors file, its JSON, a folder (its newest checkpoint), or the prefix of a TF1
             checkpoint.
+        verify: whether to compare the tensors with their checksum, which reads all of them.
     Returns: Checkpoint.
     Raises:
         FileNotFoundError: nothing there.
@@ -128,7 +134,7 @@ def read(path):
     if path.endswith(".json"):
         path = path.removesuffix(".json") + ".safetensors"
     if path.endswith(".safetensors"):
-        return _read_ours(path)
+        return _read_ours(path, verify)
     path = path.removesuffix(".index")
     if not os.path.exists(path + ".index"):
         raise FileNotFoundError(f"No checkpoint at {path}: neither a folder, nor {path}.index")
@@ -238,7 +244,7 @@ class _Tensors(Mapping):
         return dict(self._shapes)
 
 
-def _read_ours(path):
+def _read_ours(path, verify):
     beside = _json_path(path)
     advice = "Remove that checkpoint's files to go on from the one before it"
     if not os.path.exists(path):
@@ -246,22 +252,34 @@ def _read_ours(path):
     if not os.path.exists(beside):
         raise FileNotFoundError(f"{beside}, which belongs to {path}, is missing. {advice}")
     try:
-        with open(beside, encoding="utf-8") as file:
-            about = json.load(file)
-        step, size = about["step"], about["bytes"]
+        about = read_json(beside, advice)
+        step, size, state = about["step"], about["bytes"], about.get("state", {})
+        if type(step) is not int or type(state) is not dict:
+            raise ValueError("its JSON has no whole number 'step', or no dict 'state'")
         if os.path.getsize(path) != size:
             raise ValueError(f"{os.path.getsize(path)} bytes instead of {size}")
+        # Checkpoints of earlier versions have no checksum.
+        if verify and "crc32" in about and _checksum(path) != about["crc32"]:
+            raise ValueError("its checksum does not fit")
         opened = safetensors.safe_open(path, framework="numpy")
         shapes = {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
     except (ValueError, KeyError, safetensors.SafetensorError) as error:
         raise ValueError(f"{path} is damaged: {error}. {advice}") from None
-    tensors = _Tensors(shapes, opened.get_tensor)
-    return Checkpoint(path, step, tensors, about.get("state", {}), "safetensors")
+    return Checkpoint(path, step, _Tensors(shapes, opened.get_tensor), state, "safetensors")
+
+
+def _checksum(path):
+    checksum = 0
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
 
 
 def _write_tensors(path, tensors):
     """Writes a safetensors file, one tensor in memory at a time (the library copies them all).
 
+    Returns: CRC-32 of the file.
     Source: the format's description: size of the header (8 bytes), header (JSON), data.
     """
     header, end = {}, 0
@@ -274,11 +292,16 @@ def _write_tensors(path, tensors):
     encoded = json.dumps(header).encode()
     encoded += b" " * (-len(encoded) % 8)  # aligns the data
     with open(path, "wb") as file:
-        file.write(len(encoded).to_bytes(8, "little") + encoded)
+        head = len(encoded).to_bytes(8, "little") + encoded
+        file.write(head)
+        checksum = zlib.crc32(head)
         for name in header:
-            file.write(_to_numpy(tensors[name]).reshape(-1).data)
+            data = _to_numpy(tensors[name]).reshape(-1).data.cast("B")
+            file.write(data)
+            checksum = zlib.crc32(data, checksum)
         file.flush()
         os.fsync(file.fileno())
+    return checksum
 
 
 def _to_numpy(tensor):

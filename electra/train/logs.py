@@ -151,16 +151,19 @@ def readable(step, last_step, values, seconds_left):
 
 
 def read_lines(path):
-    """Returns the entries of a .jsonl log; a torn last line (from a kill) is left out."""
+    """Returns the entries of a .jsonl log up to where it is torn (by a kill) or damaged."""
     if not os.path.exists(path):
         return []
     entries = []
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:
         for line in file:
             try:
-                entries.append(json.loads(line))
-            except json.JSONDecodeError:
+                entry = json.loads(line)
+            except ValueError:  # no JSON, no UTF-8
                 break
+            if type(entry) is not dict or type(entry.get("step")) is not int:
+                break
+            entries.append(entry)
     return entries
 
 

@@ -4,7 +4,6 @@ It opens the data, builds or restores the model, and decides after every call of
 due: a log line, an evaluation, a checkpoint.
 """
 
-import json
 import os
 import shutil
 import signal
@@ -15,7 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from electra.data import reader
-from electra.hparams import write_json
+from electra.hparams import read_json, write_json
 from electra.pretrain.flops import official_training_flops, training_flops
 from electra.text.vocab import read_vocab
 from electra.train import checkpoints
@@ -135,7 +134,7 @@ class _Run:
             )  # fmt: skip
 
         training = held_out = None
-        if config.has_own_eval_tfrecords or reader.find_files(config.eval_tfrecords):
+        if "eval_tfrecords" in config.given or reader.find_files(config.eval_tfrecords):
             held_out = open_(config.eval_tfrecords, "held-out")
         if config.do_train or held_out is None:
             training = open_(config.pretrain_tfrecords, "training")
@@ -154,7 +153,7 @@ class _Run:
         """Takes the generator's sizes from a checkpoint's shapes where the user gave none."""
         if checkpoint is None or self.config.generator is None:
             return
-        shapes = checkpoints.read(checkpoint).tensors.shapes()
+        shapes = checkpoints.read(checkpoint, verify=False).tensors.shapes()
         fractions = checkpoints.infer_generator_fractions(shapes)
         if fractions is not None:
             for note in self.config.fit_generator(*fractions):
@@ -333,5 +332,5 @@ def _recorded_hparams(folder):
     path = os.path.join(folder, "hparams.json")
     if not os.path.exists(path):
         return None
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
+    advice = "Write it anew from the hparams of that run, or choose another model_name"
+    return read_json(path, advice)

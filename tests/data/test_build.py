@@ -5,6 +5,7 @@ import json
 import os
 
 import pytest
+import tensorflow as tf
 
 from electra.data import build as building
 from electra.data import corpus, join
@@ -329,3 +330,38 @@ def test_bad_input_ends_the_build_with_its_place(place):
         run(place)
     assert not (place / "out" / "manifest.json").exists()
     assert json.loads((place / "out" / ".build" / "state.json").read_text())["seed"] == 3
+
+
+@pytest.mark.parametrize("kind", ["json", "train", "train.sizes"])
+def test_a_damaged_unit_is_built_again(place, small_units, monkeypatch, kind):
+    run(place, "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "_join", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(place)
+    unit = place / "out" / building.WORK / f"unit-000001.{kind}"
+    unit.write_bytes(unit.read_bytes()[:-8])
+    run(place)
+    assert read_files(place / "out") == read_files(place / "whole")
+
+
+def test_a_damaged_state_of_a_build_is_named(place):
+    (place / "out" / building.WORK).mkdir(parents=True)
+    (place / "out" / building.WORK / "state.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"state.json is damaged.*Remove .*\.build to begin"):
+        run(place)
+
+
+def test_a_full_disk_names_the_file_and_leaves_no_unfinished_one(place, monkeypatch):
+    def full(*arguments):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.io.TFRecordWriter, "write", full)
+    with pytest.raises(OSError, match=r"No space left on device.*unit-000000.train"):
+        run(place)
+    assert os.listdir(place / "out" / building.WORK) == ["state.json"]
+
+
+def test_an_output_folder_needs_a_name(place):
+    with pytest.raises(ValueError, match="--output_dir must be a folder"):
+        build(place / "corpus", place / "vocab.txt", "")

@@ -250,3 +250,37 @@ def test_places_in_a_later_part_of_a_file_count_from_its_beginning(tmp_path):
     write_files(tmp_path, {"b.txt": b"x", "c.tar": tar({"a": DATA, "x.jsonl": "\n{}\n"})})
     with pytest.raises(ValueError, match="c.tar/x.jsonl, line 2: KeyError"):
         documents(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+def test_a_damaged_header_does_not_end_a_tar_archive(tmp_path, name):
+    with tarfile.open(tmp_path / "plain", "w", format=tarfile.USTAR_FORMAT) as archive:
+        for member in ("one.txt", "two.txt", "three.txt"):
+            about = tarfile.TarInfo(member)
+            about.size = 4
+            archive.addfile(about, io.BytesIO(b"text"))
+    data = bytearray((tmp_path / "plain").read_bytes())
+    data[2 * 512 + 100] ^= 1  # the mode of the second member, which its checksum covers
+    write_files(tmp_path / "corpus", {name: gzip.compress(data) if "gz" in name else bytes(data)})
+    with pytest.raises(ValueError, match="header is damaged"):
+        list(corpus.iter_lines(tmp_path / "corpus"))
+
+
+def test_json_nested_too_deep_is_named(tmp_path):
+    write_files(tmp_path, {"a.jsonl": '{"text": "a b"}\n' + "[" * 200_000})
+    with pytest.raises(ValueError, match="a.jsonl, line 2: RecursionError"):
+        list(corpus.iter_lines(tmp_path))
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
+    write_files(tmp_path, {"a.txt": "a", "closed/b.txt": "b"})
+    scandir = os.scandir
+
+    def refuse(folder):
+        if str(folder).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(PermissionError, match="closed"):
+        corpus.find_files(tmp_path)

@@ -27,3 +27,9 @@ def test_a_later_version_is_refused(tmp_path):
     (tmp_path / MANIFEST_NAME).write_text('{"version": 9}')
     with pytest.raises(ValueError, match="has version 9, this code reads up to 1"):
         read_manifest(tmp_path)
+
+
+def test_a_manifest_with_odd_files_is_damaged(tmp_path):
+    (tmp_path / MANIFEST_NAME).write_text('{"version": 1, "files": 3}')
+    with pytest.raises(ValueError, match="is damaged"):
+        read_manifest(tmp_path)

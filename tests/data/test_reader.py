@@ -293,3 +293,12 @@ def test_records_without_a_manifest_train_with_a_warning(folder, caplog):
 def test_another_length_is_refused_without_a_manifest_too(folder):
     with pytest.raises(ValueError, match="examples of 4 tokens, the model's max_seq_length is 8"):
         Records(f"{folder}/*", max_seq_length=8)
+
+
+def test_a_file_that_the_manifest_names_must_be_there(tmp_path):
+    names = [f"pretrain_data.tfrecord-{i}-of-2" for i in range(2)]
+    about = {"files": [{"name": name, "examples": 1, "tokens": 3} for name in names]}
+    write_records(tmp_path / names[0], [[2, 5, 3]], about)
+    with pytest.raises(ValueError, match=f"lacks .*{names[1]}"):
+        Records(f"{tmp_path}/pretrain_data*")
+    assert len(Records(f"{tmp_path}/{names[0]}")) == 1  # asked for by name

@@ -117,3 +117,19 @@ def test_a_checkpoint_of_another_size_is_refused(tmp_path):
     (tmp_path / "hparams.json").write_text(json.dumps(other))
     with pytest.raises(ValueError, match="word_embeddings has shape"):
         detect.replaced_token_scores(tmp_path, ["the"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "is damaged"), ("3", "is damaged"), ("[]", "lacks"), ("{}", "lacks")],
+)
+def test_damaged_hparams_are_named(run_folder, text, message):
+    (run_folder / "hparams.json").write_text(text)
+    with pytest.raises(ValueError, match=f"hparams.json {message}"):
+        detect.replaced_token_scores(run_folder, ["cat"])
+
+
+def test_a_vocabulary_larger_than_the_table_is_refused(run_folder):
+    (run_folder / "vocab.txt").write_text("\n".join([*VOCAB.tokens, "dog"]))
+    with pytest.raises(ValueError, match="holds 10 tokens"):
+        detect.replaced_token_scores(run_folder, ["cat"])

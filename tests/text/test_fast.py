@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from electra.features import SPECIAL_TOKENS
 from electra.text.fast import FastTokenizer, SlowTokenizer, make_tokenizer
 from electra.text.vocab import Vocabulary, read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
@@ -190,3 +191,9 @@ def test_vocabulary_that_the_library_refuses_runs_on_the_reference():
     with pytest.warns(UserWarning, match="pure Python"):
         tokenizer = make_tokenizer(vocab)
     assert tokenizer.encode_lines(["b" * 200])[0].tolist() == [len(TINY)]
+
+
+def test_a_lone_surrogate_is_left_to_the_reference():
+    vocab = Vocabulary([*SPECIAL_TOKENS, "fine"])
+    ids, _ = make_tokenizer(vocab, True, True).encode_lines(["fine \ud800 fine", "fine"])
+    assert ids.tolist() == [5, 5, 5]

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from electra.features import SPECIAL_TOKENS
-from electra.text.vocab import Vocabulary, read_vocab, train_vocab, write_vocab
+from electra.text.vocab import Vocabulary, check_output, read_vocab, train_vocab, write_vocab
 from tests.shared import DATA, ROOT, needs_data
 from tests.text.tiny import TINY
 
@@ -192,3 +192,11 @@ def test_english_vocabulary_has_its_size_and_whole_words():
     tokens = train_vocab(read, vocab_size=4000)
     assert len(tokens) == len(set(tokens)) == 4000
     assert {"the", "and", "said", "##ing", "##ed"} <= set(tokens)
+
+
+@pytest.mark.parametrize("name", ["", ".", "corpus", "corpus/vocab.txt"])
+def test_an_impossible_output_is_refused_before_counting(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "corpus").mkdir()
+    with pytest.raises(ValueError, match="--output"):
+        check_output(name, "corpus")

@@ -240,3 +240,22 @@ def test_a_damaged_official_checkpoint_is_named(tmp_path):
     (tmp_path / "model.ckpt-3.index").write_bytes(b"nothing of use")
     with pytest.raises(ValueError, match="model.ckpt-3 is no readable TF1 checkpoint"):
         checkpoints.read(tmp_path)
+
+
+def test_a_flipped_bit_is_found(tmp_path):
+    path = checkpoints.save(tmp_path, 3, VALUES, {})
+    with open(path, "r+b") as file:
+        file.seek(-2, os.SEEK_END)
+        byte = file.read(1)[0]
+        file.seek(-2, os.SEEK_END)
+        file.write(bytes([byte ^ 1]))
+    with pytest.raises(ValueError, match="checksum does not fit"):
+        checkpoints.read(tmp_path)
+
+
+@pytest.mark.parametrize("about", ["[]", '{"step": "3", "bytes": 8}', '{"step": 3}'])
+def test_an_odd_json_is_a_damaged_checkpoint(tmp_path, about):
+    path = checkpoints.save(tmp_path, 3, VALUES, {})
+    (tmp_path / "model.ckpt-3.json").write_text(about)
+    with pytest.raises(ValueError, match="is damaged"):
+        checkpoints.read(path)

@@ -144,3 +144,10 @@ def test_every_line_is_json_of_its_own(tmp_path):
         log.train(1, values_of(1))
         # Visible at once, before any flush: a run can be watched.
         assert json.loads((tmp_path / TRAIN_LOG).read_text()) == {"step": 1, **values_of(1)}
+
+
+@pytest.mark.parametrize("line", [b"5\n", b"{}\n", b"\xff\n"])
+def test_a_damaged_line_ends_a_log(tmp_path, line):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + line)
+    assert read_lines(path) == [{"step": 1}]
