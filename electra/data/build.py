@@ -8,8 +8,8 @@ depends on the number of processes. Uses tqdm for progress.
 
 import contextlib
 import functools
-import itertools
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
