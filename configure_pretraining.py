@@ -200,7 +200,9 @@ class PretrainingConfig(Config):
         source="ours",
         may_change=True,
     )
-    vocab_file = Knob(None, "Vocabulary. null: D/vocab.txt", may_change=True)
+    vocab_file = Knob(
+        None, "Vocabulary. null: D/vocab.txt, or model_dir's where there is none", may_change=True
+    )
     model_dir = Knob(None, "The run's folder. null: D/models/M", may_change=True)
     results_txt = Knob(
         None, "Scores as text. null: results/unsup_results.txt in model_dir", may_change=True
@@ -347,8 +349,10 @@ class PretrainingConfig(Config):
             records, "pretrain_data.tfrecord*"
         )
         self.eval_tfrecords = self.eval_tfrecords or os.path.join(records, "eval_data.tfrecord*")
-        self.vocab_file = self.vocab_file or os.path.join(self.data_dir, "vocab.txt")
         self.model_dir = self.model_dir or os.path.join(self.data_dir, "models", self.model_name)
+        of_data, of_model = (os.path.join(d, "vocab.txt") for d in (self.data_dir, self.model_dir))
+        is_only_the_models = os.path.exists(of_model) and not os.path.exists(of_data)
+        self.vocab_file = self.vocab_file or (of_model if is_only_the_models else of_data)
         results = os.path.join(self.model_dir, "results")
         self.results_txt = self.results_txt or os.path.join(results, "unsup_results.txt")
         self.results_pkl = self.results_pkl or os.path.join(results, "unsup_results.pkl")

@@ -345,3 +345,12 @@ def test_sizes_of_the_official_runs():
         assert ours.max_predictions_per_seq == official["max_predictions_per_seq"]
         for name in ("gen_weight", "disc_weight", "mask_prob"):
             assert getattr(ours, name) == official[name]
+
+
+def test_the_models_vocabulary_serves_where_the_data_has_none(tmp_path):
+    of_model = tmp_path / "models/M/vocab.txt"
+    of_model.parent.mkdir(parents=True)
+    of_model.touch()
+    assert PretrainingConfig("M", tmp_path).vocab_file == str(of_model)
+    (tmp_path / "vocab.txt").touch()
+    assert PretrainingConfig("M", tmp_path).vocab_file == str(tmp_path / "vocab.txt")

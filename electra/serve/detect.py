@@ -17,6 +17,7 @@ from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
 
 BAR_WIDTH = 30
+BATCH_SIZE = 32  # windows
 _NEEDED = ("model_size", "vocab_size", "max_seq_length", "do_lower_case")  # of the run's hparams
 
 
@@ -117,8 +118,11 @@ def _probabilities(model_dir, hparams, vocab, windows):
     variables = [*encoder.trainable_variables, *head.trainable_variables]
     checkpoint = checkpoints.read(model_dir)
     checkpoints.restore({v.path: v for v in variables}, checkpoint, require_all=True)
-    logits = head(encoder(pack(windows, vocab, hparams["max_seq_length"])))
-    return ops.convert_to_numpy(ops.sigmoid(logits))
+    probs = []
+    for start in range(0, len(windows), BATCH_SIZE):
+        batch = pack(windows[start : start + BATCH_SIZE], vocab, hparams["max_seq_length"])
+        probs.append(ops.convert_to_numpy(ops.sigmoid(head(encoder(batch)))))
+    return np.concatenate(probs)
 
 
 def _read_hparams(model_dir):

@@ -87,6 +87,7 @@ class _Run:
         self.interval = self._interval()
         self.step = self._restore()
         self._check_workers_agree()
+        self.evaluated = None, {}  # the last evaluation's step and results
 
     def run(self):
         """Trains and evaluates. Returns: the exit status."""
@@ -97,7 +98,10 @@ class _Run:
             logging.info("Stopped at step %d; the same command goes on from there", self.step)
             return 128 + signal.SIGINT if stopped_by == signal.SIGINT else 0
         if config.do_eval:
-            results = {**evaluator.run(), "global_step": self.step}
+            step, results = self.evaluated
+            if step != self.step:
+                results = evaluator.run()
+            results = {**results, "global_step": self.step}
             if self.placement.is_chief:
                 write_results(config.results_txt, results)
         return 0
@@ -305,6 +309,7 @@ class _Run:
 
     def _evaluate(self, evaluator, log):
         results = evaluator.run()
+        self.evaluated = self.step, results
         log.eval(self.step, results)
         log.text(self.step, "held_out/corrupted", evaluator.corrupted_examples(self.vocab.tokens))
         if self.config.init_checkpoint and self.placement.is_chief:
