@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "model": {"features", "random"},
     "optim": {"features"},
     "pretrain": {"model", "features", "random"},
-    "finetune": {"model", "text", "features", "data"},
+    "finetune": {"model", "text", "features", "data", "hparams"},
     "train": BASE | {"text", "data", "model", "optim", "pretrain", "finetune"},
     "convert": {"model", "text", "finetune", "features"},
     "serve": BASE | {"model", "text", "finetune", "train"},  # reads model folders

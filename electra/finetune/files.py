@@ -1,0 +1,112 @@
+"""The formats of the fine-tuning files: a path enters, lines, rows and objects leave.
+
+Tab- and comma-separated tables, a JSON object a line, plain lines; each also packed as .gz. What
+cannot be read is refused with its file and line.
+"""
+
+import csv
+import gzip
+import zlib
+
+from absl import logging
+
+from electra.finetune.tasks import FORMATS
+from electra.hparams import parse_json_dict
+
+_DELIMITERS = {"tsv": "\t", "csv": ","}
+
+
+def format_of(path, source, task):
+    """Returns the format of a file: as its row says, else as family and name say."""
+    formats, name = FORMATS[task.family], path.removesuffix(".gz")
+    found = [each for each, endings in formats.items() if name.endswith(endings)]
+    if source.format or found:
+        return source.format or found[0]
+    raise ValueError(
+        f"{path}: the name does not tell the format. Rename the file, or give the task a format: "
+        f"{', '.join(formats)}"
+    )
+
+
+def table_rows(path, source, task, needs_label):
+    """Yields (line number, dict role -> field) of a tsv or csv file."""
+    rows = _split_lines(path, source, _DELIMITERS[format_of(path, source, task)])
+    columns, skipped = source.columns, 0
+    if any(isinstance(column, str) for column in columns.values()):
+        _, header = next(rows, (1, []))
+        for role, column in columns.items():
+            if column not in header and (role != "label" or needs_label):
+                raise ValueError(
+                    f"{path}, line 1: no column {column!r} ({role}). Received: "
+                    f"{', '.join(header)[:200]}. Name the columns, or number them from 0 if the "
+                    "file has no header"
+                )
+        columns = {r: header.index(c) for r, c in columns.items() if c in header}
+    for line, fields in rows:
+        short = [r for r, c in columns.items() if not -len(fields) <= c < len(fields)]
+        if short == ["label"] and not needs_label:
+            short = []
+        if short and not task.skips_short_rows:
+            raise ValueError(
+                f"{path}, line {line}: {len(fields)} columns, none for {', '.join(short)}. "
+                f"Expected: {1 + max(columns.values())} or more. Received: {fields!s:.200}. Mend "
+                "the line; is the delimiter right, and the quoting?"
+            )
+        skipped += bool(short)
+        if not short:
+            yield line, {r: fields[c] for r, c in columns.items() if c < len(fields)}
+    if skipped:
+        logging.warning("%s: %d rows that lack columns were left out.", path, skipped)
+
+
+def _split_lines(path, source, delimiter):
+    """Yields (line number, fields) of the lines that are not blank."""
+    is_quoted = delimiter == "," if source.is_quoted is None else source.is_quoted
+    if not is_quoted:
+        for number, line in read_lines(path):
+            if line.strip("\r\n"):
+                yield number, line.rstrip("\r\n").split(delimiter)
+        return
+    reader = csv.reader((line for _, line in read_lines(path)), delimiter=delimiter, strict=True)
+    try:
+        yield from ((reader.line_num, fields) for fields in reader if fields)
+    except csv.Error as error:
+        raise ValueError(
+            f"{path}, line {reader.line_num}: {error}. Expected: fields in double quotes, quotes "
+            "inside them doubled. Mend the line, or say that the file is not quoted"
+        ) from None
+
+
+def json_rows(path, columns, needs_label):
+    """Yields (line number, dict role -> value) of a file with a JSON object a line."""
+    for line, values in json_lines(path):
+        for role, key in columns.items():
+            if key not in values and (role != "label" or needs_label):
+                raise ValueError(
+                    f"{path}, line {line}: no key {key!r} ({role}). Received: "
+                    f"{', '.join(values)[:200]}"
+                )
+        yield line, {role: values[key] for role, key in columns.items() if key in values}
+
+
+def json_lines(path):
+    """Yields (line number, dict) of a file with a JSON object a line."""
+    for number, line in read_lines(path):
+        if line.strip():
+            yield number, parse_json_dict(line, f"{path}, line {number}")
+
+
+def read_lines(path):
+    """Yields (line number, line with its end) of a text file, packed or not."""
+    number = 0
+    try:
+        with (gzip.open if path.endswith(".gz") else open)(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                text = line.decode("utf-8")
+                yield number, text.removeprefix("\ufeff") if number == 1 else text
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}, line {number} is not UTF-8 ({error.reason}). Convert the file"
+        ) from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is damaged behind line {number}: {error}. Get it anew") from None

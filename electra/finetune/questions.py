@@ -1,0 +1,145 @@
+"""The reader of question answering: a SQuAD or MRQA file enters, questions on documents leave."""
+
+import bisect
+import dataclasses
+import re
+
+from absl import logging
+
+from electra.finetune.files import format_of, json_lines, read_lines
+from electra.hparams import parse_json_dict
+from electra.text.wordpiece import CJK_RANGES
+
+_CJK = "".join(f"{chr(first)}-{chr(last)}" for first, last in CJK_RANGES)
+# The official code's white space, and no other.
+_SPACE = " \t\r\n\u202f"
+_WORD = re.compile(f"[^{_SPACE}]+")
+_WORD_OR_IDEOGRAPH = re.compile(f"[{_CJK}]|[^{_SPACE}{_CJK}]+")
+_KIND_NAMES = {str: "string", list: "list", str | int: "string or number"}
+_SPACES = re.compile(f"[{_SPACE}]+")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class QAExample:
+    """A question about a document.
+
+    Attributes:
+        id, question: str.
+        document: Document; the questions about one text share it.
+        answers: tuple of str, all accepted answers.
+        is_impossible: bool, no answer stands in the document.
+        answer: str, the one to train on, with first_word and last_word in the document; None in
+            other splits than train and for a question without an answer.
+    """
+
+    id: str
+    question: str
+    document: object
+    answers: tuple
+    is_impossible: bool
+    answer: str | None = None
+    first_word: int = -1
+    last_word: int = -1
+
+
+class Document:
+    """A text cut into words at white space; answers are made of whole words.
+
+    Args:
+        context: str.
+        ideographs_are_words: bool, whether to cut around each ideograph too.
+
+    Attributes:
+        context: str.
+        words: list of str.
+    """
+
+    def __init__(self, context, ideographs_are_words=False):
+        self.context = context
+        pattern = _WORD_OR_IDEOGRAPH if ideographs_are_words else _WORD
+        found = [match.span() for match in pattern.finditer(context)]
+        self._starts = [start for start, _ in found]
+        self._stops = [stop for _, stop in found]
+        self.words = [context[start:stop] for start, stop in found]
+
+    def word_at(self, character):
+        """Returns the index of the word at (or last before) the index of a character."""
+        return max(0, bisect.bisect_right(self._starts, character) - 1)
+
+    def text(self, first, last):
+        """Returns the words from first to last, with single spaces where there is white space."""
+        return _SPACES.sub(" ", self.context[self._starts[first] : self._stops[last]])
+
+
+def read_questions(path, source, task, is_train):
+    examples, misses = [], []
+    for where, paragraph in _paragraphs(path, format_of(path, source, task)):
+        context = _take(paragraph, "context", str, where)
+        document = Document(context, task.ideographs_are_words)
+        for index, question in enumerate(_take(paragraph, "qas", list, where)):
+            example = _question(question, document, task, is_train, f"{where}, qas[{index}]")
+            (examples if example.last_word >= -1 else misses).append(example)
+    if misses:
+        logging.warning(
+            "%s: %d of %d questions were left out: their answers do not stand where the file says. "
+            "The first is %r.", path, len(misses), len(misses) + len(examples), misses[0].id,
+        )  # fmt: skip
+    return examples
+
+
+def _paragraphs(path, format):
+    """Yields (where, paragraph) of a SQuAD or MRQA file."""
+    if format == "mrqa":
+        for line, values in json_lines(path):
+            if "header" not in values:
+                yield f"{path}, line {line}", values
+        return
+    values = parse_json_dict("".join(line for _, line in read_lines(path)), path)
+    for index, article in enumerate(_take(values, "data", list, path)):
+        where = f"{path}: data[{index}]"
+        for number, paragraph in enumerate(_take(article, "paragraphs", list, where)):
+            yield f"{where}, paragraphs[{number}]", paragraph
+
+
+def _take(values, key, kind, where):
+    value = values.get(key) if isinstance(values, dict) else None
+    if not isinstance(value, kind):
+        raise ValueError(
+            f"{where}: no {key!r} that is a {_KIND_NAMES[kind]}. Received: {values!s:.200}. "
+            "Expected: the layout of SQuAD (.json) or MRQA (.jsonl)"
+        )
+    return value
+
+
+def _question(values, document, task, is_train, where):
+    text = _take(values, "question", str, where)
+    id = _take(values, "qid" if "qid" in values else "id", str | int, where)
+    answers = _take(values, "answers", list, where) if "answers" in values else []
+    answers = tuple(_take(a, "text", str, where) if isinstance(a, dict) else a for a in answers)
+    is_impossible = task.has_unanswerable and bool(values.get("is_impossible", not answers))
+    example = QAExample(str(id), text, document, answers, is_impossible)
+    return _locate(example, values, where) if is_train and not is_impossible else example
+
+
+def _locate(example, values, where):
+    """Finds the words of the first answer; last_word is -2 where the text is another."""
+    try:
+        if "detected_answers" in values:
+            answer = values["detected_answers"][0]["text"]
+            start = values["detected_answers"][0]["char_spans"][0][0]
+        else:
+            answer, start = example.answers[0], values["answers"][0]["answer_start"]
+        stop = start + len(answer) - 1
+    except (LookupError, TypeError):
+        raise ValueError(
+            f"{where}: no answer with its place. Expected: answers with text and answer_start "
+            "(SQuAD), detected_answers with text and char_spans (MRQA), or is_impossible with the "
+            "metric squad_v2. Mend the question or take it out"
+        ) from None
+    document, found = example.document, False
+    if answer.strip() and document.words and stop < len(document.context):
+        first, last = document.word_at(start), document.word_at(stop)
+        found = " ".join(answer.split()).lower() in document.text(first, last).lower()
+    if not found:
+        return dataclasses.replace(example, last_word=-2)
+    return dataclasses.replace(example, answer=answer, first_word=first, last_word=last)

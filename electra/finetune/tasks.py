@@ -1,0 +1,354 @@
+"""The table of the fine-tuning tasks, a row each, and a user's own rows from task files.
+
+A row says all that differs between tasks: folder, files of each split, columns, quoting, labels,
+metrics, and what a leaderboard wants. Adding a task is adding a row. Enters: a task's name, or
+the path of a JSON task file. Leaves: Task.
+"""
+
+import dataclasses
+import os
+
+from electra.hparams import parse_json_dict, refuse_unknown
+
+CLASSIFICATION, REGRESSION, QA, TAGGING = "classification", "regression", "qa", "tagging"
+
+# Family -> its metrics, the default first. squad_v2 means that questions may have no answer,
+# span_f1 that tags mark spans.
+METRICS = {
+    CLASSIFICATION: ("accuracy", "f1", "mcc"),
+    REGRESSION: ("spearman", "pearson"),
+    QA: ("squad_v2", "squad_v1", "mrqa"),
+    TAGGING: ("span_f1", "accuracy"),
+}
+# Family -> what a row may say about a file's columns: the needed ones, then the others.
+COLUMNS = {
+    CLASSIFICATION: (("text_a",), ("text_b", "label", "id", "target", "language")),
+    REGRESSION: (("text_a",), ("text_b", "label", "id", "language")),
+    QA: ((), ()),
+    TAGGING: (("words",), ("tags",)),
+}
+# Family -> format -> the endings of a file's name; .gz may follow. A .json is SQuAD's for questions
+# and holds an object a line for texts.
+_TEXTS = {"tsv": (".tsv",), "csv": (".csv",), "jsonl": (".jsonl", ".json")}
+FORMATS = {
+    CLASSIFICATION: _TEXTS,
+    REGRESSION: _TEXTS,
+    QA: {"squad": (".json",), "mrqa": (".jsonl",)},
+    TAGGING: {"conll": ("",)},
+}
+_SPLITS = ("train", "dev", "test")
+# Instead of labels: the sorted ones of the training file, or of all files that exist.
+FROM_TRAIN, FROM_FILES = "from train", "from files"
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A file and how to read it.
+
+    Attributes:
+        path: str, below the task's folder; {language} stands for the hparam.
+        columns: dict role -> column: a name in the header (or the key of a JSON object), or a
+            number, and then the file has no header. Roles: text_a, text_b, label, id; target, the
+            two spans that `text_a` marks; language, which leaves out the rows of other languages;
+            words and tags, whose numbers may count from the end.
+        format: of the family's in FORMATS, or "" for what the family and the file's name say.
+        is_quoted: bool, whether fields stand in double quotes; None: in csv, not in tsv.
+    """
+
+    path: str
+    columns: dict = dataclasses.field(default_factory=dict)
+    format: str = ""
+    is_quoted: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A row of the table.
+
+    Attributes:
+        name: str.
+        family: CLASSIFICATION, REGRESSION, QA or TAGGING.
+        folder: str, below finetuning_data, or an absolute path.
+        sources: dict split -> tuple of Source; the first that exists is read. Splits whose names
+            begin with "test" need no labels.
+        metrics: tuple of names of METRICS; the first is the task's score.
+        labels: tuple of str in the order of their ids, FROM_TRAIN or FROM_FILES.
+        label_aliases: dict, other spellings of labels.
+        skipped_labels: tuple of str; rows with such a label are left out.
+        label_range: (lowest, highest) score of a regression task, scaled to 0..1.
+        is_unordered: bool, whether training sees both orders of the two texts.
+        ideographs_are_words: bool, whether an answer may begin and end at an ideograph inside what
+            white space holds together; not in the official tasks.
+        skips_short_rows: bool, whether rows that lack columns are left out instead of refused.
+        languages: dict language -> how the files' names spell it, where it differs.
+        model_of: name of the task whose model predicts this one, or "".
+        leaderboard: dict split -> file name of a submission.
+        hparams: dict, defaults that differ from those of configure_finetuning.py.
+    """
+
+    name: str
+    family: str
+    folder: str
+    sources: dict
+    metrics: tuple
+    labels: tuple | str = ()
+    label_aliases: dict = dataclasses.field(default_factory=dict)
+    skipped_labels: tuple = ()
+    label_range: tuple = (0.0, 1.0)
+    is_unordered: bool = False
+    ideographs_are_words: bool = False
+    skips_short_rows: bool = False
+    languages: dict = dataclasses.field(default_factory=dict)
+    model_of: str = ""
+    leaderboard: dict = dataclasses.field(default_factory=dict)
+    hparams: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def has_unanswerable(self):
+        return "squad_v2" in self.metrics
+
+    @property
+    def has_spans(self):
+        return "span_f1" in self.metrics
+
+
+def get_task(name, own=()):
+    """Looks a task up.
+
+    Args:
+        name: str.
+        own: Tasks besides the table's, as from `read_task_file`; they come first.
+    Raises:
+        ValueError: no such task; the closest is named.
+    """
+    tasks = {**TASKS, **{task.name: task for task in own}}
+    refuse_unknown([name], tasks, "Task")
+    return tasks[name]
+
+
+def read_task_file(path):
+    """Reads a user's own row.
+
+    Args:
+        path: of a JSON dict as `make_task` takes it. Its files lie beside it, or below its
+            "folder".
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not JSON, or no task.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = parse_json_dict(file.read(), path)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"Task file {path!r} cannot be read ({error.strerror}). Expected: a .json file"
+        ) from error
+    return make_task(values, path, os.path.dirname(os.path.abspath(path)))
+
+
+def make_task(values, where, folder):
+    """Makes a row from plain values, of a task file or of flags.
+
+    Args:
+        values: dict with name, family, files (dict split -> file name), and as needed columns
+            (dict role -> name or number), format, quoted, labels, label_range, metrics, folder,
+            hparams.
+        where: str, what errors call it.
+        folder: str, what the files' names start from.
+    Returns: Task.
+    Raises:
+        ValueError: a key is missing, unknown, or its value is impossible.
+    """
+    refuse_unknown(values, _OWN_KEYS, f"{where}: key")
+    for key, kind in _OWN_KEYS.items():
+        needed = key in ("name", "family", "files")
+        if (needed or key in values) and not isinstance(values.get(key), kind):
+            names = " or ".join(each.__name__ for each in kind)
+            raise ValueError(f"{where}: {key!r} must be a {names}. Received: {values.get(key)!r}")
+    family = values["family"]
+    _refuse_other(where, "family", [family], METRICS)
+    metrics = values.get("metrics") or METRICS[family][:1]
+    metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics)
+    _refuse_other(where, "metric", metrics, METRICS[family])
+    if "format" in values:
+        _refuse_other(where, "format", [values["format"]], FORMATS[family])
+    columns = {**_OWN_COLUMNS[family], **values.get("columns", {})}
+    needed, others = COLUMNS[family]
+    _refuse_other(where, "column", columns, needed + others)
+    kind = int if family == TAGGING else (int, str)
+    wrong = [role for role in {*needed, *columns} if not isinstance(columns.get(role), kind)]
+    if wrong:
+        raise ValueError(
+            f"{where}: columns must give {', '.join(sorted(wrong))} a number"
+            f"{'' if kind is int else ' or a name'}. Received: {columns}"
+        )
+    _refuse_other(where, "split", values["files"], _SPLITS)
+    labels = values.get("labels", _OWN_LABELS[family])
+    if isinstance(labels, str):
+        _refuse_other(where, "labels", [labels], (FROM_TRAIN, FROM_FILES))
+    label_range = values.get("label_range", [0, 1])
+    if len(label_range) != 2 or not label_range[0] < label_range[1]:
+        raise ValueError(f"{where}: label_range must be [lowest, highest]. Received: {label_range}")
+    sources = {
+        split: (Source(path, columns, values.get("format", ""), values.get("quoted")),)
+        for split, path in values["files"].items()
+    }
+    return Task(
+        values["name"],
+        family,
+        os.path.join(folder, values.get("folder", "")),
+        sources,
+        metrics,
+        labels=labels if isinstance(labels, str) else tuple(str(label) for label in labels),
+        label_range=tuple(label_range),
+        ideographs_are_words=True,
+        hparams=values.get("hparams", {}),
+    )
+
+
+def _refuse_other(where, what, given, known):
+    for each in given:
+        if each not in known:
+            raise ValueError(f"{where}: {what} {each!r} does not fit. Expected: {', '.join(known)}")
+
+
+_OWN_KEYS = {
+    "name": (str,),
+    "family": (str,),
+    "files": (dict,),
+    "columns": (dict,),
+    "format": (str,),
+    "quoted": (bool,),
+    "labels": (list, str),
+    "label_range": (list,),
+    "metrics": (list, str),
+    "folder": (str,),
+    "hparams": (dict,),
+}
+_OWN_COLUMNS = {CLASSIFICATION: {}, REGRESSION: {}, QA: {}, TAGGING: {"words": 0, "tags": -1}}
+_OWN_LABELS = {CLASSIFICATION: FROM_TRAIN, REGRESSION: (), QA: (), TAGGING: FROM_FILES}
+
+
+# ---- rows -------------------------------------------------------------------------------------
+
+_BINARY = ("0", "1")
+_ENTAILMENT = ("entailment", "not_entailment")
+_NLI = ("contradiction", "entailment", "neutral")
+_TNEWS = tuple(str(label) for label in range(100, 117) if label not in (105, 111))
+_QA_HPARAMS = {"max_seq_length": 512, "num_train_epochs": 2}
+
+
+def _files(pattern):
+    return {split: pattern.format(split) for split in _SPLITS}
+
+
+def _texts(files, text_a, text_b=None, label="label", id="index", **roles):
+    """Sources with one layout; what is to be predicted has an id in place of a label."""
+    columns = {"text_a": text_a, **({"text_b": text_b} if text_b else {}), **roles}
+    sources = {}
+    for split, path in files.items():
+        last = {"id": id} if split.startswith("test") else {"label": label}
+        sources[split] = (Source(path, {**columns, **last}),)
+    return sources
+
+
+def _glue(*columns, **roles):
+    return _texts(_files("{}.tsv"), *columns, **roles)
+
+
+def _clue(*columns, **roles):
+    return _texts(_files("{}.json"), *columns, id="id", **roles)
+
+
+def _with_xtreme(**official):
+    """The official file of a split, else that of XTREME: three columns, quoted, no header."""
+    columns = {"text_a": 0, "text_b": 1, "label": 2}
+    return {
+        split: (Source(*source), Source(f"{split}-{{language}}.tsv", columns, is_quoted=True))
+        for split, source in official.items()
+    }
+
+
+def _text(name, sources, labels, submission="", metrics=("accuracy",), folder="", **more):
+    leaderboard = {"test": submission} if submission else {}
+    more = {"leaderboard": leaderboard, **more}
+    return Task(name, CLASSIFICATION, folder or name, sources, metrics, labels, **more)
+
+
+def _qa(name, path, metric):
+    sources = {split: (Source(file),) for split, file in _files(path).items()}
+    return Task(name, QA, name, sources, (metric,), hparams=_QA_HPARAMS)
+
+
+def _tagging(name, folder, files, tags, metric, **more):
+    columns = {"words": 0, "tags": tags}
+    sources = {split: (Source(path, columns),) for split, path in files.items()}
+    return Task(name, TAGGING, folder, sources, (metric,), FROM_FILES, **more)
+
+
+_COLA = {
+    **{s: (Source(f"{s}.tsv", {"text_a": 3, "label": 1}),) for s in ("train", "dev")},
+    "test": (Source("test.tsv", {"text_a": "sentence", "id": "index"}),),
+}
+_MNLI = {
+    "train": "train.tsv",
+    **{split: f"{split}.tsv" for split in ("dev_mismatched", "test_matched", "test_mismatched")},
+    "dev": "dev_matched.tsv",
+}
+_PAWSX = {"text_a": "sentence1", "text_b": "sentence2", "label": "label"}
+_XNLI_TRAIN = {"text_a": "premise", "text_b": "hypo", "label": "label"}
+_XNLI = {**_PAWSX, "label": "gold_label", "language": "language"}
+_CONLL = {"train": "{language}.train", "dev": "{language}.testa", "test": "{language}.testb"}
+_CONLL_LANGUAGES = {"es": "esp", "nl": "ned"}
+_PAIR = ("sentence1", "sentence2")
+
+_ROWS = (
+    # GLUE: tab-separated, nothing quoted
+    _text("cola", _COLA, _BINARY, "CoLA.tsv", ("mcc",)),
+    _text("sst", _glue("sentence"), _BINARY, "SST-2.tsv"),
+    _text("mrpc", _glue("#1 String", "#2 String", "Quality"), _BINARY, "MRPC.tsv",
+          ("accuracy", "f1"), is_unordered=True),
+    Task("sts", REGRESSION, "sts", _glue(*_PAIR, "score"), ("spearman", "pearson"),
+         label_range=(0.0, 5.0), is_unordered=True, leaderboard={"test": "STS-B.tsv"},
+         hparams={"num_train_epochs": 10}),
+    # The official files have a few rows that break off; the official code leaves them out too.
+    _text("qqp", _glue("question1", "question2", "is_duplicate", id="id"), _BINARY, "QQP.tsv",
+          ("accuracy", "f1"), skips_short_rows=True),
+    _text("mnli", _texts(_MNLI, *_PAIR, "gold_label"), _NLI,
+          leaderboard={"test_matched": "MNLI-m.tsv", "test_mismatched": "MNLI-mm.tsv"}),
+    _text("qnli", _glue("question", "sentence"), _ENTAILMENT, "QNLI.tsv"),
+    _text("rte", _glue(*_PAIR), _ENTAILMENT, "RTE.tsv", hparams={"num_train_epochs": 10}),
+    _text("wnli", _glue(*_PAIR), _BINARY, "WNLI.tsv"),
+    _text("ax", _texts({"test": "diagnostic.tsv"}, *_PAIR), _NLI, "AX.tsv", ("mcc",), "mnli",
+          model_of="mnli"),
+    # Question answering
+    _qa("squad", "{}.json", "squad_v2"),
+    _qa("squadv1", "{}.json", "squad_v1"),
+    _qa("newsqa", "{}.jsonl", "mrqa"),
+    _qa("naturalqs", "{}.jsonl", "mrqa"),
+    _qa("triviaqa", "{}.jsonl", "mrqa"),
+    _qa("searchqa", "{}.jsonl", "mrqa"),
+    # Tagging
+    _tagging("chunk", "chunk", _files("{}.txt"), -1, "span_f1", hparams={"max_seq_length": 256}),
+    _tagging("conll2002ner", "conll2002", _CONLL, -1, "span_f1", languages=_CONLL_LANGUAGES),
+    _tagging("conll2002pos", "conll2002", _CONLL, 1, "accuracy", languages=_CONLL_LANGUAGES),
+    # SELECTRA
+    _text("xnli", _with_xtreme(train=("multinli.train.{language}.tsv", _XNLI_TRAIN),
+                               dev=("xnli.dev.tsv", _XNLI), test=("xnli.test.tsv", _XNLI)),
+          _NLI, label_aliases={"contradictory": "contradiction"}),
+    _text("pawsx", _with_xtreme(train=("{language}/translated_train.tsv", _PAWSX),
+                                dev=("{language}/dev_2k.tsv", _PAWSX),
+                                test=("{language}/test_2k.tsv", _PAWSX)), _BINARY),
+    # CLUE: JSON lines
+    _text("afqmc", _clue(*_PAIR), _BINARY, "afqmc_predict.json"),
+    _text("tnews", _clue("sentence"), _TNEWS, "tnews11_predict.json"),
+    _text("iflytek", _clue("sentence"), tuple(map(str, range(119))), "iflytek_predict.json"),
+    _text("cmnli", _clue(*_PAIR), _NLI, "cmnli_predict.json", skipped_labels=("-",)),
+    _text("ocnli", _clue(*_PAIR), _NLI, "ocnli_50k_predict.json", skipped_labels=("-",)),
+    _text("wsc", _clue("text", target="target"), ("true", "false"), "cluewsc11_predict.json",
+          folder="cluewsc2020"),
+    _text("csl", _clue("keyword", "abst"), _BINARY, "csl_predict.json",
+          hparams={"max_seq_length": 256}),
+)  # fmt: skip
+
+TASKS = {row.name: row for row in _ROWS}

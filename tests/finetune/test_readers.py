@@ -1,0 +1,372 @@
+"""The readers: literal rows of every task, real rows of those at hand, and what is refused."""
+
+import gzip
+import json
+
+import pytest
+
+from electra.finetune.readers import read_examples, resolve_labels
+from electra.finetune.tasks import TASKS, get_task, make_task
+from tests.shared import DATA, needs_data
+
+
+def write(folder, name, text):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = text if isinstance(text, bytes) else text.encode("utf-8")
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    return path
+
+
+def own(folder, family="classification", **values):
+    """A row for files in `folder`."""
+    return make_task({"name": "my", "family": family, **values}, "my.json", str(folder))
+
+
+def texts(examples):
+    return [(each.text_a, each.text_b, each.label) for each in examples]
+
+
+# ---- literal rows of every task ---------------------------------------------------------------
+
+NLI = '{"sentence1": "a", "sentence2": "b", "label": "-"}\n' * 2 + (
+    '{"sentence1": "c", "sentence2": "d", "label": "neutral"}\n'
+)
+WSC = {
+    "target": {"span2_index": 5, "span1_index": 1, "span1_text": "毛豆", "span2_text": "他"},
+    "label": "true",
+    "text": "。毛豆生气他走",
+}
+CONLL = "El DA O\nAbogado NC B-PER\nGeneral AQ I-PER\n\nMelbourne NP B-LOC\n"
+NER = [("O", "B-PER", "E-PER"), ("S-LOC",)]
+SPAN = {"text": "b c", "char_spans": [[2, 4]]}  # MRQA counts the last character too
+MRQA = '{"header": {"dataset": "x"}}\n' + json.dumps(
+    {
+        "context": "a b c",
+        "qas": [{"qid": "7", "question": "q", "answers": ["b c"], "detected_answers": [SPAN]}],
+    }
+)
+
+
+def squad(context, *questions):
+    return json.dumps({"data": [{"paragraphs": [{"context": context, "qas": list(questions)}]}]})
+
+
+ANSWERED = {"id": "1", "question": "q?", "answers": [{"text": "b", "answer_start": 2}]}
+IMPOSSIBLE = {"id": "2", "question": "r?", "answers": [], "is_impossible": True}
+PAIR = [("a", "b", "1")]
+ROWS = {
+    ("cola", "train"): ("train.tsv", 'x\t1\t*\t"A b.\n', [('"A b.', None, "1")]),
+    ("cola", "test"): ("test.tsv", "index\tsentence\n5\tA b.", [("A b.", None, None)]),
+    ("sst", "dev"): ("dev.tsv", "sentence\tlabel\ngood \t1\n", [("good ", None, "1")]),
+    ("mrpc", "train"): (
+        "train.tsv",
+        "\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t2\t3\ta\tb\r\n",
+        [("a", "b", "1"), ("b", "a", "1")],
+    ),
+    ("sts", "dev"): (
+        "dev.tsv", "index\tsentence1\tsentence2\tscore\n0\ta\tb\t2.600\n", [("a", "b", 0.52)]
+    ),
+    ("qqp", "train"): (
+        "train.tsv",
+        "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n1\t2\n1\t2\t3\ta\tb\t1\n",
+        PAIR,
+    ),
+    ("mnli", "dev_mismatched"): (
+        "dev_mismatched.tsv",
+        "index\tsentence1\tsentence2\tlabel1\tgold_label\n0\ta\tb\tneutral\tcontradiction\n",
+        [("a", "b", "contradiction")],
+    ),
+    ("qnli", "train"): (
+        "train.tsv",
+        "index\tquestion\tsentence\tlabel\n0\ta\tb\tnot_entailment\n",
+        [("a", "b", "not_entailment")],
+    ),
+    ("rte", "test"): ("test.tsv", "index\tsentence1\tsentence2\n0\ta\tb\n", [("a", "b", None)]),
+    ("wnli", "train"): ("train.tsv", "index\tsentence1\tsentence2\tlabel\n0\ta\tb\t1\n", PAIR),
+    ("ax", "test"): ("diagnostic.tsv", "index\tsentence1\tsentence2\n0\ta\tb", [("a", "b", None)]),
+    ("xnli", "train"): (
+        "multinli.train.es.tsv",
+        "premise\thypo\tlabel\na\tb\tcontradictory\n",
+        [("a", "b", "contradiction")],
+    ),
+    ("xnli", "dev"): (
+        "xnli.dev.tsv",
+        "language\tgold_label\tsentence1\tsentence2\nar\tneutral\tx\ty\nes\tneutral\ta\tb\n",
+        [("a", "b", "neutral")],
+    ),
+    ("xnli", "test"): ("test-es.tsv", 'a\t"""b"""\n', [("a", '"b"', None)]),
+    ("pawsx", "train"): (
+        "es/translated_train.tsv", "id\tsentence1\tsentence2\tlabel\n1\ta\tb\t1\n", PAIR
+    ),
+    ("pawsx", "dev"): ("dev-es.tsv", '"a"\tb\t1\n', PAIR),
+    ("afqmc", "dev"): ("dev.json", '{"sentence1": "a", "sentence2": "b", "label": "1"}', PAIR),
+    ("tnews", "dev"): ("dev.json", '{"label": "116", "sentence": "a"}', [("a", None, "116")]),
+    ("iflytek", "dev"): ("dev.json", '{"label": 10, "sentence": "a"}', [("a", None, "10")]),
+    ("cmnli", "train"): ("train.json", NLI, [("c", "d", "neutral")]),
+    ("ocnli", "train"): ("train.json", NLI, [("c", "d", "neutral")]),
+    ("wsc", "dev"): (
+        "dev.json", json.dumps(WSC, ensure_ascii=False), [("。_毛豆_生气[他]走", None, "true")]
+    ),
+    ("csl", "dev"): (
+        "dev.json", '{"abst": "b", "keyword": ["x", "y"], "label": "0"}', [("x y", "b", "0")]
+    ),
+    ("chunk", "dev"): ("dev.txt", "He PRP B-NP\ntalked VBD B-VP\n", [("S-NP", "S-VP")]),
+    ("conll2002ner", "dev"): ("esp.testa", CONLL, NER),
+    ("conll2002pos", "dev"): ("esp.testa", CONLL, [("DA", "NC", "AQ"), ("NP",)]),
+    ("squad", "train"): ("train.json", squad("a b", ANSWERED, IMPOSSIBLE), ["b", None]),
+    ("squadv1", "train"): ("train.json", squad("a b", ANSWERED), ["b"]),
+    **{
+        (name, "train"): (f"train.jsonl{gz}", MRQA, ["b c"])
+        for name, gz in [("newsqa", ""), ("naturalqs", ".gz"), ("triviaqa", ""), ("searchqa", "")]
+    },
+}  # fmt: skip
+
+
+def test_every_task_has_a_literal_row():
+    assert {name for name, _ in ROWS} == set(TASKS)
+
+
+@pytest.mark.parametrize(("name", "split"), ROWS)
+def test_literal_rows_are_read(tmp_path, name, split):
+    path, text, expected = ROWS[name, split]
+    task = get_task(name)
+    write(tmp_path / task.folder, path, text)
+    examples = read_examples(resolve_labels(task, tmp_path) if split == "train" else task, split,
+                             tmp_path)  # fmt: skip
+    if task.family == "qa":
+        assert [each.answer for each in examples] == expected
+        assert [each.is_impossible for each in examples] == [e is None for e in expected]
+    elif task.family == "tagging":
+        assert [each.tags for each in examples] == expected
+    else:
+        assert texts(examples) == expected
+
+
+def test_ids_are_the_files_own_in_what_is_predicted(tmp_path):
+    write(tmp_path / "cola", "test.tsv", "index\tsentence\n5\tA\n9\tB\n")
+    assert [each.id for each in read_examples(get_task("cola"), "test", tmp_path)] == ["5", "9"]
+
+
+def test_dutch_is_read_by_the_hparam(tmp_path):
+    write(tmp_path / "conll2002", "ned.train", "-DOCSTART- -DOCSTART- O\nDe Art O\n")
+    examples = read_examples(get_task("conll2002ner"), "train", tmp_path, language="nl")
+    assert [each.words for each in examples] == [("De",)]
+
+
+def test_one_order_is_read_without_double_unordered(tmp_path):
+    write(tmp_path / "mrpc", *ROWS["mrpc", "train"][:2])
+    examples = read_examples(get_task("mrpc"), "train", tmp_path, double_unordered=False)
+    assert texts(examples) == PAIR
+
+
+# ---- questions --------------------------------------------------------------------------------
+
+
+def test_answers_that_do_not_stand_there_are_left_out_of_training_only(tmp_path):
+    wrong = {**ANSWERED, "id": "3", "answers": [{"text": "z", "answer_start": 2}]}
+    beyond = {**ANSWERED, "id": "4", "answers": [{"text": "b c", "answer_start": 2}]}
+    empty = {**ANSWERED, "id": "5", "answers": [{"text": "", "answer_start": 0}]}
+    text = squad("a b", ANSWERED, wrong, beyond, empty)
+    for split, expected in (("train", ["1"]), ("dev", ["1", "3", "4", "5"])):
+        write(tmp_path / "squadv1", f"{split}.json", text)
+        examples = read_examples(get_task("squadv1"), split, tmp_path)
+        assert [each.id for each in examples] == expected
+
+
+def test_answers_inside_ideographs_begin_and_end_there_in_own_tasks(tmp_path):
+    question = {**ANSWERED, "answers": [{"text": "三国", "answer_start": 2}]}
+    write(tmp_path, "train.json", squad("《战三国》 ab", question))
+    task = own(tmp_path, "qa", files={"train": "train.json"})
+    (example,) = read_examples(task, "train", "")
+    assert example.document.words == ["《", "战", "三", "国", "》", "ab"]
+    assert (example.first_word, example.last_word) == (2, 3)
+    assert example.document.text(2, 5) == "三国》 ab"
+
+
+# ---- labels -------------------------------------------------------------------------------------
+
+
+def test_labels_come_from_the_training_file(tmp_path):
+    write(tmp_path, "train.csv", 'text,label\n"a, b",yes\nc,no\n')
+    task = own(tmp_path, files={"train": "train.csv"}, columns={"text_a": "text", "label": "label"})
+    assert resolve_labels(task, "").labels == ("no", "yes")
+
+
+def test_tags_from_train_get_all_letters_of_a_type(tmp_path):
+    write(tmp_path, "train.conll", "a B-X\nb O\n")
+    task = own(tmp_path, "tagging", files={"train": "train.conll"}, labels="from train")
+    assert resolve_labels(task, "").labels == ("B-X", "E-X", "I-X", "O", "S-X")
+
+
+# ---- what is refused ----------------------------------------------------------------------------
+
+COLUMNS = {"text_a": "text", "label": "label"}
+QA_TASK = {"family": "qa"}
+TAGS = {"family": "tagging"}
+REFUSED = {
+    "missing column": ("a.tsv", "text\tlabels\nx\ty\n", {}, "line 1: no column 'label'"),
+    "missing key": ("a.jsonl", '{"text": "a"}', {}, "line 1: no key 'label' (label). Received: te"),
+    "short row": ("a.tsv", "text\tlabel\nx\tno\ny\n", {}, "line 3: 1 columns, none for label"),
+    "unknown label": ("a.tsv", "text\tlabel\nx\t1\n", {}, "line 2: label '1' is unknown. Expec"),
+    "no label": ("a.tsv", "text\tlabel\nx\t\n", {}, "line 2: no label"),
+    "header only": ("a.tsv", "text\tlabel\n", {}, "holds no examples"),
+    "empty file": ("a.jsonl", "", {}, "holds no examples"),
+    "malformed line": ("a.jsonl", '{"text": "a", "label": "no"}\n{"te', {}, "line 2: not JSON at"),
+    "array line": ("a.jsonl", '["a"]\n', {}, "line 1: expected a JSON dict"),
+    "open quote": ("a.csv", 'text,label\na,no\n"b,no\n', {}, "line 3: unexpected end of data"),
+    "not UTF-8": ("a.tsv", b"text\tlabel\n\xff\tno\n", {}, "line 2 is not UTF-8"),
+    "unknown format": ("a.dat", "x", {}, "does not tell the format"),
+    "score": (
+        "a.tsv", "text\tlabel\nx\t7\n", {"family": "regression", "label_range": [0, 5]},
+        "line 2: the score '7' is no number from 0 to 5",
+    ),
+    "one column": ("a.txt", "a O\nb\n", TAGS, "line 2: 1 columns"),
+    "no span": ("a.txt", "a O\n\nb NP\n", TAGS, "line 3: tag 'NP' marks no span"),
+    "unknown type": ("a.txt", "b B-Z\n", {**TAGS, "labels": ["B-X"]}, "line 1: label 'Z'"),
+    "unknown tag": (
+        "a.txt", "b Z\n", {**TAGS, "labels": ["X"], "metrics": "accuracy"}, "line 1: label 'Z'"
+    ),
+    "malformed SQuAD": ("a.json", '{"data":\n [}', QA_TASK, "not JSON at line 2, column 3"),
+    "no data": ("a.json", "{}", QA_TASK, "no 'data' that is a list"),
+    "no id": (
+        "a.json", squad("a b", {"question": "q?"}), QA_TASK, "paragraphs[0], qas[0]: no 'id' that"
+    ),
+    "no answers": (
+        "a.json", squad("a b", IMPOSSIBLE), {**QA_TASK, "metrics": "squad_v1"}, "no answer with"
+    ),
+    "no span of answer": (
+        "a.jsonl", '\n{"context": "a", "qas": [{"id": 1, "question": "q", "answers": ["a"]}]}',
+        QA_TASK, "line 2, qas[0]: no answer with its place",
+    ),
+    "target": (
+        "a.jsonl", '{"text": "a", "label": "no"}',
+        {"columns": {"text_a": "text", "label": "label", "target": "text"}}, "must hold span1_in",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_read_is_refused_with_its_place(tmp_path, case):
+    name, text, values, message = REFUSED[case]
+    path = write(tmp_path, name, text)
+    if values.get("family", "classification") == "classification":
+        values = {"columns": COLUMNS, "labels": ["no", "yes"], **values}
+    elif values["family"] == "regression":
+        values = {"columns": COLUMNS, **values}
+    task = own(tmp_path, **{"files": {"train": name}, **values})
+    with pytest.raises(ValueError) as error:
+        read_examples(task, "train", "")
+    assert str(path) in str(error.value)
+    assert message in str(error.value)
+
+
+def test_a_damaged_archive_is_refused(tmp_path):
+    path = write(tmp_path, "a.jsonl.gz", '{"text": "a", "label": "no"}\n' * 9)
+    path.write_bytes(path.read_bytes()[:-9])
+    task = own(tmp_path, files={"train": "a.jsonl"}, columns=COLUMNS)
+    with pytest.raises(ValueError, match="a.jsonl.gz is damaged behind line"):
+        read_examples(task, "train", "")
+
+
+def test_missing_files_are_named_with_all_that_were_tried(tmp_path):
+    with pytest.raises(FileNotFoundError, match="xnli.dev.tsv or .*dev-es.tsv"):
+        read_examples(get_task("xnli"), "dev", tmp_path)
+    with pytest.raises(ValueError, match="'ax' has no split 'train'. It has: test"):
+        read_examples(get_task("ax"), "train", tmp_path)
+
+
+def test_blank_lines_and_a_test_file_without_labels_are_fine(tmp_path):
+    write(tmp_path, "test.csv", "text\n\na\n")
+    task = own(tmp_path, files={"test": "test.csv"}, columns=COLUMNS)
+    assert texts(read_examples(task, "test", "")) == [("a", None, None)]
+    write(tmp_path, "test.txt", "a\nb\n")
+    (example,) = read_examples(own(tmp_path, "tagging", files={"test": "test.txt"}), "test", "")
+    assert (example.words, example.tags) == (("a", "b"), None)
+
+
+# ---- real rows ----------------------------------------------------------------------------------
+
+REAL = {
+    "cola": {"train": 8551, "dev": 1043, "test": 1063},
+    "sst": {"train": 67349, "dev": 872, "test": 1821},
+    "mrpc": {"train": 2 * 3668, "dev": 408, "test": 1725},
+    "sts": {"train": 2 * 5749, "dev": 1500, "test": 1379},
+    "qqp": {"train": 256, "dev": 64},
+    "mnli": {"train": 384, "dev": 96},
+    "ax": {"test": 1104},
+    "qnli": {"train": 320, "dev": 5463, "test": 5463},
+    "squad": {"train": 4449, "dev": 1629},
+    "squadv1": {"train": 7938, "dev": 1190},
+    "newsqa": {"dev": 17},
+    "chunk": {"train": 8936, "dev": 2012, "test": 2012},
+    "conll2002ner": {"train": 8323, "dev": 1915, "test": 1517},
+    "conll2002pos": {"train": 8323, "dev": 1915, "test": 1517},
+    "xnli": {"dev": 2490, "test": 5010},
+    "pawsx": {"dev": 2000},
+    "afqmc": {"train": 34334, "dev": 4316, "test": 3861},
+    "tnews": {"train": 53360, "dev": 10000},
+    "iflytek": {"train": 3024, "dev": 1373},
+    "ocnli": {"train": 10000 - 15, "dev": 3000 - 50, "test": 3000},
+    "wsc": {"train": 976, "dev": 159},
+    "csl": {"train": 2838, "dev": 160},
+}
+FOLDER = DATA / "finetuning_data"
+
+
+@needs_data
+@pytest.mark.parametrize("name", REAL)
+def test_real_files_are_read_whole(name):
+    task = get_task(name)
+    if "train" in REAL[name]:
+        task = resolve_labels(task, FOLDER)
+    for split, count in REAL[name].items():
+        examples = read_examples(task, split, FOLDER)
+        assert len(examples) == count, split
+        if task.family == "classification" and not split.startswith("test"):
+            assert {each.label for each in examples} <= set(task.labels)
+        if task.family == "classification":
+            assert not any("\t" in each.text_a for each in examples)
+    if name == "chunk":  # of the test file alone
+        assert "E-LST" in task.labels
+
+
+@needs_data
+@pytest.mark.parametrize("language", ["en", "es", "zh"])
+def test_real_files_of_other_languages_are_read(language):
+    for name, count in (("xnli", 2490), ("pawsx", 2000)):
+        task = get_task(name)
+        examples = read_examples(task, "dev", FOLDER, language=language)
+        assert len(examples) == count
+        assert {each.label for each in examples} == set(task.labels)
+
+
+@needs_data
+def test_the_quoted_layout_holds_what_the_official_one_does():
+    official = texts(read_examples(get_task("pawsx"), "dev", FOLDER))
+    task = own(FOLDER / "pawsx", files={"dev": "xtreme-dev-es.tsv"}, quoted=True,
+               columns={"text_a": 0, "text_b": 1, "label": 2})  # fmt: skip
+    assert texts(read_examples(task, "dev", "")) == official
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("path", "count", "located"),
+    [
+        ("squad_es/dev-v2.0-es_small.json", 7134, 6473),
+        ("squad_es/xquad.es.json", 1190, 1189),
+        ("squad_es/mlqa.dev-context-es-question-es.json", 500, 500),
+        ("squad_zh/cmrc2018_dev.json", 3219, 3216),
+        ("squad_zh/cmrc2018_trial.json", 1002, 995),
+        ("squad_zh/xquad.zh.json", 1190, 1190),
+    ],
+)
+def test_real_questions_in_other_languages_are_read_as_own_tasks(path, count, located):
+    task = own(FOLDER, "qa", files={"train": path, "dev": path})
+    assert len(read_examples(task, "dev", "")) == count
+    examples = read_examples(task, "train", "")
+    assert len(examples) == located
+    for each in examples:
+        if each.answer is not None:
+            text = each.document.text(each.first_word, each.last_word)
+            assert " ".join(each.answer.split()).lower() in text.lower()

@@ -1,0 +1,85 @@
+"""The table of tasks, and a user's own rows."""
+
+import json
+
+import pytest
+
+from electra.finetune.tasks import COLUMNS, METRICS, TASKS, get_task, make_task, read_task_file
+
+OWN = {
+    "name": "my",
+    "family": "classification",
+    "files": {"train": "train.csv", "dev": "dev.jsonl"},
+    "columns": {"text_a": "text", "label": "class"},
+    "labels": ["no", "yes"],
+    "metrics": ["f1", "accuracy"],
+    "hparams": {"max_seq_length": 64},
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_rows_fit_their_family(name):
+    task = TASKS[name]
+    assert task.metrics and set(task.metrics) <= set(METRICS[task.family])
+    assert len(set(task.labels)) == len(task.labels) or isinstance(task.labels, str)
+    assert bool(task.labels) == (task.family in ("classification", "tagging"))
+    assert set(task.leaderboard) <= set(task.sources)
+    assert (set(task.sources) >= {"train", "dev"}) or task.model_of in TASKS
+    needed, others = COLUMNS[task.family]
+    for source in (source for sources in task.sources.values() for source in sources):
+        assert set(needed) <= set(source.columns) <= {*needed, *others}
+
+
+def test_unknown_tasks_are_refused_with_the_closest():
+    with pytest.raises(ValueError, match="Task 'colla' is unknown. Closest: 'cola'"):
+        get_task("colla")
+
+
+def test_own_tasks_are_found_beside_the_table():
+    own = make_task(OWN, "x", "y")
+    assert get_task("my", [own]) is own
+    assert get_task("cola", [own]) is TASKS["cola"]
+
+
+def test_a_task_file_is_a_row(tmp_path):
+    path = tmp_path / "my_task.json"
+    path.write_text(json.dumps({**OWN, "folder": "data", "quoted": False}))
+    task = read_task_file(path)
+    assert task.folder == str(tmp_path / "data")
+    assert (task.labels, task.metrics) == (("no", "yes"), ("f1", "accuracy"))
+    assert task.hparams == {"max_seq_length": 64}
+    (source,) = task.sources["dev"]
+    assert (source.path, source.columns, source.is_quoted) == ("dev.jsonl", OWN["columns"], False)
+
+
+def test_a_task_file_that_is_none_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none.json"):
+        read_task_file(tmp_path / "none.json")
+    path = tmp_path / "my_task.json"
+    path.write_text('{\n"name": my}')
+    with pytest.raises(ValueError, match="my_task.json: not JSON at line 2, column 9"):
+        read_task_file(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"family": "squad"}, "family 'squad' does not fit. Expected: classification, regression"),
+        ({"famly": "qa"}, "key 'famly' is unknown. Closest: 'family'"),
+        ({"files": "train.csv"}, "'files' must be a dict. Received: 'train.csv'"),
+        ({"name": None}, "'name' must be a str"),
+        ({"metrics": "bleu"}, "metric 'bleu' does not fit. Expected: accuracy, f1, mcc"),
+        ({"format": "xml"}, "format 'xml' does not fit. Expected: tsv, csv, jsonl"),
+        ({"columns": {"text_a": "text", "lable": 1}}, "column 'lable' does not fit"),
+        ({"columns": {"label": 1}}, "columns must give text_a a number or a name. Received"),
+        ({"family": "tagging", "metrics": "span_f1", "columns": {"tags": "ner"}}, "tags a number."),
+        ({"files": {"validation": "x.csv"}}, "split 'validation' does not fit. Expected: train"),
+        ({"labels": "from dev"}, "labels 'from dev' does not fit. Expected: from train, from"),
+        ({"label_range": [5, 0]}, "label_range must be [lowest, highest]. Received: [5, 0]"),
+    ],
+)
+def test_impossible_rows_are_refused(values, message):
+    with pytest.raises(ValueError) as error:
+        make_task({**OWN, **values}, "my.json", "")
+    assert str(error.value).startswith("my.json: ")
+    assert message in str(error.value)
