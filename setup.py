@@ -1,7 +1,6 @@
 """The package, the doors and configs at the root, and what they need.
 
-Extras: `test` (pytest, ruff, references for metrics), `bench` (the peers that benchmarks/ measures
-beside ours).
+Extras: `test` (pytest, ruff), `bench` (the peers that benchmarks/ measures beside ours).
 """
 
 from pathlib import Path
@@ -28,6 +27,8 @@ setup(
         "keras-nlp>=0.21",
         "absl-py>=2.1",
         "numpy>=1.26",
+        "scikit-learn>=1.4",
+        "scipy>=1.11",
         "tensorboard>=2.20,<2.22",
         "tokenizers>=0.20",
         "safetensors>=0.4.3",
@@ -35,7 +36,7 @@ setup(
         "zstandard>=0.22",  # .txt.zst corpora
     ],
     extras_require={
-        "test": ["pytest>=8", "ruff>=0.9", "scikit-learn>=1.4", "scipy>=1.11"],
+        "test": ["pytest>=8", "ruff>=0.9"],
         "bench": ["torch==2.13.0", "transformers>=5,<6", "matplotlib>=3.8"],
     },
 )

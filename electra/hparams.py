@@ -4,6 +4,7 @@ Enters: argv, `--hparams` text (a JSON dict or a path to one), a config class wh
 knobs. Leaves: argv that absl reads, checked dicts, configs, JSON files.
 """
 
+import contextlib
 import copy
 import dataclasses
 import difflib
@@ -320,15 +321,35 @@ def write_json(path, values):
         path: file; its folder is made if missing.
         values: what json can write.
     """
+    write_text(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path, text):
+    """Writes a UTF-8 text as `write_json` does."""
+    with published(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+@contextlib.contextmanager
+def published(path):
+    """Opens a binary file that takes the place of `path` when it is whole and on the disk.
+
+    Args:
+        path: its folder is made if missing. What fails inside leaves the old file.
+    """
     path = os.fspath(path)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     temporary = f"{path}.{os.getpid()}.tmp"
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(values, file, indent=2, ensure_ascii=False, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        raise
 
 
 def read_json(path, advice):

@@ -8,7 +8,7 @@ def read_spans(tags):
     """Finds the spans that tags mark.
 
     Args:
-        tags: list of str, "O" or a letter of "BIES", a dash and a type; not empty.
+        tags: list of str, "O" or a letter of "BIES", a dash and a type.
     Returns:
         list of (first, last, type), both ends inside. B-NP I-NP O S-VP gives (0, 1, "NP") and
         (3, 3, "VP").

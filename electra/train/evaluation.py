@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from electra import random
 from electra.features import ROW
-from electra.hparams import write_json
+from electra.hparams import write_json, write_text
 from electra.model import kernels
 from electra.pretrain import metrics
 from electra.pretrain.masking import mask_tokens
@@ -130,10 +130,7 @@ def write_results(path, results):
     """
     lines = [f"{name} = {value}" for name, value in sorted(results.items())]
     print("\n".join(lines))
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with open(path + ".tmp", "w", encoding="utf-8") as file:
-        file.write("\n".join(lines) + "\n")
-    os.replace(path + ".tmp", path)
+    write_text(path, "\n".join(lines) + "\n")
     write_json(os.path.splitext(path)[0] + ".json", results)
 
 

@@ -6,7 +6,6 @@ import pytest
 
 from electra.finetune.featurize import featurize
 from electra.finetune.readers import read_examples, resolve_labels
-from electra.finetune.spans import read_spans, write_spans
 from electra.finetune.tasks import TASKS, get_task
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
@@ -145,11 +144,3 @@ def test_sentences_equal_the_official(tokenizer):
             )
             assert feature["labels"] == row["labels"][: len(feature["labels"])]
     assert num_cut
-
-
-@needs_fixtures
-def test_malformed_tags_make_the_official_spans():
-    for case in json.loads((FOLDER / "scorers.json").read_text(encoding="utf-8"))["spans"]:
-        spans = read_spans(case["tags"])
-        assert [list(span) for span in spans] == case["spans"]
-        assert write_spans(spans, len(case["tags"])) == case["bioes"]

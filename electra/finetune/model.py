@@ -1,0 +1,96 @@
+"""The fine-tuning model: one encoder and a head for each task.
+
+Enters: a batch. Leaves: the outputs of the tasks' heads and their summed loss.
+"""
+
+import keras
+from keras import ops
+
+from electra.finetune.heads import HEADS
+from electra.model.config import EncoderConfig
+from electra.model.encoder import ElectraEncoder
+
+
+class FinetuningModel(keras.Model):
+    """Several tasks share one encoder.
+
+    Args:
+        encoder: EncoderConfig, or its dict.
+        heads: dict task -> dict of "kind" (a name in HEADS) and that head's arguments. The
+            order gives the tasks their task_id.
+        dtype: "float32" or "mixed_bfloat16".
+    Raises:
+        ValueError: no task, or an unknown kind of head.
+    Source: FinetuningModel in run_finetuning.py of the official code.
+
+    >>> model = FinetuningModel(config, {"cola": {"kind": "classification", "num_labels": 2}})
+    >>> outputs = model(batch, tasks=["cola"])
+    >>> outputs["cola"]["logits"]
+    """
+
+    def __init__(self, encoder, heads, *, name="finetuning_model", dtype="float32"):
+        super().__init__(name=name, dtype=dtype, autocast=False)
+        if not heads:
+            raise ValueError("A fine-tuning model needs at least one task. Received: none")
+        encoder = EncoderConfig(**encoder) if isinstance(encoder, dict) else encoder
+        self._arguments = dict(encoder=encoder.to_dict(), heads=heads)
+        self.electra = ElectraEncoder(encoder, dtype=dtype)
+        self.heads = {task: _head(task, **arguments) for task, arguments in heads.items()}
+        self.build()
+
+    def build(self, input_shape=None):
+        if self.built:
+            return
+        self.electra.build()
+        with keras.name_scope("task_specific"):
+            for head in self.heads.values():
+                head.build((None, None, self.electra.config.hidden_size))
+        self.built = True
+
+    def named_variables(self):
+        """Returns dict official name -> trainable variable, in order of creation."""
+        prefix = self.name + "/"
+        return {v.path.removeprefix(prefix): v for v in self.trainable_variables}
+
+    def get_config(self):
+        return {**self._arguments, "name": self.name, "dtype": self.dtype_policy.name}
+
+    def call(self, batch, tasks=None, *, seed=None, training=False):
+        """Encodes a batch and applies heads to all its rows.
+
+        Args:
+            batch: dict of int32 (B, L) input_ids, input_mask, segment_ids, and the tasks'
+                features (see heads.py).
+            tasks: names of the heads to apply; None for all.
+            seed: random.Seed of the dropout; None for none.
+            training: whether the QA heads are given the gold start.
+        Returns: dict task -> that head's outputs.
+        """
+        states = self.electra(batch, seed=seed and seed.fold("electra"))  # (B, L, H)
+        return {
+            task: self.heads[task](
+                states, batch, seed=seed and seed.fold("head", task), training=training
+            )
+            for task in tasks or self.heads
+        }
+
+    def summed_loss(self, batch, outputs):
+        """Sums the losses of the rows, each row's by its own task.
+
+        Args:
+            batch: with task_id int32 (B,); a row with another task's id (or -1, padding) adds
+                nothing to a task.
+            outputs: what `call` returned.
+        Returns: scalar. Not a mean, as the official code: the rates are tuned to that.
+        """
+        ids = {task: i for i, task in enumerate(self.heads)}
+        return sum(
+            ops.sum(each["loss"] * ops.cast(batch["task_id"] == ids[task], "float32"))
+            for task, each in outputs.items()
+        )
+
+
+def _head(task, kind, **arguments):
+    if kind not in HEADS:
+        raise ValueError(f"Task {task!r}: kind must be one of {sorted(HEADS)}. Received: {kind!r}")
+    return HEADS[kind](task, **arguments)
