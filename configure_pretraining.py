@@ -278,33 +278,18 @@ class PretrainingConfig(Config):
         return None
 
     def going_on(self, recorded):
-        """Returns the config with which a run in this folder goes on.
+        """As Config.going_on, for a run in model_dir.
 
-        Args:
-            recorded: dict, `to_json()` of the run so far, or None where there is none.
-        Returns: PretrainingConfig. To train, generator fractions that were not given and a
-            precision of "auto" are the recorded ones. Only to evaluate, so is all that was not
-            given and may not change.
-        Raises:
-            ValueError: to train, with an hparam that may not change.
+        To train, generator fractions that were not given and a precision of "auto" are the
+        recorded ones. Only to evaluate, so is all that was not given and may not change, and
+        nothing is refused.
         """
         if recorded is None:
             return self
         kept = ("generator_hidden_size", "generator_layers", "precision")
         if not self.do_train:
             kept = [name for name, each in self.knobs.items() if not each.may_change]
-        own = {name: getattr(self, name) for name in self.given if getattr(self, name) != "auto"}
-        taken = {name: recorded[name] for name in kept if name in recorded and name not in own}
-        result = PretrainingConfig(self.model_name, self.data_dir, **{**taken, **own})
-        result.given = self.given
-        refused = changes_refused(recorded, result.to_json()) if self.do_train else []
-        if refused:
-            raise ValueError(
-                f"{self.model_dir} holds a run with other hparams: {'; '.join(refused)}. Go on "
-                "with the old values or choose another model_name. These may change: "
-                f"{', '.join(changeable())}"
-            )
-        return result
+        return super().going_on(recorded, self.model_dir, kept, refuses=self.do_train)
 
     def fit_generator(self, hidden_size_fraction, layers_fraction):
         """Takes the generator's fractions from a checkpoint.
@@ -369,11 +354,7 @@ class PretrainingConfig(Config):
     def _check(self):
         """Refuses what no single value shows. Raises: ValueError."""
         self._check_objective()
-        name = self.model_name
-        if name in ("", os.curdir, os.pardir) or os.path.basename(name) != name:
-            raise ValueError(
-                f"model_name must be the name of a folder. Received: {self.model_name!r}"
-            )
+        self.check_run()
         if not self.do_train and not self.do_eval:
             raise ValueError("do_train and do_eval are both false: nothing to do. Set one to true")
         if self.max_seq_length > self.encoder.max_position_embeddings:
@@ -392,11 +373,6 @@ class PretrainingConfig(Config):
                 f"lr_restart_step {self.lr_restart_step} must come before num_train_steps "
                 f"{self.num_train_steps}"
             )
-        if self.use_tpu and self.strategy not in ("auto", "tpu"):
-            raise ValueError(
-                f"use_tpu is true and strategy is {self.strategy!r}. Expected: strategy 'tpu' or "
-                "'auto', or use_tpu false"
-            )
 
     def _check_objective(self):
         """A masked LM needs a generator, two towers a network of their own, Electric two towers."""
@@ -414,27 +390,6 @@ class PretrainingConfig(Config):
                 f"Received: objective {self.objective!r}, uniform_generator "
                 f"{self.uniform_generator}, untied_generator {self.untied_generator}"
             )
-
-
-def changes_refused(recorded, now):
-    """Says which hparams may not change as they did when a run goes on.
-
-    Args:
-        recorded: dict, `to_json()` of the run so far; a name it lacks counts as its default.
-        now: dict, `to_json()` of the command that goes on.
-    Returns: list of sentences, one per refused change; empty if the run may go on.
-    """
-    refused = []
-    for name, each in PretrainingConfig.knobs.items():
-        before, after = recorded.get(name, each.default), now.get(name, each.default)
-        if not each.may_change and before != after:
-            refused.append(f"hparam {name!r} was {before!r} and is now {after!r}")
-    return refused
-
-
-def changeable():
-    """Returns the names of the hparams that may change when a run goes on."""
-    return [name for name, each in PretrainingConfig.knobs.items() if each.may_change]
 
 
 if __name__ == "__main__":

@@ -280,9 +280,66 @@ class Config:
             value = given.get(name, derived.get(name, each.default))
             setattr(self, name, each.checked(name, value))
 
+    def check_run(self):
+        """Refuses a model_name that is no folder's, and another strategy than use_tpu wants."""
+        name = self.model_name
+        if name in ("", os.curdir, os.pardir) or os.path.basename(name) != name:
+            raise ValueError(f"model_name must be the name of a folder. Received: {name!r}")
+        if self.use_tpu and self.strategy not in ("auto", "tpu"):
+            raise ValueError(
+                f"use_tpu is true and strategy is {self.strategy!r}. Expected: strategy 'tpu' or "
+                "'auto', or use_tpu false"
+            )
+
     def to_json(self):
         """Returns the values of all knobs as a dict of JSON values."""
         return {name: copy.deepcopy(getattr(self, name)) for name in self.knobs}
+
+    def going_on(self, recorded, where, takes=(), refuses=True):
+        """Returns the config with which a run goes on.
+
+        Args:
+            recorded: dict, `to_json()` of the run so far.
+            where: its folder, for messages.
+            takes: names of hparams whose recorded values count unless others were given.
+            refuses: whether hparams that may not change are compared.
+        Returns: a config of the same class and the same `given`.
+        Raises:
+            ValueError: an hparam that may not change is another; all of them are named.
+        """
+        own = {name: getattr(self, name) for name in self.given if getattr(self, name) != "auto"}
+        taken = {name: recorded[name] for name in takes if name in recorded and name not in own}
+        result = type(self)(self.model_name, self.data_dir, **{**taken, **own})
+        result.given = self.given
+        refused = self.changes_refused(recorded, result.to_json()) if refuses else []
+        if refused:
+            raise ValueError(
+                f"{where} holds a run with other hparams: {'; '.join(refused)}. Go on with the old "
+                "values or choose another model_name. These may change: "
+                f"{', '.join(self.changeable())}"
+            )
+        return result
+
+    @classmethod
+    def changes_refused(cls, recorded, now):
+        """Says which hparams may not change as they did when a run goes on.
+
+        Args:
+            recorded: dict, `to_json()` of the run so far; a name it lacks counts as its default.
+            now: dict, `to_json()` of the command that goes on.
+        Returns: list of sentences, one per refused change; empty if the run may go on.
+        """
+        refused = []
+        for name, each in cls.knobs.items():
+            before, after = recorded.get(name, each.default), now.get(name, each.default)
+            if not each.may_change and before != after:
+                refused.append(f"hparam {name!r} was {before!r} and is now {after!r}")
+        return refused
+
+    @classmethod
+    def changeable(cls):
+        """Returns the names of the hparams that may change when a run goes on."""
+        return [name for name, each in cls.knobs.items() if each.may_change]
 
     @classmethod
     def markdown(cls):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from configure_pretraining import PretrainingConfig, changeable, changes_refused
+from configure_pretraining import PretrainingConfig
 from electra.hparams import load_hparams
 from tests.shared import FIXTURES, ROOT, needs_fixtures
 
@@ -247,7 +247,7 @@ def test_the_written_config_loads_again():
     ],
 )
 def test_a_run_may_go_on_with_other_lengths_places_and_devices(change):
-    assert changes_refused(config().to_json(), config(**change).to_json()) == []
+    assert PretrainingConfig.changes_refused(config().to_json(), config(**change).to_json()) == []
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_a_run_may_go_on_with_other_lengths_places_and_devices(change):
 )
 def test_a_run_may_not_go_on_with_other_numbers(change):
     recorded = config().to_json()
-    refused = changes_refused(recorded, config(**change).to_json())
+    refused = PretrainingConfig.changes_refused(recorded, config(**change).to_json())
     name = next(iter(change))
     assert refused == [f"hparam {name!r} was {recorded[name]!r} and is now {change[name]!r}"]
 
@@ -275,7 +275,7 @@ def test_a_run_may_not_go_on_with_other_numbers(change):
 def test_a_run_recorded_before_a_knob_existed_goes_on():
     recorded = config().to_json()
     del recorded["gradient_accumulation_steps"]
-    assert changes_refused(recorded, config().to_json()) == []
+    assert PretrainingConfig.changes_refused(recorded, config().to_json()) == []
 
 
 def test_a_new_run_goes_on_from_nothing():
@@ -320,8 +320,8 @@ def test_generator_fractions_come_from_a_checkpoint_unless_given():
 
 
 def test_what_may_change_is_listed():
-    assert "num_train_steps" in changeable()
-    assert "learning_rate" not in changeable()
+    assert "num_train_steps" in PretrainingConfig.changeable()
+    assert "learning_rate" not in PretrainingConfig.changeable()
 
 
 def test_the_module_prints_its_table():

@@ -56,8 +56,9 @@ def n_best_answers(
         for (text, logits), p in zip(best.items(), probabilities, strict=True)
     ]
     if answerable_classifier:
-        return answers, min(float(output["answerable_logit"]) for output in outputs)
-    null = min(float(output["start_logits"][0] + output["end_logits"][0]) for output in outputs)
+        return answers, min((float(each["answerable_logit"]) for each in outputs), default=0.0)
+    nulls = (float(each["start_logits"][0] + each["end_logits"][0]) for each in outputs)
+    null = min(nulls, default=0.0)
     return answers, null - float(totals[0])
 
 

@@ -15,6 +15,9 @@ family adds:
 
 from electra.finetune.tasks import QA, REGRESSION, TAGGING
 
+# What the model does not read.
+HOST_FEATURES = ("example", "window", "context_start", "piece_words", "is_max_context")
+
 
 def featurize(
     task, examples, tokenizer, *, max_seq_length, is_training, max_query_length=64, doc_stride=128

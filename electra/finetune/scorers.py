@@ -16,7 +16,9 @@ from electra.finetune.spans import read_spans
 
 CLASSIFICATION_METRICS = {
     "accuracy": sklearn.metrics.accuracy_score,
-    "f1": sklearn.metrics.f1_score,  # of label id 1
+    "f1": lambda labels, predictions: sklearn.metrics.f1_score(
+        labels, predictions, average="binary" if max(*labels, *predictions) < 2 else "macro"
+    ),
     "mcc": sklearn.metrics.matthews_corrcoef,
 }
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -28,7 +30,8 @@ def classification_scores(labels, predictions, metrics=("accuracy",)):
 
     Args:
         labels, predictions: int (N,).
-        metrics: names in CLASSIFICATION_METRICS.
+        metrics: names in CLASSIFICATION_METRICS; f1 is that of label 1, with more than two labels
+            the mean over all.
     Returns: dict metric -> percent. Matthews' coefficient is 0 where one side is constant.
     """
     return {name: 100.0 * CLASSIFICATION_METRICS[name](labels, predictions) for name in metrics}

@@ -7,6 +7,7 @@ the path of a JSON task file. Leaves: Task.
 
 import dataclasses
 import os
+import re
 
 from electra.hparams import parse_json_dict, refuse_unknown
 
@@ -165,6 +166,11 @@ def make_task(values, where, folder):
         if (needed or key in values) and not isinstance(values.get(key), kind):
             names = " or ".join(each.__name__ for each in kind)
             raise ValueError(f"{where}: {key!r} must be a {names}. Received: {values.get(key)!r}")
+    if not re.fullmatch(r"[\w.-]+", values["name"]):
+        raise ValueError(
+            f"{where}: 'name' must be of letters, digits, '_', '-' and '.'. Received: "
+            f"{values['name']!r}"
+        )
     family = values["family"]
     _refuse_other(where, "family", [family], METRICS)
     metrics = values.get("metrics") or METRICS[family][:1]
@@ -202,7 +208,7 @@ def make_task(values, where, folder):
         labels=labels if isinstance(labels, str) else tuple(str(label) for label in labels),
         label_range=tuple(label_range),
         ideographs_are_words=True,
-        hparams=values.get("hparams", {}),
+        hparams={**(_QA_HPARAMS if family == QA else {}), **values.get("hparams", {})},
     )
 
 

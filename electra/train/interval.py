@@ -14,18 +14,11 @@ class Interval:
 
     The sums are float64, added step by step and saved with every checkpoint, so that a resumed
     run logs what an unbroken one would have logged.
-
-    Args:
-        model: PretrainingModel.
-        flops_per_example: of a training step, see pretrain/flops.py.
-        peak_flops: function without arguments, FLOP/s of the devices; called when a line is due.
     """
 
     _LAST = ("learning_rate", "grad_norm")  # of the last step; all else is summed
 
-    def __init__(self, model, flops_per_example, peak_flops):
-        self.model = model
-        self.flops_per_example, self.peak_flops = flops_per_example, peak_flops
+    def __init__(self):
         self._reset()
 
     def _reset(self):
@@ -40,22 +33,22 @@ class Interval:
 
     def finish(self):
         """Returns the numbers of a log line and starts anew."""
-        sums, seconds = self.sums, max(self.seconds, 1e-9)
-        metrics = metrics_from_sums(sums)
-        values = {"loss": training_loss(self.model, sums)}
-        if "masked_lm_loss" in metrics:
-            values["masked_lm_loss"] = metrics["masked_lm_loss"]
-        if "disc_auc" in metrics:
-            values["disc_loss"] = float(sums["token_loss"] / sums["tokens"])
-            values["disc_auc"] = metrics["disc_auc"]
-        values.update({name: float(sums[name]) for name in self._LAST})
+        values = self.numbers()
+        values.update({name: float(self.sums[name]) for name in self._LAST})
         for name in ("examples", "tokens"):  # what this process made, not one before it
-            made = float(sums[name] - self.restored.get(name, 0.0))
-            values[f"{name}_per_sec"] = made / seconds
-        values["model_flops_per_sec"] = values["examples_per_sec"] * self.flops_per_example
-        values["share_of_peak"] = values["model_flops_per_sec"] / self.peak_flops()
+            made = float(self.sums[name] - self.restored.get(name, 0.0))
+            values[f"{name}_per_sec"] = made / max(self.seconds, 1e-9)
+        values.update(self.speeds(values["examples_per_sec"]))
         self._reset()
         return values
+
+    def numbers(self):
+        """Returns the first numbers of a line, from `sums`."""
+        return {"loss": float(self.sums["loss"] / self.sums["examples"])}
+
+    def speeds(self, examples_per_sec):
+        """Returns the last numbers of a line."""
+        return {}
 
     def dump(self):
         """Returns the sums as JSON values."""
@@ -65,3 +58,32 @@ class Interval:
         self._reset()
         self.sums = {name: np.float64(value) for name, value in (dumped or {}).items()}
         self.restored = dict(self.sums)
+
+
+class PretrainingInterval(Interval):
+    """Adds the metrics of pre-training and the share of the devices' peak.
+
+    Args:
+        model: PretrainingModel.
+        flops_per_example: of a training step, see pretrain/flops.py.
+        peak_flops: function without arguments, FLOP/s of the devices; called when a line is due.
+    """
+
+    def __init__(self, model, flops_per_example, peak_flops):
+        super().__init__()
+        self.model = model
+        self.flops_per_example, self.peak_flops = flops_per_example, peak_flops
+
+    def numbers(self):
+        metrics = metrics_from_sums(self.sums)
+        values = {"loss": training_loss(self.model, self.sums)}
+        if "masked_lm_loss" in metrics:
+            values["masked_lm_loss"] = metrics["masked_lm_loss"]
+        if "disc_auc" in metrics:
+            values["disc_loss"] = float(self.sums["token_loss"] / self.sums["tokens"])
+            values["disc_auc"] = metrics["disc_auc"]
+        return values
+
+    def speeds(self, examples_per_sec):
+        made = examples_per_sec * self.flops_per_example
+        return {"model_flops_per_sec": made, "share_of_peak": made / self.peak_flops()}

@@ -5,7 +5,6 @@ due: a log line, an evaluation, a checkpoint.
 """
 
 import os
-import shutil
 import signal
 
 import keras
@@ -14,17 +13,17 @@ import tensorflow as tf
 from absl import logging
 
 from electra.data import reader
-from electra.hparams import read_json, write_json
 from electra.pretrain.flops import official_training_flops, training_flops
 from electra.text.vocab import read_vocab
 from electra.train import checkpoints
 from electra.train.assembly import build_model, build_optimizer, build_step
 from electra.train.evaluation import Evaluator, write_results
-from electra.train.interval import Interval
+from electra.train.folder import read_hparams, refuse_non_finite, write_folder
+from electra.train.interval import PretrainingInterval
 from electra.train.logs import EVAL_LOG, RunLog, read_lines
-from electra.train.loop import Loop, NonFiniteLossError, next_boundary, stopping_signals
+from electra.train.loop import Loop, next_boundary, stopping_signals
 from electra.train.peak import peak_flops
-from electra.train.strategy import choose_placement
+from electra.train.strategy import placement_of
 
 UNIGRAM_RECORDS = 100_000  # training records that the unigram baseline is counted over, at most
 
@@ -42,15 +41,8 @@ def run_pretraining(config):
         NonFiniteLossError: the training diverged.
     """
     if checkpoints.latest(config.model_dir) is not None:
-        config = config.going_on(_recorded_hparams(config.model_dir))
-    placement = choose_placement(
-        config.strategy, precision=config.precision, xla=config.xla,
-        require_gpu=config.require_gpu, use_tpu=config.use_tpu, tpu_name=config.tpu_name,
-        tpu_zone=config.tpu_zone, gcp_project=config.gcp_project,
-        tpu_job_name=config.tpu_job_name, num_tpu_cores=config.num_tpu_cores,
-    )  # fmt: skip
-    logging.info("%s", placement.describe())
-    config.precision = "float32" if placement.dtype == "float32" else "bfloat16"
+        config = config.going_on(read_hparams(config.model_dir))
+    placement = placement_of(config)
     return _Run(config, placement).run()
 
 
@@ -76,7 +68,7 @@ class _Run:
             )
         self._infer_generator(self.checkpoint or config.init_checkpoint)
         if config.do_train and placement.is_chief:
-            self._write_folder()
+            write_folder(self.folder, config.to_json(), config.vocab_file)
         keras.utils.set_random_seed(config.seed)
         with placement.strategy.scope():
             self.model = build_model(config, self.vocab, placement.dtype)
@@ -163,15 +155,6 @@ class _Run:
             for note in self.config.fit_generator(*fractions):
                 logging.info("%s: %s", checkpoint, note)
 
-    def _write_folder(self):
-        """Writes what travels with the model, before step 0."""
-        os.makedirs(self.folder, exist_ok=True)
-        write_json(os.path.join(self.folder, "hparams.json"), self.config.to_json())
-        target = os.path.join(self.folder, "vocab.txt")
-        if not os.path.exists(target):
-            shutil.copyfile(self.config.vocab_file, target + ".tmp")
-            os.replace(target + ".tmp", target)
-
     def _restore(self):
         """Loads the newest checkpoint, or init_checkpoint's weights. Returns the step."""
         variables = self.model.named_variables()
@@ -213,7 +196,7 @@ class _Run:
             "%.3g FLOP an example in matrix products; %.3g as the official script counts",
             flops, official_training_flops(self.model, *sizes),
         )  # fmt: skip
-        return Interval(self.model, flops, lambda: peak_flops(self.placement))
+        return PretrainingInterval(self.model, flops, lambda: peak_flops(self.placement))
 
     def _evaluator(self):
         config = self.config
@@ -294,18 +277,7 @@ class _Run:
         """Takes over the results of some steps. Raises: NonFiniteLossError."""
         self.interval.add(steps)
         self.step += len(steps)
-        finite = {name: np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
-                  for name, rows in steps.values.items()}  # fmt: skip
-        is_good = np.all(list(finite.values()), axis=0)
-        if not is_good.all():
-            first = int(np.argmin(is_good))
-            bad = [name for name, rows in finite.items() if not rows[first]]
-            last_good = checkpoints.latest(self.folder) or "none was saved yet"
-            raise NonFiniteLossError(
-                f"Step {steps.first + first + 1}: {', '.join(bad)} not finite at learning rate "
-                f"{steps.values['learning_rate'][first]:.3g}. Last good checkpoint: {last_good}. "
-                "Lower learning_rate, lengthen num_warmup_steps, or use precision float32"
-            )
+        refuse_non_finite(steps, self.folder, "num_warmup_steps")
 
     def _evaluate(self, evaluator, log):
         results = evaluator.run()
@@ -331,11 +303,3 @@ class _Run:
                 self.folder, self.step, tensors, state, keep_max=self.config.keep_checkpoint_max
             )
         return self.step
-
-
-def _recorded_hparams(folder):
-    path = os.path.join(folder, "hparams.json")
-    if not os.path.exists(path):
-        return None
-    advice = "Write it anew from the hparams of that run, or choose another model_name"
-    return read_json(path, advice)

@@ -21,32 +21,89 @@ _TRAINING_OUTPUTS = (
 )
 
 
-class PretrainingStep:
-    """The computation of a step under a strategy.
+class Step:
+    """What the steps under a strategy share: compilation, sums over replicas, the numbers.
+
+    Args:
+        model: a Keras model with `named_variables()`.
+        optimizer: AdamW over them.
+        num_replicas: of the strategy.
+        compile_step: compile with XLA; otherwise the element-wise chains are islands.
+    """
+
+    def __init__(self, model, optimizer, num_replicas=1, compile_step=False):
+        self.model, self.optimizer = model, optimizer
+        self.variables = list(model.named_variables().values())
+        self.num_replicas, self.compile_step = num_replicas, compile_step
+        self._compiled = {}
+        self.outputs = {}  # name -> shape of what a step returns, known once it was traced
+
+    def unpack(self, vector):
+        """Splits a vector that a step returned (NumPy) into a dict."""
+        values, at = {}, 0
+        for name, shape in self.outputs.items():
+            size = shape.num_elements()
+            values[name] = vector[at : at + size].reshape(shape)
+            at += size
+        return values
+
+    def _pack(self, sums):
+        self.outputs = {name: value.shape for name, value in sums.items()}
+        return tf.concat([tf.reshape(value, (-1,)) for value in sums.values()], axis=0)
+
+    def _update(self, gradients, sums, step):
+        """Sums over the replicas and updates. Returns the step's numbers as a vector."""
+        gradients, sums = self._sum_over_replicas((gradients, sums))
+        update = self._compile("update", self.optimizer.apply)
+        sums["learning_rate"], sums["grad_norm"] = update(gradients, step)
+        return self._pack(sums)
+
+    def _compile(self, name, function):
+        """Compiles a part of the step, once for each replica: each has its own variables.
+
+        One replica's whole step is one program. Several replicas' steps are programs between
+        the sums over replicas, which XLA does not see.
+        """
+        if not self.compile_step or (self.num_replicas == 1 and name != "step"):
+            return function
+        replica = replica_number()
+        key = (name, replica if isinstance(replica, int) else None)
+        if key not in self._compiled:
+            self._compiled[key] = tf.function(function, jit_compile=True, autograph=False)
+        return self._compiled[key]
+
+    def _sum_over_replicas(self, values):
+        if self.num_replicas == 1:
+            return values
+        context = tf.distribute.get_replica_context()
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+    def _gradients_of(self, tape, loss):
+        # Gradients of gathered tables come as slices; the sum over replicas needs them dense.
+        gradients = tape.gradient(loss, [v.value for v in self.variables])
+        return [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+
+class PretrainingStep(Step):
+    """The computation of a pre-training step.
 
     Args:
         model: PretrainingModel.
-        optimizer: AdamW over `model.named_variables()`.
+        optimizer, num_replicas, compile_step: as in Step.
         seed: of the run; masking and sampling are functions of (seed, step, row in the global
             batch), dropout of (seed, step, replica, micro-batch).
         global_batch: examples of one update.
         num_slots: N.
         micro_batches: parts in which a replica computes its share, one after another.
-        num_replicas: of the strategy.
-        compile_step: compile with XLA; otherwise the element-wise chains are islands.
     """
 
     def __init__(
         self, model, optimizer, *, seed, global_batch, num_slots, micro_batches=1,
         num_replicas=1, compile_step=False,
     ):  # fmt: skip
-        self.model, self.optimizer = model, optimizer
-        self.variables = list(model.named_variables().values())
+        super().__init__(model, optimizer, num_replicas, compile_step)
         self.seed, self.global_batch, self.num_slots = seed, global_batch, num_slots
-        self.micro_batches, self.num_replicas = micro_batches, num_replicas
-        self.compile_step = compile_step
-        self._compiled = {}
-        self.outputs = {}  # name -> shape of what a step returns, known once it was traced
+        self.micro_batches = micro_batches
 
     def __call__(self, batch, step):
         """Runs in the replica context of strategy.run.
@@ -61,44 +118,11 @@ class PretrainingStep:
             return self._compile("step", self._step)(batch, step)
         return self._step(batch, step)
 
-    def unpack(self, vector):
-        """Splits a vector that a step returned (NumPy) into a dict."""
-        values, at = {}, 0
-        for name, shape in self.outputs.items():
-            size = shape.num_elements()
-            values[name] = vector[at : at + size].reshape(shape)
-            at += size
-        return values
-
     def _step(self, batch, step):
         masked = self._compile("mask", self._mask)(batch, step)
         totals = self._sum_over_replicas(self._totals(masked))
         gradients, sums = self._compile("gradients", self._gradients)(masked, totals, step)
-        gradients, sums = self._sum_over_replicas((gradients, sums))
-        update = self._compile("update", self.optimizer.apply)
-        sums["learning_rate"], sums["grad_norm"] = update(gradients, step)
-        self.outputs = {name: value.shape for name, value in sums.items()}
-        return tf.concat([tf.reshape(value, (-1,)) for value in sums.values()], axis=0)
-
-    def _compile(self, name, function):
-        """Compiles a part of the step, once for each replica: each has its own variables.
-
-        One replica's whole step is one program. Several replicas' steps are programs between
-        the sums over replicas, which XLA does not see.
-        """
-        if not self.compile_step or (self.num_replicas == 1 and name != "step"):
-            return function
-        replica = _replica()
-        key = (name, replica if isinstance(replica, int) else None)
-        if key not in self._compiled:
-            self._compiled[key] = tf.function(function, jit_compile=True, autograph=False)
-        return self._compiled[key]
-
-    def _sum_over_replicas(self, values):
-        if self.num_replicas == 1:
-            return values
-        context = tf.distribute.get_replica_context()
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+        return self._update(gradients, sums, step)
 
     def _mask(self, batch, step):
         seed = random.Seed(self.seed, step)
@@ -153,18 +177,16 @@ class PretrainingStep:
 
     def _micro_batch(self, masked, totals, step, index):
         seed = random.Seed(self.seed).fold("dropout")
-        draw = step * self.num_replicas + tf.cast(_replica(), tf.int64)
+        draw = step * self.num_replicas + tf.cast(replica_number(), tf.int64)
         seed = seed.at(draw * self.micro_batches + tf.cast(index, tf.int64))
         with tf.GradientTape() as tape, kernels.use_islands(not self.compile_step):
             outputs = self.model(masked, seed=seed, sampling=masked["sampling"], totals=totals)
-        gradients = tape.gradient(outputs["total_loss"], [v.value for v in self.variables])
         logged = {name: outputs[name] for name in _TRAINING_OUTPUTS if name in outputs}
         sums = metrics.metric_sums(masked, logged, self.model.special_ids["mask"])
-        # Gradients of gathered tables come as slices; the sum over replicas needs them dense.
-        return [tf.convert_to_tensor(gradient) for gradient in gradients], sums
+        return self._gradients_of(tape, outputs["total_loss"]), sums
 
 
-def _replica():
+def replica_number():
     """This replica's number: an int, or a tensor where one program serves all (TPU)."""
     number = tf.distribute.get_replica_context().replica_id_in_sync_group
     static = tf.get_static_value(number)

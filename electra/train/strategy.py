@@ -90,6 +90,19 @@ def choose_placement(
     raise ValueError(f"strategy must be one of {STRATEGIES}. Received: {strategy!r}")
 
 
+def placement_of(config):
+    """Returns the Placement that a config's hparams describe, and says so in the log."""
+    placement = choose_placement(
+        config.strategy, precision=config.precision, xla=config.xla,
+        require_gpu=config.require_gpu, use_tpu=config.use_tpu, tpu_name=config.tpu_name,
+        tpu_zone=config.tpu_zone, gcp_project=config.gcp_project,
+        tpu_job_name=config.tpu_job_name, num_tpu_cores=config.num_tpu_cores,
+    )  # fmt: skip
+    logging.info("%s", placement.describe())
+    config.precision = "float32" if placement.dtype == "float32" else "bfloat16"
+    return placement
+
+
 def mirrored_strategy(devices):
     """Returns the MirroredStrategy over some devices of this machine, given by name.
 

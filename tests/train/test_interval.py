@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from electra.train.interval import Interval
+from electra.train.interval import PretrainingInterval
 from electra.train.loop import Steps
 
 MODEL = types.SimpleNamespace(two_towers=False, gen_weight=1.0, disc_weight=50.0)
@@ -19,7 +19,7 @@ def steps(count, seconds):
 
 
 def test_an_interval_that_was_broken_off_logs_all_its_steps_and_the_speed_of_the_rest():
-    before, after = (Interval(MODEL, 1e9, lambda: 4e12) for _ in range(2))
+    before, after = (PretrainingInterval(MODEL, 1e9, lambda: 4e12) for _ in range(2))
     before.add(steps(30, seconds=7.0))
     after.load(before.dump())
     after.add(steps(10, seconds=2.0))

@@ -1,0 +1,354 @@
+"""Every fine-tuning hparam: its default, unit and source, and what must hold between them.
+
+Enters: `--model_name`, `--data_dir` and the dict of `--hparams`. Leaves: a FinetuningConfig that
+has checked itself. `python configure_finetuning.py` prints the table of hparams in Markdown.
+"""
+
+import dataclasses
+import os
+
+from configure_pretraining import PretrainingConfig
+from electra.finetune.tasks import get_task, read_task_file
+from electra.hparams import Config, Knob, read_json, refuse_unknown
+from electra.model.config import EncoderConfig, encoder_config
+from electra.text.vocab import read_vocab
+
+# What `debug` stands for; hparams given beside it win.
+DEBUG = {
+    "num_trials": 1,
+    "iterations_per_loop": 1,
+    "log_every_steps": 1,
+    "train_batch_size": 32,
+    "num_train_epochs": 3.0,
+    "use_tfrecords_if_existing": False,
+    "log_examples": True,
+    "from_scratch": True,
+}
+OF_SIZE = {"large": {"learning_rate": 5e-5, "layerwise_lr_decay": 0.9}}
+# What a pre-trained model has fixed. Rates of dropout are no sizes.
+OF_MODEL = ("model_size", "model_hparam_overrides", "embedding_size", "vocab_size",
+            "do_lower_case", "strip_accents")  # fmt: skip
+_RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
+_PRETRAINING = PretrainingConfig.knobs
+
+
+class FinetuningConfig(Config):
+    """Settings of one fine-tuning run: its trials and tasks.
+
+    Args:
+        model_name: names the pre-trained model's folder under data_dir.
+        data_dir: root of the data layout.
+        **hparams: any of the knobs below; they win over every derived default.
+    Attributes: one per knob, and
+        given: frozenset of the hparams' names.
+        tasks: list of Task, in the order of task_names.
+        encoder: EncoderConfig.
+        pretrained: path of the checkpoint, or of a folder of checkpoints, to start from.
+        recorded: dict, the hparams of the pre-training run; {} where it left none (TF1).
+    Raises:
+        ValueError: an unknown name or task, a wrong type, an impossible value, or one that
+            contradicts the pre-trained model.
+        FileNotFoundError: a task file is missing.
+    Source: configure_finetuning.py of the official code. Differs from source: sizes, case and
+        accent flags travel with the model; every QA task has the QA defaults; several tasks get
+        the longest of their lengths; results are JSON.
+    """
+
+    # --- what to do ---
+    debug = Knob(False, "A run from scratch with a line a step.", may_change=True)
+    log_examples = Knob(False, "Log some training examples.", may_change=True)
+    num_trials = Knob(
+        1, "Runs, each with a seed of its own: seed, seed + 1, ...", unit="trials", at_least=1,
+        may_change=True,
+    )  # fmt: skip
+    do_train = Knob(True, "Train; finished trials are not run again.", may_change=True)
+    do_eval = Knob(True, "Score on the dev files.", may_change=True)
+    keep_all_models = Knob(True, "Keep every trial's model; false: the best.", may_change=True)
+    retry_collapsed = Knob(
+        False,
+        "Repeat a collapsed trial with another seed. The table and the mean keep it; its retry is "
+        "reported apart.",
+        source="ours",
+        may_change=True,
+    )
+    ensemble = Knob(
+        False, "Score the mean of the trials' outputs too.", source="ours", may_change=True
+    )
+    seed = Knob(
+        0, "Of the first trial: new weights, order, dropout.", source="ours", at_least=0,
+        at_most=2**30,
+    )  # fmt: skip
+
+    # --- tasks ---
+    task_names = Knob(["chunk"], "Tasks to learn, several of them together.")
+    task_files = Knob(
+        [], "JSON files with tasks of your own; see make_task.", source="ours", may_change=True
+    )
+    language = Knob("es", "Language of tasks that have files for several.", source="ours")
+    max_train_examples = Knob(
+        None, "Train on so many examples of each task, drawn at random; null: on all.",
+        unit="examples", source="ours", kinds=(int,), at_least=1,
+    )  # fmt: skip
+
+    # --- network: as pre-trained ---
+    model_size = _PRETRAINING["model_size"]
+    model_hparam_overrides = _PRETRAINING["model_hparam_overrides"]
+    embedding_size = _PRETRAINING["embedding_size"]
+    vocab_size = _PRETRAINING["vocab_size"]
+    do_lower_case = _PRETRAINING["do_lower_case"]
+    strip_accents = _PRETRAINING["strip_accents"]
+    init_checkpoint = Knob(
+        None, "Checkpoint, or folder of checkpoints, to start from. null: D/models/M",
+        may_change=True,
+    )  # fmt: skip
+    from_scratch = Knob(
+        False, "Draw all weights anew: the same network, not pre-trained.", source="ours"
+    )
+
+    # --- optimization ---
+    learning_rate = Knob(1e-4, "Highest learning rate; large: 5e-5.", above=0)
+    lr_decay_power = Knob(1.0, "Power of the polynomial decay; 1 is linear.", at_least=0)
+    weight_decay_rate = Knob(0.01, "Decoupled weight decay.", unit="per rate", at_least=0)
+    layerwise_lr_decay = Knob(
+        0.8, "Rate of a layer as a share of the one above; large: 0.9; 0: no such decay.",
+        at_least=0, at_most=1,
+    )  # fmt: skip
+    num_train_epochs = Knob(
+        3.0, "Passes over the data; rte and sts: 10, QA: 2.", unit="epochs", above=0
+    )
+    warmup_proportion = Knob(0.1, "Warm-up as a share of the steps.", at_least=0, at_most=1)
+
+    # --- training ---
+    iterations_per_loop = dataclasses.replace(_PRETRAINING["iterations_per_loop"], default=1000)
+    save_checkpoints_steps = dataclasses.replace(
+        _PRETRAINING["save_checkpoints_steps"], default=1000000
+    )
+    save_checkpoints_seconds = Knob(
+        300, "Seconds between checkpoints, from which a killed trial goes on.", unit="seconds",
+        source="ours", at_least=0, may_change=True,
+    )  # fmt: skip
+    log_every_steps = _PRETRAINING["log_every_steps"]
+    use_tfrecords_if_existing = Knob(
+        True, "Use featurised data of an earlier run where nothing that shaped it changed.",
+        may_change=True,
+    )  # fmt: skip
+
+    # --- predictions ---
+    write_test_outputs = Knob(
+        False, "Write predictions of the test files as the leaderboards take them.",
+        may_change=True,
+    )  # fmt: skip
+    n_writes_test = Knob(
+        5, "Of the first so many trials.", unit="trials", at_least=1, may_change=True
+    )
+    test_predictions = Knob(
+        None, "Folder of predictions. null: D/models/M/test_predictions", may_change=True
+    )
+
+    # --- sizes ---
+    max_seq_length = Knob(
+        128, "Longest example L; chunk, csl: 256, QA: 512.", unit="tokens", at_least=5
+    )
+    train_batch_size = Knob(32, "Examples of an update.", unit="examples", at_least=1)
+    eval_batch_size = Knob(
+        32, "Examples scored at once.", unit="examples", at_least=1, may_change=True
+    )
+    predict_batch_size = Knob(
+        32, "Examples predicted at once.", unit="examples", at_least=1, may_change=True
+    )
+    double_unordered = Knob(True, "Train mrpc and sts on both orders of the texts.")
+
+    # --- question answering ---
+    max_query_length = Knob(64, "Longest question.", unit="tokens", at_least=1)
+    doc_stride = Knob(128, "From a window to the next.", unit="tokens", at_least=1)
+    n_best_size = Knob(20, "Answers kept of a question.", unit="answers", at_least=1)
+    max_answer_length = Knob(30, "Longest answer.", unit="tokens", at_least=1)
+    answerable_classifier = Knob(True, "Score whether a question has an answer.")
+    answerable_uses_start_logits = Knob(True, "That score looks at the likely starts.")
+    answerable_weight = Knob(0.5, "Weight of that score's loss.", at_least=0)
+    joint_prediction = Knob(True, "The end of an answer is scored given its start.")
+    beam_size = Knob(20, "Starts, and ends of each, that are tried.", at_least=1)
+    qa_na_threshold = Knob(-2.75, "Null odds above which a question counts as unanswered.")
+
+    # --- devices ---
+    strategy = _PRETRAINING["strategy"]
+    precision = _PRETRAINING["precision"]
+    xla = _PRETRAINING["xla"]
+    require_gpu = _PRETRAINING["require_gpu"]
+    use_tpu = _PRETRAINING["use_tpu"]
+    num_tpu_cores = _PRETRAINING["num_tpu_cores"]
+    tpu_job_name = _PRETRAINING["tpu_job_name"]
+    tpu_name = _PRETRAINING["tpu_name"]
+    tpu_zone = _PRETRAINING["tpu_zone"]
+    gcp_project = _PRETRAINING["gcp_project"]
+
+    # --- places; null: from data_dir (D), model_name (M) and the names of the tasks (T) ---
+    vocab_file = Knob(
+        None, "Vocabulary. null: vocab.txt beside init_checkpoint, in D/models/M, or in D",
+        may_change=True,
+    )  # fmt: skip
+    raw_data_dir = Knob(None, "The tasks' folders. null: D/finetuning_data", may_change=True)
+    preprocessed_data_dir = Knob(
+        None, "Featurised data. null: D/models/M/finetuning_tfrecords/T_tfrecords", may_change=True
+    )
+    model_dir = Knob(
+        None, "A trial's folder, but for its number. null: D/models/M/finetuning_models/T_model",
+        may_change=True,
+    )  # fmt: skip
+    results_txt = Knob(
+        None, "Scores as text, and beside it as JSON. null: D/models/M/results/T_results.txt",
+        may_change=True,
+    )  # fmt: skip
+    results_pkl = _PRETRAINING["results_pkl"]
+
+    def __init__(self, model_name, data_dir, **hparams):
+        self.model_name = model_name
+        self.data_dir = os.fspath(data_dir)
+        refuse_unknown(hparams, self.knobs)
+        own = [read_task_file(path) for path in hparams.get("task_files", ())]
+        names = hparams.get("task_names") or [task.name for task in own] or ["chunk"]
+        self.tasks = [get_task(name, own) for name in names]
+        home = os.path.join(self.data_dir, "models", model_name)
+        self.pretrained = hparams.get("init_checkpoint") or home
+        self.recorded = _recorded(self.pretrained)
+        derived = {"task_names": names, **self._of_model(hparams)}
+        derived |= OF_SIZE.get(hparams.get("model_size", derived.get("model_size")), {})
+        derived |= _of_tasks(self.tasks)
+        if hparams.get("debug") is True:
+            derived |= DEBUG
+        self.fill(hparams, derived)
+        if self.strip_accents is None:
+            self.strip_accents = self.do_lower_case
+        self._fill_network()
+        self._fill_places(home)
+        self._check()
+
+    def to_json(self):
+        """Returns the model's name and every hparam, resolved, as a dict of JSON values."""
+        return {"model_name": self.model_name, **super().to_json()}
+
+    def check_vocab(self, vocab):
+        """Compares the vocabulary with the pre-trained model's.
+
+        Args:
+            vocab: Vocabulary.
+        Raises:
+            ValueError: it is another, or has another size than the word table.
+        """
+        beside = os.path.join(_folder(self.pretrained), "vocab.txt")
+        if not self.from_scratch and os.path.exists(beside):
+            if read_vocab(beside).sha256 != vocab.sha256:
+                raise ValueError(
+                    f"{self.vocab_file} is not the vocabulary this model was trained with, "
+                    f"{beside}. Leave vocab_file out"
+                )
+            return
+        unused = self.vocab_size - len(vocab)
+        if unused < 0 or (unused and "vocab_size" not in {*self.given, *self.recorded}):
+            raise ValueError(
+                f"{self.vocab_file} holds {len(vocab)} tokens, the word table {self.vocab_size}. "
+                "Set vocab_file to the vocabulary of the pre-trained model, or vocab_size to the "
+                "rows of its word table"
+            )
+
+    def _of_model(self, hparams):
+        """Returns what the pre-trained model has fixed. Raises: ValueError for a contradiction."""
+        fixed = {name: self.recorded[name] for name in OF_MODEL if name in self.recorded}
+        for name, value in fixed.items():
+            given = hparams.get(name)
+            if name != "model_hparam_overrides" and given not in (None, value):
+                self._refuse(name, given, value, hparams)
+        return fixed
+
+    def _fill_network(self):
+        """Resolves the encoder; rates of dropout may be other than in pre-training."""
+        before = self.recorded.get("model_hparam_overrides", {})
+        if self.from_scratch and "model_hparam_overrides" in self.given:
+            before = {}
+        refuse_unknown(
+            self.model_hparam_overrides, [f.name for f in dataclasses.fields(EncoderConfig)],
+            "model_hparam_overrides:",
+        )  # fmt: skip
+
+        def encoder(overrides):
+            return encoder_config(
+                self.model_size, vocab_size=self.vocab_size, embedding_size=self.embedding_size,
+                overrides=overrides,
+            )  # fmt: skip
+
+        self.model_hparam_overrides = {**before, **self.model_hparam_overrides}
+        self.encoder = encoder(self.model_hparam_overrides)
+        if self.recorded:
+            old, new = (each.to_dict() for each in (encoder(before), self.encoder))
+            for name in sorted(set(old) - set(_RATES)):
+                if old[name] != new[name]:
+                    self._refuse(name, new[name], old[name], {"from_scratch": self.from_scratch})
+        self.embedding_size = self.encoder.embedding_size
+        self.vocab_size = self.encoder.vocab_size
+
+    def _refuse(self, name, given, value, hparams):
+        if hparams.get("from_scratch") is not True:
+            raise ValueError(
+                f"hparam {name!r} is {given!r}, but the model in {self.pretrained} was "
+                f"pre-trained with {value!r}. Leave it out: it is taken over"
+            )
+
+    def _fill_places(self, home):
+        tasks = ",".join(self.task_names)
+        folders = (_folder(self.pretrained), home, self.data_dir)
+        files = [os.path.join(folder, "vocab.txt") for folder in folders]
+        found = [path for path in files if os.path.exists(path)]
+        self.vocab_file = self.vocab_file or (found or files[-1:])[0]
+        places = {
+            "raw_data_dir": (self.data_dir, "finetuning_data"),
+            "preprocessed_data_dir": (home, "finetuning_tfrecords", f"{tasks}_tfrecords"),
+            "model_dir": (home, "finetuning_models", f"{tasks}_model"),
+            "results_txt": (home, "results", f"{tasks}_results.txt"),
+            "test_predictions": (home, "test_predictions"),
+            "results_pkl": (home, "results", f"{tasks}_results.pkl"),
+        }
+        for name, parts in places.items():
+            setattr(self, name, getattr(self, name) or os.path.join(*parts))
+
+    def _check(self):
+        """Refuses what no single value shows. Raises: ValueError."""
+        self.check_run()
+        if len(set(self.task_names)) < len(self.task_names):
+            raise ValueError(f"task_names holds a task twice: {self.task_names}")
+        for task in self.tasks:
+            if self.do_train and "train" not in task.sources:
+                of = task.model_of and f" It is predicted with the model of {task.model_of!r}"
+                raise ValueError(f"Task {task.name!r} has no training data.{of}")
+        if not self.do_train and not self.do_eval:
+            raise ValueError("do_train and do_eval are both false: nothing to do. Set one to true")
+        longest = self.encoder.max_position_embeddings
+        if self.max_seq_length > longest:
+            raise ValueError(
+                f"max_seq_length {self.max_seq_length} is more than the model's position table "
+                f"holds: {longest}. Set max_seq_length to that or less"
+            )
+
+
+def _of_tasks(tasks):
+    """Returns the defaults of the tasks' rows; of several tasks the longest length only."""
+    for task in tasks:
+        refuse_unknown(task.hparams, FinetuningConfig.knobs, f"Task {task.name!r}: hparam")
+    if len(tasks) == 1:
+        return dict(tasks[0].hparams)
+    lengths = [task.hparams.get("max_seq_length", 0) for task in tasks]
+    return {"max_seq_length": max(*lengths, FinetuningConfig.knobs["max_seq_length"].default)}
+
+
+def _folder(checkpoint):
+    return checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint)
+
+
+def _recorded(checkpoint):
+    path = os.path.join(_folder(checkpoint), "hparams.json")
+    if not os.path.exists(path):
+        return {}
+    return read_json(path, "Write it anew from the hparams of that run")
+
+
+if __name__ == "__main__":
+    print(FinetuningConfig.markdown())

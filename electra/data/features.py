@@ -1,0 +1,135 @@
+"""The features of a split as arrays, and their cache on disk.
+
+Enters: features, a dict each, of numbers and lists of numbers. Leaves: Features, from which a batch
+is padded without a loop over its rows. On disk: one file named by a key of all that shaped it, so
+that nothing stale is ever read. Uses safetensors.
+"""
+
+import os
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from electra.hparams import published
+
+_OFFSETS = "/offsets"
+
+
+class Features:
+    """The features of a split.
+
+    Args:
+        columns: dict name -> array (n,), one number a feature.
+        ragged: dict name -> (flat array (T,), offsets int64 (n + 1,)); the values of feature i are
+            flat[offsets[i]:offsets[i + 1]].
+    """
+
+    def __init__(self, columns, ragged):
+        self.columns, self.ragged = columns, ragged
+
+    def __len__(self):
+        return len(self.columns["example"])
+
+    def row(self, index):
+        """Returns feature `index` as a dict of numbers and arrays."""
+        values = {name: column[index] for name, column in self.columns.items()}
+        for name, (flat, offsets) in self.ragged.items():
+            values[name] = flat[offsets[index] : offsets[index + 1]]
+        return values
+
+    def take(self, rows):
+        """Returns Features of some rows only."""
+        ragged = {}
+        for name, (flat, offsets) in self.ragged.items():
+            parts = [flat[offsets[row] : offsets[row + 1]] for row in rows]
+            ends = np.cumsum([len(part) for part in parts])
+            ragged[name] = np.concatenate(parts), np.concatenate([[0], ends])
+        return Features({name: column[rows] for name, column in self.columns.items()}, ragged)
+
+    def lengths(self):
+        """Returns the length that holds each feature whole: int64 (n,)."""
+        return np.max([np.diff(offsets) for _, offsets in self.ragged.values()], axis=0)
+
+    def padded(self, rows, length, leave=()):
+        """Lays rows side by side.
+
+        Args:
+            rows: int (b,), indices of features.
+            length: L; what is longer is cut.
+            leave: names to leave out.
+        Returns: dict name -> (b,), or (b, L) padded with 0; int32 or float32.
+
+        With the input_ids [7, 8] and [9]: padded([1, 0], 3) gives [[9, 0, 0], [7, 8, 0]].
+        """
+        batch = {name: column[rows] for name, column in self.columns.items() if name not in leave}
+        places = np.arange(length)
+        for name, (flat, offsets) in self.ragged.items():
+            if name in leave:
+                continue
+            starts = offsets[rows][:, None]  # (b, 1)
+            inside = places < offsets[np.add(rows, 1)][:, None] - starts  # (b, L)
+            batch[name] = np.where(inside, flat[np.where(inside, starts + places, 0)], 0)
+        return {name: values.astype(_batch_type(values)) for name, values in batch.items()}
+
+
+def collect(features):
+    """Makes Features of dicts, all of the same keys.
+
+    Args:
+        features: iterable of dicts; at least one. Booleans count as 0 and 1.
+    """
+    features = list(features)
+    columns, ragged = {}, {}
+    for name, first in features[0].items():
+        values = [feature[name] for feature in features]
+        if not isinstance(first, list):
+            columns[name] = np.array(values, _disk_type(name, values))
+            continue
+        flat = [value for each in values for value in each]
+        offsets = np.concatenate([[0], np.cumsum([len(each) for each in values])]).astype(np.int64)
+        ragged[name] = np.array(flat, _disk_type(name, flat)), offsets
+    return Features(columns, ragged)
+
+
+def cached(folder, key, make, refresh=False):
+    """Returns the Features of a key, made only where the cache lacks them or holds them damaged.
+
+    Args:
+        folder: of the cache; made if missing.
+        key: str that changes with everything that shapes the features.
+        make: function that makes them.
+        refresh: whether to make them in any case.
+    """
+    path = os.path.join(folder, f"{key}.safetensors")
+    if not refresh and os.path.exists(path):
+        try:
+            return _read(path)
+        except safetensors.SafetensorError:
+            os.remove(path)
+    made = make()
+    tensors = dict(made.columns)
+    for name, (flat, offsets) in made.ragged.items():
+        tensors |= {name: flat, name + _OFFSETS: offsets}
+    with published(path) as file:
+        file.write(safetensors.numpy.save(tensors))
+    return made
+
+
+def _read(path):
+    tensors = safetensors.numpy.load_file(path)
+    ragged = {
+        name: (tensors.pop(name), tensors.pop(name + _OFFSETS))
+        for name in [each.removesuffix(_OFFSETS) for each in tensors if each.endswith(_OFFSETS)]
+    }
+    return Features(tensors, ragged)
+
+
+def _disk_type(name, values):
+    if any(isinstance(value, float) for value in values):
+        return np.float32
+    return np.uint8 if max(values, default=0) < 2 and min(values, default=0) >= 0 else np.int32
+
+
+def _batch_type(values):
+    return np.float32 if values.dtype.kind == "f" else np.int32

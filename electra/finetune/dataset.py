@@ -1,0 +1,88 @@
+"""A split of a task as examples and features, the features from the cache where it has them."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from pathlib import Path
+
+from electra.data.features import cached, collect
+from electra.finetune.featurize import featurize
+from electra.finetune.readers import find_file, read_examples
+from electra.finetune.tasks import FROM_FILES, FROM_TRAIN
+
+# What shapes features but is no setting: the code itself.
+_CODE = ("data/features.py", "finetune/featurize.py", "finetune/files.py", "finetune/questions.py",
+         "finetune/readers.py", "finetune/spans.py", "text/wordpiece.py")  # fmt: skip
+
+
+class Splits:
+    """Reads and featurises the splits of tasks.
+
+    Args:
+        folder: str, finetuning_data.
+        cache_folder: str, or None for no cache.
+        tokenizer: electra.text.wordpiece.WordPieceTokenizer.
+        language, double_unordered: as in readers.read_examples.
+        refresh: bool, whether to make features anew that the cache has.
+        **sizes: max_seq_length, max_query_length, doc_stride, as in featurize.featurize.
+    """
+
+    def __init__(
+        self, folder, cache_folder, tokenizer, *, language="es", double_unordered=True,
+        refresh=False, **sizes,
+    ):  # fmt: skip
+        self.folder, self.cache_folder, self.tokenizer = folder, cache_folder, tokenizer
+        self.reading = {"language": language, "double_unordered": double_unordered}
+        self.refresh, self.sizes = refresh, sizes
+
+    def examples(self, task, split):
+        """Returns the examples of a split; as readers.read_examples."""
+        return read_examples(task, split, self.folder, **self.reading)
+
+    def features(self, task, split, examples=None):
+        """Returns the Features of a split.
+
+        Args:
+            task: Task with its labels resolved.
+            split: str; the features of "train" are those to train on.
+            examples: of the split, where they are at hand.
+        Raises: as readers.read_examples and featurize.featurize.
+        """
+        if task.labels in (FROM_TRAIN, FROM_FILES):
+            raise ValueError(f"Task {task.name!r}: resolve_labels comes before its features")
+
+        def make():
+            return collect(
+                featurize(
+                    task, examples or self.examples(task, split), self.tokenizer,
+                    is_training=split == "train", **self.sizes,
+                )
+            )  # fmt: skip
+
+        if self.cache_folder is None:
+            return make()
+        key = f"{task.name}_{split}_{self.key(task, split)}"
+        return cached(self.cache_folder, key, make, self.refresh)
+
+    def key(self, task, split):
+        """Returns a digest of all that shapes the features of a split."""
+        path, _ = find_file(task, split, self.folder, self.reading["language"])
+        basic = self.tokenizer.basic
+        shaped_by = [
+            dataclasses.asdict(task), split, path, _digest(path), self.tokenizer.vocab.sha256,
+            basic.do_lower_case, basic.strip_accents, self.reading, self.sizes, _code_digest(),
+        ]  # fmt: skip
+        text = json.dumps(shaped_by, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _digest(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.cache
+def _code_digest():
+    package = Path(__file__).parents[1]
+    return hashlib.sha256(b"".join((package / name).read_bytes() for name in _CODE)).hexdigest()

@@ -1,0 +1,65 @@
+"""A run's folder: what travels with the model, and the last good checkpoint when a run diverges."""
+
+import os
+import shutil
+
+import numpy as np
+
+from electra.hparams import read_json, write_json
+from electra.train import checkpoints
+from electra.train.loop import NonFiniteLossError
+
+
+def write_folder(folder, hparams, vocab_file):
+    """Writes hparams.json and vocab.txt, before step 0; a vocabulary that is there stays.
+
+    Args:
+        folder: made if missing.
+        hparams: dict of JSON values.
+        vocab_file: path.
+    """
+    write_json(os.path.join(folder, "hparams.json"), hparams)
+    target = os.path.join(folder, "vocab.txt")
+    if not os.path.exists(target):
+        shutil.copyfile(vocab_file, target + ".tmp")
+        os.replace(target + ".tmp", target)
+
+
+def read_hparams(folder):
+    """Returns the recorded hparams of a folder's run, None without them.
+
+    Raises:
+        ValueError: they are damaged.
+    """
+    path = os.path.join(folder, "hparams.json")
+    if not os.path.exists(path):
+        return None
+    advice = "Write it anew from the hparams of that run, or choose another model_name"
+    return read_json(path, advice)
+
+
+def refuse_non_finite(steps, folder, warmup):
+    """Stops a run that diverged.
+
+    Args:
+        steps: loop.Steps with a learning_rate.
+        folder: of the run's checkpoints.
+        warmup: name of the hparam that lengthens the warm-up.
+    Raises:
+        NonFiniteLossError: a number is not finite; step, name and last checkpoint are named.
+    """
+    finite = {
+        name: np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+        for name, rows in steps.values.items()
+    }
+    is_good = np.all(list(finite.values()), axis=0)
+    if is_good.all():
+        return
+    first = int(np.argmin(is_good))
+    bad = [name for name, rows in finite.items() if not rows[first]]
+    last_good = checkpoints.latest(folder) or "none was saved yet"
+    raise NonFiniteLossError(
+        f"Step {steps.first + first + 1}: {', '.join(bad)} not finite at learning rate "
+        f"{steps.values['learning_rate'][first]:.3g}. Last good checkpoint: {last_good}. "
+        f"Lower learning_rate, lengthen {warmup}, or use precision float32"
+    )

@@ -1,0 +1,182 @@
+"""Trials: their seeds and folders, what is recorded of each, the tables of results.
+
+A trial's folder holds its model and, written last, scores.json.
+"""
+
+import contextlib
+import dataclasses
+import os
+import re
+
+import numpy as np
+from absl import logging
+
+from electra.finetune import scoring
+from electra.hparams import read_json, write_json, write_text
+
+_RETRY_SEED = 2**30  # seeds of hparams end below
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A trial of a run: `name` is "1", "2", ..., or "2_retry"; `seed` sets heads, order, dropout;
+    `folder` holds its model."""
+
+    name: str
+    seed: int
+    folder: str
+
+    def retry(self):
+        """Returns the trial that repeats this one with another seed."""
+        return Trial(f"{self.name}_retry", self.seed + _RETRY_SEED, f"{self.folder}_retry")
+
+
+class Curve:
+    """Tells whether the loss of a trial came below its start.
+
+    Args:
+        last: steps of the trial; the first and the last tenth are compared.
+
+    Attributes:
+        sums: [loss, examples] of the first tenth and of the last, as JSON values.
+    """
+
+    def __init__(self, last):
+        self.last, self.tenth = last, -(-last // 10)
+        self.sums = [[0.0, 0.0], [0.0, 0.0]]
+
+    def load(self, sums):
+        self.sums = sums or self.sums
+
+    def add(self, steps):
+        for i in range(len(steps)):
+            step = steps.first + i
+            for part in ([0] if step < self.tenth else []) + (
+                [1] if step >= self.last - self.tenth else []
+            ):
+                self.sums[part][0] += float(steps.values["loss"][i])
+                self.sums[part][1] += float(steps.values["examples"][i])
+
+    def summary(self):
+        """Returns the mean loss of an example at the start and at the end."""
+        first, last = (loss / max(examples, 1.0) for loss, examples in self.sums)
+        return {"first_loss": first, "last_loss": last}
+
+    def collapsed(self):
+        """Returns a sentence where the loss is no lower than at the start, else ""."""
+        first, last = self.summary().values()
+        if self.last < 2 or last < first:
+            return ""
+        return f"loss {last:.4g} at the end, {first:.4g} at the start"
+
+
+def planned(config):
+    """Returns the Trials of a FinetuningConfig."""
+    return [
+        Trial(str(i + 1), config.seed + i, f"{config.model_dir}_{i + 1}")
+        for i in range(config.num_trials)
+    ]
+
+
+def read_record(trial):
+    """Returns what was recorded of a trial: a dict; None where it is not finished."""
+    path = os.path.join(trial.folder, "scores.json")
+    if not os.path.exists(path):
+        return None
+    return read_json(path, "Remove it to score the trial again")
+
+
+def write_record(trial, record):
+    write_json(os.path.join(trial.folder, "scores.json"), record)
+
+
+def readable(scores):
+    """Returns the scores of a trial as one line.
+
+    >>> readable({"cola": {"mcc": 56.789, "loss": 0.4}})
+    'cola: mcc: 56.79 - loss: 0.40'
+    """
+    return "  ".join(
+        f"{name}: " + " - ".join(f"{metric}: {value:.2f}" for metric, value in each.items())
+        for name, each in scores.items()
+    )
+
+
+def summary(records):
+    """Returns dict task -> metric -> mean, deviation (of a sample), median, best of all trials."""
+    result = {}
+    for name, scores in records[0]["scores"].items():
+        result[name] = {}
+        for metric in scores:
+            values = [each["scores"][name][metric] for each in records
+                      if metric in each["scores"][name]]  # fmt: skip
+            result[name][metric] = {
+                "mean": float(np.mean(values)),
+                "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
+                "median": float(np.median(values)),
+                "best": float(np.min(values) if metric in ("loss", "mse") else np.max(values)),
+                "trials": len(values),
+            }
+    return result
+
+
+def write_results(run, finished, retries):
+    """Writes results_txt, a line a trial and task, and beside it the JSON with all there is.
+
+    Args:
+        run: Finetuning; finished, retries: list of records.
+    """
+    config = run.config
+    mains = {dev.name: scoring.main_metric(dev.task) for dev in run.dev}
+    ranks = [np.mean([each["scores"][name][main] for name, main in mains.items()])
+             for each in finished]  # fmt: skip
+    best = finished[int(np.argmax(ranks))]["trial"]
+    results = {
+        "model_name": config.model_name, "task_names": config.task_names,
+        "main_metrics": mains, "summary": summary(finished), "best_trial": best,
+        "trials": finished, "retries": retries,
+    }  # fmt: skip
+    if config.ensemble:
+        results["ensemble"] = _ensemble(run, finished)
+    # Kept from the official code: the lines' form.
+    lines = [line for each in finished for line in readable(each["scores"]).split("  ")]
+    print("\n".join(lines))
+    write_text(config.results_txt, "\n".join(lines) + "\n")
+    write_json(os.path.splitext(config.results_txt)[0] + ".json", results)
+    for name, main in mains.items():
+        each = results["summary"][name][main]
+        logging.info(
+            "%s %s: mean %.2f, deviation %.2f, median %.2f, best %.2f of %d trials",
+            name, main, each["mean"], each["std"], each["median"], each["best"], each["trials"],
+        )  # fmt: skip
+    if not config.keep_all_models:
+        _keep_only(run, best, finished + retries)
+
+
+def _ensemble(run, finished):
+    """Scores the mean of the predictions of all trials."""
+    made = {dev.name: [] for dev in run.dev}
+    names = [each["trial"] for each in finished]
+    for trial in planned(run.config):
+        if trial.name not in names:
+            continue
+        run.restore(trial)
+        for dev in run.dev:
+            made[dev.name].append(run.predict(dev.task, dev.examples, dev.features)[0])
+    scores = {
+        dev.name: run.score(dev, scoring.mean(dev.task, made[dev.name])) for dev in run.dev
+    }
+    logging.info("Ensemble of %d trials: %s", len(names), readable(scores))
+    return {"trials": names, "scores": scores}
+
+
+def _keep_only(run, best, records):
+    """Removes the checkpoints of all trials but the best."""
+    for each in records:
+        folder = f"{run.config.model_dir}_{each['trial']}"
+        if each["trial"] == best or not os.path.isdir(folder):
+            continue
+        for name in sorted(os.listdir(folder)):  # .json sorts before .safetensors
+            if re.fullmatch(r"model\.ckpt-\d+\.(json|safetensors)", name):
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(os.path.join(folder, name))
