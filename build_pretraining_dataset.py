@@ -12,7 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up note
 
 from absl import flags, logging
 
-from electra.hparams import run_door
+from electra.door import run_door
 
 FLAGS = flags.FLAGS
 BOOLEANS = ("blanks_separate_docs", "do_lower_case", "strip_accents", "keep_long_lines")

@@ -15,7 +15,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up note
 from absl import flags, logging
 
 from configure_finetuning import FinetuningConfig
-from electra.hparams import load_hparams, run_door
+from electra.door import run_door
+from electra.hparams import load_hparams
 
 FLAGS = flags.FLAGS
 

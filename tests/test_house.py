@@ -12,7 +12,7 @@ import pytest
 
 from tests.shared import ROOT
 
-BASE = {"hparams", "registry", "features", "random"}
+BASE = {"door", "hparams", "registry", "features", "random"}
 
 # Room -> the rooms it may import. A room may always import itself.
 MAY_IMPORT = {

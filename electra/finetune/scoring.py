@@ -1,7 +1,7 @@
 """From the outputs of a split's features to predictions of its examples, and to scores.
 
 Enters: what the heads returned, a row a feature. Leaves: predictions in one form a family, which
-can be averaged over trials, and dicts of scores.
+can be averaged over trials, and dicts of scores. Uses scipy.
 
 | family | predictions |
 |---|---|

@@ -316,7 +316,7 @@ def main(_):
 
 
 if __name__ == "__main__":
-    from electra.hparams import run_door
+    from electra.door import run_door
 
     _define_flags()
     run_door(main, _BOOLEANS)

@@ -5,10 +5,7 @@ trial: weights as pre-trained, heads drawn anew, training, scores. A trial that 
 from its checkpoint; one that has its scores is not run again.
 """
 
-import dataclasses
 import functools
-import json
-import os
 import signal
 import time
 
@@ -18,25 +15,20 @@ from absl import logging
 
 from electra.data import batches
 from electra.finetune import scoring
-from electra.finetune.dataset import Splits
 from electra.finetune.featurize import HOST_FEATURES
 from electra.finetune.model import FinetuningModel
-from electra.finetune.readers import find_file, resolve_labels
 from electra.finetune.tasks import CLASSIFICATION, QA, TAGGING
 from electra.optim.adamw import AdamW
 from electra.optim.layerwise import layer_wise_multipliers
 from electra.optim.schedule import learning_rate_at
-from electra.text.vocab import read_vocab
-from electra.text.wordpiece import WordPieceTokenizer
 from electra.train import checkpoints, trials
+from electra.train.finetuning_data import FinetuningData
 from electra.train.finetuning_step import FinetuningLoop, FinetuningStep, Programs
 from electra.train.folder import read_hparams, refuse_non_finite, write_folder
 from electra.train.interval import Interval
 from electra.train.logs import RunLog
 from electra.train.loop import next_boundary, stopping_signals
 from electra.train.strategy import placement_of
-
-_NEW_TASK = "Go on with the old one, or choose another model_name or model_dir"
 
 
 def run_finetuning(config):
@@ -56,17 +48,6 @@ def run_finetuning(config):
     return 128 + signal.SIGINT if stopped_by == signal.SIGINT else 0
 
 
-@dataclasses.dataclass(frozen=True)
-class Dev:
-    """A split to score: `name` is the task's, with the split's own part (mnli_mismatched)."""
-
-    name: str
-    task: object
-    split: str
-    examples: list
-    features: object
-
-
 class Finetuning:
     """One run: its data, its programs, its trials.
 
@@ -74,38 +55,24 @@ class Finetuning:
         config: FinetuningConfig.
     Attributes:
         config: as the run goes on with it.
-        tasks: list of Task with their labels.
-        splits: electra.finetune.dataset.Splits.
-        tokenizer: WordPieceTokenizer.
+        data: FinetuningData.
     """
 
     def __init__(self, config):
-        found = [t for t in trials.planned(config) if os.path.isdir(t.folder)]
-        recorded = read_hparams(found[0].folder) if found else None
-        if recorded is not None:
+        folders = [trial.folder for trial in trials.planned(config)]
+        found = [(folder, read) for folder in folders if (read := read_hparams(folder))]
+        if found:
+            folder, recorded = found[0]
             takes = ["precision"]
             if not config.do_train:
                 takes = [name for name, each in config.knobs.items() if not each.may_change]
-            config = config.going_on(recorded, found[0].folder, takes, refuses=config.do_train)
+            config = config.going_on(recorded, folder, takes, refuses=config.do_train)
         self.config = config
-        self.vocab = read_vocab(config.vocab_file)
-        config.check_vocab(self.vocab)
-        self.tokenizer = WordPieceTokenizer(self.vocab, config.do_lower_case, config.strip_accents)
-        self.splits = Splits(
-            config.raw_data_dir, config.preprocessed_data_dir, self.tokenizer,
-            language=config.language, double_unordered=config.double_unordered,
-            refresh=not config.use_tfrecords_if_existing, max_seq_length=config.max_seq_length,
-            max_query_length=config.max_query_length, doc_stride=config.doc_stride,
-        )  # fmt: skip
-        self.tasks = [
-            resolve_labels(task, config.raw_data_dir, config.language) for task in config.tasks
-        ]
-        if recorded is not None:
-            self._check_tasks(recorded.get("tasks"), found[0].folder)
         if config.do_train and not config.from_scratch:
             checkpoints.read(config.pretrained, verify=False)
-        self.dev = self._read_dev() if config.do_eval else []
-        self.train = self._read_train() if config.do_train else {}
+        self.data = FinetuningData(config)
+        if found:
+            self.data.check_tasks(recorded["tasks"], folder)
         self.placement = placement_of(config)
         self._check_shares()
 
@@ -129,55 +96,6 @@ class Finetuning:
         return None
 
     # ---- before the first step ----
-
-    def _check_tasks(self, recorded, folder):
-        for task, before in zip(self.described_tasks(), recorded or (), strict=False):
-            changed = [name for name in task if before.get(name) != task[name]]
-            for name in changed[:1]:
-                raise ValueError(
-                    f"{folder} holds a model of another task {task['name']!r}: {name} was "
-                    f"{before.get(name)!s:.200} and is now {task[name]!s:.200}. {_NEW_TASK}"
-                )
-
-    def described_tasks(self):
-        """Returns the tasks' rows, labels included, as JSON values."""
-        return json.loads(json.dumps([dataclasses.asdict(task) for task in self.tasks]))
-
-    def _read_dev(self):
-        """Reads what is scored: the dev split, and further ones that are there."""
-        found = []
-        for task in self.tasks:
-            for split in ["dev", *(each for each in task.sources if each.startswith("dev_"))]:
-                if split != "dev" and not self._has(task, split):
-                    logging.info("Task %r: no file for %s, which is not scored", task.name, split)
-                    continue
-                examples = self.splits.examples(task, split)
-                features = self.splits.features(task, split, examples)
-                found.append(Dev(task.name + split[3:], task, split, examples, features))
-        return found
-
-    def _has(self, task, split):
-        try:
-            return bool(find_file(task, split, self.config.raw_data_dir, self.config.language))
-        except FileNotFoundError:
-            return False
-
-    def _read_train(self):
-        """Returns dict task -> Features to train on."""
-        found = {}
-        for task in self.tasks:
-            features = self.splits.features(task, "train")
-            numbers = features.columns["example"]
-            if self.config.max_train_examples is not None:
-                order = np.random.default_rng(0).permutation(int(numbers[-1]) + 1)
-                kept = order[: self.config.max_train_examples]
-                features = features.take(np.flatnonzero(np.isin(numbers, kept)))
-            found[task.name] = features
-            if self.config.log_examples:
-                shown = features.row(0)["input_ids"]
-                pieces = " ".join(self.vocab.tokens[i] for i in shown)
-                logging.info("%s: %d features, the first: %s", task.name, len(features), pieces)
-        return found
 
     def _check_shares(self):
         replicas = self.placement.num_replicas
@@ -218,7 +136,7 @@ class Finetuning:
                          "answerable_uses_start_logits", "answerable_weight")
         }  # fmt: skip
         heads = {}
-        for task in self.tasks:
+        for task in self.data.tasks:
             heads[task.name] = {"kind": task.family}
             if task.family in (CLASSIFICATION, TAGGING):
                 heads[task.name]["num_labels"] = len(task.labels)
@@ -236,7 +154,7 @@ class Finetuning:
         return AdamW(
             self.variables,
             learning_rate=lambda step: learning_rate_at(
-                step, learning_rate=config.learning_rate, num_train_steps=self.num_train_steps,
+                step, learning_rate=config.learning_rate, num_train_steps=self.data.num_train_steps,
                 warmup_proportion=config.warmup_proportion,
                 lr_decay_power=config.lr_decay_power,
             ),
@@ -262,21 +180,6 @@ class Finetuning:
 
     # ---- a trial ----
 
-    @functools.cached_property
-    def _lengths(self):
-        """(lengths of all training features, lengths of batches)."""
-        lengths = batches.joined_lengths(self.train)
-        fewest = max(4 * self.config.train_batch_size, len(lengths) // 20)
-        return lengths, batches.choose_lengths(lengths, self.config.max_seq_length, fewest)
-
-    @property
-    def steps_per_epoch(self):
-        return -(-len(self._lengths[0]) // self.config.train_batch_size)
-
-    @property
-    def num_train_steps(self):
-        return max(1, round(self.steps_per_epoch * self.config.num_train_epochs))
-
     def _run_trial(self, trial, finished):
         """Runs a trial and appends its record. Returns: the signal that stopped it, or None."""
         record = trials.read_record(trial)
@@ -294,7 +197,7 @@ class Finetuning:
         else:
             self.restore(trial)
         record["scores"] = {}
-        for dev in self.dev:
+        for dev in self.data.dev:
             predictions, loss = self.predict(dev.task, dev.examples, dev.features)
             scores = self.score(dev, predictions)
             record["scores"][dev.name] = {**scores, **({} if loss is None else {"loss": loss})}
@@ -309,12 +212,12 @@ class Finetuning:
 
     def _train_trial(self, trial, record):
         """Trains from the trial's checkpoint, or from the start. Returns: (signal, record)."""
-        config, programs, last = self.config, self.programs, self.num_train_steps
+        config, programs, last = self.config, self.programs, self.data.num_train_steps
         interval, curve, started = Interval(), trials.Curve(last), time.monotonic()
         step = 0
         checkpoint = checkpoints.latest(trial.folder)
         if checkpoint is None:
-            described = {"tasks": self.described_tasks(), "trial_seed": trial.seed}
+            described = {"tasks": self.data.described_tasks(), "trial_seed": trial.seed}
             write_folder(trial.folder, {**config.to_json(), **described}, config.vocab_file)
             self._draw(trial.seed)
         else:
@@ -326,7 +229,9 @@ class Finetuning:
             curve.load(state.get("curve"))
             started -= state.get("seconds", 0)
             logging.info("Trial %s goes on from %s, step %d", trial.name, opened.path, step)
-        loop = FinetuningLoop(programs, functools.partial(self._batch_at, trial.seed), trial.seed)
+        loop = FinetuningLoop(
+            programs, functools.partial(self.data.batch_at, trial.seed), trial.seed
+        )
         saved_step, saved_at = step, time.monotonic()
 
         def save(tensors):
@@ -378,16 +283,6 @@ class Finetuning:
         checkpoints.restore(self.variables, opened, require_all=True)
         return opened
 
-    def _batch_at(self, seed, step):
-        epoch, place = divmod(step, self.steps_per_epoch)
-        size = self.config.train_batch_size
-        batch = self._plan(seed, epoch)[place]
-        return batches.padded(self.train, batch, size, leave=HOST_FEATURES)
-
-    @functools.lru_cache(maxsize=2)  # noqa: B019
-    def _plan(self, seed, epoch):
-        return batches.plan(*self._lengths, self.config.train_batch_size, order=(seed, epoch))
-
     # ---- predictions ----
 
     def predict(self, task, examples, features, batch_size=None):
@@ -423,7 +318,7 @@ class Finetuning:
         if task.family == QA:
             answering = {name: getattr(config, name) for name in
                          ("answerable_classifier", "n_best_size", "max_answer_length")}  # fmt: skip
-        made = scoring.predict(task, examples, features, outputs, self.tokenizer, **answering)
+        made = scoring.predict(task, examples, features, outputs, self.data.tokenizer, **answering)
         return made, loss
 
     def score(self, dev, predictions):

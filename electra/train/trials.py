@@ -127,7 +127,7 @@ def write_results(run, finished, retries):
         run: Finetuning; finished, retries: list of records.
     """
     config = run.config
-    mains = {dev.name: scoring.main_metric(dev.task) for dev in run.dev}
+    mains = {dev.name: scoring.main_metric(dev.task) for dev in run.data.dev}
     ranks = [np.mean([each["scores"][name][main] for name, main in mains.items()])
              for each in finished]  # fmt: skip
     best = finished[int(np.argmax(ranks))]["trial"]
@@ -155,16 +155,16 @@ def write_results(run, finished, retries):
 
 def _ensemble(run, finished):
     """Scores the mean of the predictions of all trials."""
-    made = {dev.name: [] for dev in run.dev}
+    made = {dev.name: [] for dev in run.data.dev}
     names = [each["trial"] for each in finished]
     for trial in planned(run.config):
         if trial.name not in names:
             continue
         run.restore(trial)
-        for dev in run.dev:
+        for dev in run.data.dev:
             made[dev.name].append(run.predict(dev.task, dev.examples, dev.features)[0])
     scores = {
-        dev.name: run.score(dev, scoring.mean(dev.task, made[dev.name])) for dev in run.dev
+        dev.name: run.score(dev, scoring.mean(dev.task, made[dev.name])) for dev in run.data.dev
     }
     logging.info("Ensemble of %d trials: %s", len(names), readable(scores))
     return {"trials": names, "scores": scores}

@@ -1,0 +1,104 @@
+"""What every command does: the command line before absl reads it, and errors as one line."""
+
+import errno
+import os
+import sys
+
+from absl import app
+
+_TRUE = ("true", "t", "1", "yes")
+_FALSE = ("false", "f", "0", "no")
+
+
+def run_door(main, booleans=()):
+    """Runs a command whose flags absl reads; never returns.
+
+    What the user can mend (a ValueError, a file that cannot be opened, too little memory) ends the
+    program with one line and exit status 1, Ctrl-C with one line and 130. ELECTRA_TRACEBACK=1 in
+    the environment shows where it came from.
+
+    Args:
+        main: takes what absl leaves of argv, returns the exit status or None.
+        booleans: as in normalize_argv.
+    """
+
+    def guarded(argv):
+        try:
+            refuse_positionals(argv)
+            return main(argv)
+        except (ValueError, OSError, MemoryError, KeyboardInterrupt) as error:
+            if os.environ.get("ELECTRA_TRACEBACK", "0") != "0":
+                raise
+            if isinstance(error, KeyboardInterrupt):
+                print("Interrupted. The same command begins again or goes on", file=sys.stderr)
+                sys.exit(130)
+            message = " ".join(str(error).split())
+            if isinstance(error, MemoryError):
+                message = f"Not enough memory: {message}. Choose smaller sizes"
+            if getattr(error, "errno", None) == errno.ENOSPC:
+                message += ". Make room on the disk and run the same command again"
+            sys.exit(f"Error: {message}")
+
+    app.run(guarded, argv=normalize_argv(sys.argv, booleans))
+
+
+def normalize_argv(argv, booleans):
+    """Rewrites the spellings of the official commands into those that absl reads.
+
+    Args:
+        argv: list of strings, the program's name first.
+        booleans: names of the boolean flags, with underscores.
+    Returns: list of strings. Hyphens in flag names become underscores, values stay as they are;
+        what follows a bare `--` is left alone.
+    Source: the argparse flags of the official builder, which spell one boolean in two ways
+        (`--do-lower-case` and `--no-lower-case`).
+
+    >>> booleans = {"do_lower_case", "strip_accents", "blanks_separate_docs"}
+    >>> normalize_argv(["x", "--corpus-dir", "a-b", "--no-lower-case"], booleans)
+    ['x', '--corpus_dir', 'a-b', '--nodo_lower_case']
+    >>> normalize_argv(["x", "--do-strip-accents", "--blanks-separate-docs", "False"], booleans)
+    ['x', '--strip_accents', '--noblanks_separate_docs']
+    """
+    result, rest = list(argv[:1]), list(argv[1:])
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--":
+            return [*result, argument, *rest]
+        if not argument.startswith("--"):
+            result.append(argument)
+            continue
+        name, equals, value = argument[2:].partition("=")
+        name = _boolean_spelling(name.replace("-", "_"), booleans)
+        if name in booleans and not equals and rest and rest[0].lower() in _TRUE + _FALSE:
+            equals, value = "=", rest.pop(0)
+        if name in booleans and value.lower() in _TRUE + _FALSE:
+            result.append(f"--{name}" if value.lower() in _TRUE else f"--no{name}")
+        else:
+            result.append(f"--{name}{equals}{value}")
+    return result
+
+
+def refuse_positionals(argv):
+    """Refuses what absl left over after reading the flags.
+
+    Args:
+        argv: what absl hands to main, the program's name first.
+    Raises:
+        ValueError: anything follows the program's name.
+    """
+    if argv[1:]:
+        raise ValueError(
+            f"Command line: {' '.join(argv[1:])!r} belongs to no flag. Expected: only "
+            "--name value or --name=value; quote values that hold spaces"
+        )
+
+
+def _boolean_spelling(name, booleans):
+    """Returns the name that absl knows for a spelling of a boolean flag, others unchanged."""
+    if name.startswith("no_"):
+        for positive in (name[3:], f"do_{name[3:]}", name[3:].removeprefix("do_")):
+            if positive in booleans:
+                return f"no{positive}"
+    if name.startswith("do_") and name not in booleans and name[3:] in booleans:
+        return name[3:]
+    return name

@@ -1,0 +1,142 @@
+"""The data of a fine-tuning run: what is trained on, what is scored, and the plan of batches."""
+
+import dataclasses
+import functools
+import json
+
+import numpy as np
+from absl import logging
+
+from electra.data import batches
+from electra.finetune.dataset import Splits
+from electra.finetune.featurize import HOST_FEATURES
+from electra.finetune.readers import find_file, resolve_labels
+from electra.text.vocab import read_vocab
+from electra.text.wordpiece import WordPieceTokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Dev:
+    """A split to score: `name` is the task's, with the split's own part (mnli_mismatched)."""
+
+    name: str
+    task: object
+    split: str
+    examples: list
+    features: object
+
+
+class FinetuningData:
+    """Reads and featurises what a config names.
+
+    Args:
+        config: FinetuningConfig.
+    Attributes:
+        tasks: list of Task with their labels.
+        tokenizer: WordPieceTokenizer.
+        splits: electra.finetune.dataset.Splits.
+        dev: list of Dev; train: dict task -> Features.
+    Raises:
+        ValueError, FileNotFoundError: what the user can mend in a vocabulary or a task's files.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        vocab = read_vocab(config.vocab_file)
+        config.check_vocab(vocab)
+        self.tokenizer = WordPieceTokenizer(vocab, config.do_lower_case, config.strip_accents)
+        self.splits = Splits(
+            config.raw_data_dir, config.preprocessed_data_dir, self.tokenizer,
+            language=config.language, double_unordered=config.double_unordered,
+            refresh=not config.use_tfrecords_if_existing, max_seq_length=config.max_seq_length,
+            max_query_length=config.max_query_length, doc_stride=config.doc_stride,
+        )  # fmt: skip
+        self.tasks = [
+            resolve_labels(task, config.raw_data_dir, config.language) for task in config.tasks
+        ]
+        self.dev = self._read_dev() if config.do_eval else []
+        self.train = self._read_train() if config.do_train else {}
+
+    def described_tasks(self):
+        """Returns the tasks' rows, labels included, as JSON values."""
+        return json.loads(json.dumps([dataclasses.asdict(task) for task in self.tasks]))
+
+    def check_tasks(self, recorded, folder):
+        """Compares the tasks' rows with those of a model's folder.
+
+        Args:
+            recorded: `described_tasks()` of the run there.
+            folder: for messages.
+        Raises:
+            ValueError: labels or files of a task differ.
+        """
+        for task, before in zip(self.described_tasks(), recorded, strict=True):
+            for name in [name for name in task if before.get(name) != task[name]]:
+                raise ValueError(
+                    f"{folder} holds a model of another task {task['name']!r}: {name} was "
+                    f"{before.get(name)!s:.200} and is now {task[name]!s:.200}. Go on with the "
+                    "old one, or choose another model_name or model_dir"
+                )
+
+    def _read_dev(self):
+        """Reads what is scored: the dev split, and further ones that are there."""
+        found = []
+        for task in self.tasks:
+            for split in ["dev", *(each for each in task.sources if each.startswith("dev_"))]:
+                if split != "dev" and not self._has(task, split):
+                    logging.info("Task %r: no file for %s, which is not scored", task.name, split)
+                    continue
+                examples = self.splits.examples(task, split)
+                features = self.splits.features(task, split, examples)
+                found.append(Dev(task.name + split[3:], task, split, examples, features))
+        return found
+
+    def _has(self, task, split):
+        try:
+            return bool(find_file(task, split, self.config.raw_data_dir, self.config.language))
+        except FileNotFoundError:
+            return False
+
+    def _read_train(self):
+        found = {}
+        for task in self.tasks:
+            features = self.splits.features(task, "train")
+            numbers = features.columns["example"]
+            if self.config.max_train_examples is not None:
+                order = np.random.default_rng(0).permutation(int(numbers[-1]) + 1)
+                kept = order[: self.config.max_train_examples]
+                features = features.take(np.flatnonzero(np.isin(numbers, kept)))
+            found[task.name] = features
+            if self.config.log_examples:
+                tokens = self.tokenizer.vocab.tokens
+                pieces = " ".join(tokens[i] for i in features.row(0)["input_ids"])
+                logging.info("%s: %d features, the first: %s", task.name, len(features), pieces)
+        return found
+
+    # ---- batches ----
+
+    @functools.cached_property
+    def _lengths(self):
+        """(lengths of all training features, lengths of batches)."""
+        lengths = batches.joined_lengths(self.train)
+        fewest = max(4 * self.config.train_batch_size, len(lengths) // 20)
+        return lengths, batches.choose_lengths(lengths, self.config.max_seq_length, fewest)
+
+    @property
+    def steps_per_epoch(self):
+        return -(-len(self._lengths[0]) // self.config.train_batch_size)
+
+    @property
+    def num_train_steps(self):
+        return max(1, round(self.steps_per_epoch * self.config.num_train_epochs))
+
+    def batch_at(self, seed, step):
+        """Returns the batch of a step of the trial with a seed, as batches.padded makes it."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        size = self.config.train_batch_size
+        batch = self._plan(seed, epoch)[place]
+        return batches.padded(self.train, batch, size, leave=HOST_FEATURES)
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019
+    def _plan(self, seed, epoch):
+        return batches.plan(*self._lengths, self.config.train_batch_size, order=(seed, epoch))
