@@ -62,13 +62,14 @@ class Features:
 
         With the input_ids [7, 8] and [9]: padded([1, 0], 3) gives [[9, 0, 0], [7, 8, 0]].
         """
+        rows = np.asarray(rows, np.int64)
         batch = {name: column[rows] for name, column in self.columns.items() if name not in leave}
         places = np.arange(length)
         for name, (flat, offsets) in self.ragged.items():
             if name in leave:
                 continue
             starts = offsets[rows][:, None]  # (b, 1)
-            inside = places < offsets[np.add(rows, 1)][:, None] - starts  # (b, L)
+            inside = places < offsets[rows + 1][:, None] - starts  # (b, L)
             batch[name] = np.where(inside, flat[np.where(inside, starts + places, 0)], 0)
         return {name: values.astype(_batch_type(values)) for name, values in batch.items()}
 

@@ -13,6 +13,7 @@ from absl import logging
 
 from electra.finetune import scoring
 from electra.hparams import read_json, write_json, write_text
+from electra.train import checkpoints
 
 _RETRY_SEED = 2**30  # seeds of hparams end below
 
@@ -96,10 +97,15 @@ def readable(scores):
     >>> readable({"cola": {"mcc": 56.789, "loss": 0.4}})
     'cola: mcc: 56.79 - loss: 0.40'
     """
-    return "  ".join(
+    return "  ".join(_lines(scores))
+
+
+def _lines(scores):
+    """A line a task. Kept from the official code: their form."""
+    return [
         f"{name}: " + " - ".join(f"{metric}: {value:.2f}" for metric, value in each.items())
         for name, each in scores.items()
-    )
+    ]
 
 
 def summary(records):
@@ -136,13 +142,13 @@ def write_results(run, finished, retries):
         "main_metrics": mains, "summary": summary(finished), "best_trial": best,
         "trials": finished, "retries": retries,
     }  # fmt: skip
+    path = os.path.splitext(config.results_txt)[0] + ".json"
     if config.ensemble:
-        results["ensemble"] = _ensemble(run, finished)
-    # Kept from the official code: the lines' form.
-    lines = [line for each in finished for line in readable(each["scores"]).split("  ")]
+        results["ensemble"] = _known_ensemble(path, results) or _ensemble(run, finished)
+    lines = [line for each in finished for line in _lines(each["scores"])]
     print("\n".join(lines))
     write_text(config.results_txt, "\n".join(lines) + "\n")
-    write_json(os.path.splitext(config.results_txt)[0] + ".json", results)
+    write_json(path, results)
     for name, main in mains.items():
         each = results["summary"][name][main]
         logging.info(
@@ -153,6 +159,12 @@ def write_results(run, finished, retries):
         _keep_only(run, best, finished + retries)
 
 
+def _known_ensemble(path, results):
+    """Returns the ensemble of an earlier run of this command, if its trials were the same."""
+    before = read_json(path, "Remove it") if os.path.exists(path) else {}
+    return before.get("ensemble") if before.get("trials") == results["trials"] else None
+
+
 def _ensemble(run, finished):
     """Scores the mean of the predictions of all trials."""
     made = {dev.name: [] for dev in run.data.dev}
@@ -160,6 +172,11 @@ def _ensemble(run, finished):
     for trial in planned(run.config):
         if trial.name not in names:
             continue
+        if checkpoints.latest(trial.folder) is None:
+            raise ValueError(
+                f"ensemble wants the models of all trials, but {trial.folder} has none any more. "
+                "Set ensemble to false, or run the trials anew with keep_all_models"
+            )
         run.restore(trial)
         for dev in run.data.dev:
             made[dev.name].append(run.predict(dev.task, dev.examples, dev.features)[0])

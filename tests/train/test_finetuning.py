@@ -1,0 +1,175 @@
+"""Fine-tuning runs: tasks together, trials, going on, what is refused before time is spent."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configure_finetuning import FinetuningConfig
+from electra.text.vocab import Vocabulary
+from electra.train import checkpoints
+from electra.train.compare import differences
+from electra.train.finetuning import Finetuning
+from electra.train.finetuning_step import FinetuningLoop
+from tests.shared import FIXTURES, needs_fixtures
+from tests.train.finetune_runs import config_of, finetune, make_data
+from tests.train.runs import TOKENS
+
+TOGETHER = {"task_names": ["cola", "chunk", "sts", "squad"], "num_train_epochs": 10}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("finetuning") / "data")
+
+
+@pytest.fixture(scope="module")
+def together(data):
+    """Two trials of four tasks, from pre-trained weights: (run, results)."""
+    return finetune(data, **TOGETHER, num_trials=2, ensemble=True, keep_all_models=False)
+
+
+def test_several_tasks_are_learnt_together_and_scored(together):
+    run, results = together
+    assert run.data.steps_per_epoch == 30  # 48 examples of each, of sts 96, in batches of 8
+    assert results["main_metrics"] == {
+        "cola": "mcc", "chunk": "f1", "sts": "spearman", "squad": "best_f1"
+    }  # fmt: skip
+    for name, metric in results["main_metrics"].items():
+        assert results["summary"][name][metric]["best"] > 30, name
+    for record in results["trials"]:
+        assert record["last_loss"] < 0.8 * record["first_loss"]
+        assert (record["steps"], record["collapsed"]) == (300, "")
+
+
+def test_results_hold_every_trial_and_what_they_come_to(together):
+    run, results = together
+    values = [each["scores"]["sts"]["pearson"] for each in results["trials"]]
+    assert [each["seed"] for each in results["trials"]] == [0, 1]
+    assert values[0] != values[1]
+    assert results["summary"]["sts"]["pearson"] == pytest.approx({
+        "mean": np.mean(values), "std": np.std(values, ddof=1), "median": np.median(values),
+        "best": max(values), "trials": 2,
+    })  # fmt: skip
+    lines = Path(run.config.results_txt).read_text().splitlines()
+    assert [line.split(":")[0] for line in lines] == TOGETHER["task_names"] * 2
+    assert lines[0].startswith(f"cola: mcc: {results['trials'][0]['scores']['cola']['mcc']:.2f} - ")
+    assert set(results["ensemble"]["scores"]) == set(TOGETHER["task_names"])
+
+
+def test_only_the_best_trials_model_is_kept(together, data):
+    _, results = together
+    folders = sorted((data / "models" / "m" / "finetuning_models").glob("cola,chunk*"))
+    assert [len(list(each.glob("model.ckpt-*"))) for each in folders] == [
+        2 if results["best_trial"] == name else 0 for name in ("1", "2")
+    ]
+    for folder in folders:
+        names = {path.name for path in folder.iterdir()}
+        assert {"hparams.json", "vocab.txt", "scores.json", "train_log.jsonl"} <= names
+
+
+def test_finished_trials_are_not_run_again(together, data, monkeypatch):
+    monkeypatch.setattr(FinetuningLoop, "run", None)
+    _, results = finetune(data, **TOGETHER, num_trials=2, ensemble=True, keep_all_models=False)
+    assert results == together[1]
+
+
+def test_a_trial_that_was_stopped_goes_on_as_if_it_had_not(data, tmp_path, monkeypatch):
+    def places(name):
+        return {"model_dir": str(tmp_path / name), "results_txt": str(tmp_path / f"{name}.txt")}
+
+    _, unbroken = finetune(data, **places("unbroken"))
+    run = FinetuningLoop.run
+
+    def stop(loop, first, count):
+        if first == 7:
+            loop.request_stop(15)
+        return run(loop, first, count)
+
+    hparams = places("stopped") | {"save_checkpoints_steps": 7}
+    monkeypatch.setattr(FinetuningLoop, "run", stop)
+    assert finetune(data, **hparams)[1] is None
+    monkeypatch.setattr(FinetuningLoop, "run", run)
+    _, results = finetune(data, **hparams)
+    assert differences(str(tmp_path / "stopped_1"), str(tmp_path / "unbroken_1")) == []
+    assert results["trials"][0]["scores"] == unbroken["trials"][0]["scores"]
+    assert results["trials"][0]["last_loss"] == unbroken["trials"][0]["last_loss"]
+
+
+def test_a_collapsed_trial_is_flagged_and_repeated_apart(data, tmp_path):
+    _, results = finetune(
+        data, learning_rate=1e-12, num_train_epochs=1, retry_collapsed=True, from_scratch=True,
+        model_dir=str(tmp_path / "model"), results_txt=str(tmp_path / "results.txt"),
+    )  # fmt: skip
+    (trial,), (retry,) = results["trials"], results["retries"]
+    assert trial["collapsed"]
+    assert retry["trial"] == "1_retry"
+    assert retry["seed"] != trial["seed"]
+    assert results["summary"]["cola"]["mcc"]["trials"] == 1
+
+
+def test_other_hparams_or_labels_do_not_go_on(together, data, tmp_path):
+    with pytest.raises(ValueError, match="'learning_rate' was 0.01 and is now 0.1"):
+        Finetuning(config_of(data, **TOGETHER, learning_rate=0.1))
+    shutil.copytree(data, tmp_path / "data")
+    with open(tmp_path / "data" / "finetuning_data" / "chunk" / "dev.txt", "a") as file:
+        file.write("\nw9 X B-VP\n")
+    with pytest.raises(ValueError, match="another task 'chunk': labels was"):
+        Finetuning(config_of(tmp_path / "data", **TOGETHER))
+
+
+def test_what_is_wrong_is_said_before_the_first_step(data, tmp_path):
+    for hparams, error, message in (
+        ({"init_checkpoint": str(tmp_path)}, FileNotFoundError, "holds no checkpoint"),
+        ({"task_names": ["rte"]}, FileNotFoundError, "Task 'rte', split 'dev': no file"),
+    ):
+        with pytest.raises(error, match=message):
+            Finetuning(config_of(data, **hparams))
+    vocab = tmp_path / "vocab.txt"
+    vocab.write_text((data / "vocab.txt").read_text().replace("w9", "v9"))
+    with pytest.raises(ValueError, match="is not the vocabulary this model was trained with"):
+        Finetuning(config_of(data, vocab_file=str(vocab), task_names=["sts"]))
+
+
+def test_features_of_another_length_are_made_anew(data):
+    lengths = []
+    for length in (16, 8, 16):
+        run = Finetuning(config_of(data, model_dir=str(data / "none"), max_seq_length=length))
+        lengths.append(int(run.data.train["cola"].lengths().max()))
+    assert lengths == [12, 8, 12]
+    names = list((data / "models/m/finetuning_tfrecords/cola_tfrecords").iterdir())
+    assert len(names) == 4  # train and dev of either
+
+
+def test_a_models_folder_says_what_it_is(together):
+    run, _ = together
+    described = json.loads(Path(f"{run.config.model_dir}_2/hparams.json").read_text())
+    assert (described["seed"], described["trial_seed"]) == (0, 1)
+    assert [task["name"] for task in described["tasks"]] == TOGETHER["task_names"]
+    assert described["tasks"][1]["labels"] == ["O", "S-NP"]
+
+
+@needs_fixtures
+def test_a_tf1_checkpoint_serves_as_the_pretrained_model(tmp_path):
+    heads = FIXTURES / "finetune" / "heads"
+    values = json.loads((heads / "joint.json").read_text())["hparams"]
+    sizes = {k: values[k] for k in ("model_size", "embedding_size", "model_hparam_overrides")}
+    config = FinetuningConfig(
+        "m", str(tmp_path), init_checkpoint=str(heads / "model.ckpt-0"), task_names=["cola"],
+        vocab_file=str(FIXTURES / "tokenizer" / "vocab.txt"),
+        raw_data_dir=str(FIXTURES / "finetune" / "finetuning_data"), **sizes,
+    )  # fmt: skip
+    run = Finetuning(config)
+    assert run.programs
+    assert all(name.startswith("electra/") for name in run.pretrained)
+    expected = checkpoints.read(heads / "model.ckpt-0").tensors
+    for name, value in run.pretrained.items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+    assert set(run.variables) - set(run.pretrained) == {
+        "task_specific/cola/dense/kernel", "task_specific/cola/dense/bias"
+    }  # fmt: skip
+    other = FinetuningConfig("m", str(tmp_path), vocab_file=str(tmp_path / "v.txt"), **sizes)
+    with pytest.raises(ValueError, match="holds 40 tokens, the word table 30522. Set vocab_file"):
+        other.check_vocab(Vocabulary(TOKENS))
