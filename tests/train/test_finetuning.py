@@ -98,6 +98,22 @@ def test_a_trial_that_was_stopped_goes_on_as_if_it_had_not(data, tmp_path, monke
     assert results["trials"][0]["last_loss"] == unbroken["trials"][0]["last_loss"]
 
 
+def test_two_replicas_train_as_one(data, tmp_path):
+    """Without dropout, that of the encoder; the tagging head has none."""
+    without = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    results = [
+        finetune(
+            data, task_names=["chunk"], strategy=strategy, model_hparam_overrides=without,
+            eval_batch_size=7, model_dir=str(tmp_path / strategy),
+            results_txt=str(tmp_path / f"{strategy}.txt"),
+        )[1]["trials"][0]
+        for strategy in ("one", "mirrored")
+    ]  # fmt: skip
+    for name in ("first_loss", "last_loss"):
+        assert results[0][name] == pytest.approx(results[1][name], rel=1e-3)
+    assert results[0]["scores"]["chunk"] == pytest.approx(results[1]["scores"]["chunk"], rel=1e-2)
+
+
 def test_a_collapsed_trial_is_flagged_and_repeated_apart(data, tmp_path):
     _, results = finetune(
         data, learning_rate=1e-12, num_train_epochs=1, retry_collapsed=True, from_scratch=True,
