@@ -6,6 +6,7 @@ cannot be read is refused with its file and line.
 
 import csv
 import gzip
+import itertools
 import zlib
 
 from absl import logging
@@ -30,22 +31,36 @@ def format_of(path, source, task):
 
 def table_rows(path, source, task, needs_label):
     """Yields (line number, dict role -> field) of a tsv or csv file."""
-    rows = _split_lines(path, source, _DELIMITERS[format_of(path, source, task)])
+    delimiter = _DELIMITERS[format_of(path, source, task)]
+    is_quoted = delimiter == "," if source.is_quoted is None else source.is_quoted
+    rows = _split_lines(path, is_quoted, delimiter)
     columns, skipped = source.columns, 0
+    first = next(rows, None)
+    if first is None:
+        return
+    width, optional = len(first[1]), _optional(needs_label)
     if any(isinstance(column, str) for column in columns.values()):
-        _, header = next(rows, (1, []))
+        header = first[1]
         for role, column in columns.items():
-            if column not in header and (role != "label" or needs_label):
+            if column not in header and role not in optional:
                 raise ValueError(
                     f"{path}, line 1: no column {column!r} ({role}). Received: "
                     f"{', '.join(header)[:200]}. Name the columns, or number them from 0 if the "
                     "file has no header"
                 )
         columns = {r: header.index(c) for r, c in columns.items() if c in header}
+    else:
+        rows = itertools.chain([first], rows)
+    # Where labels are learnt from the file, a tab inside a text would make labels of its own.
+    is_strict = is_quoted or isinstance(task.labels, str)
     for line, fields in rows:
-        short = [r for r, c in columns.items() if not -len(fields) <= c < len(fields)]
-        if short == ["label"] and not needs_label:
-            short = []
+        if is_strict and len(fields) > width:
+            raise ValueError(
+                f"{path}, line {line}: {len(fields)} columns, in line {first[0]} {width}. "
+                f"Received: {fields!s:.200}. Mend the line; is there a delimiter inside a text?"
+            )
+        missing = {r for r, c in columns.items() if not -len(fields) <= c < len(fields)}
+        short = sorted(missing - optional)
         if short and not task.skips_short_rows:
             raise ValueError(
                 f"{path}, line {line}: {len(fields)} columns, none for {', '.join(short)}. "
@@ -54,14 +69,18 @@ def table_rows(path, source, task, needs_label):
             )
         skipped += bool(short)
         if not short:
-            yield line, {r: fields[c] for r, c in columns.items() if c < len(fields)}
+            yield line, {r: fields[c] for r, c in columns.items() if r not in missing}
     if skipped:
         logging.warning("%s: %d rows that lack columns were left out.", path, skipped)
 
 
-def _split_lines(path, source, delimiter):
+def _optional(needs_label):
+    """The roles that a file may lack: the label where it is to be predicted, else the id."""
+    return {"id"} if needs_label else {"label"}
+
+
+def _split_lines(path, is_quoted, delimiter):
     """Yields (line number, fields) of the lines that are not blank."""
-    is_quoted = delimiter == "," if source.is_quoted is None else source.is_quoted
     if not is_quoted:
         for number, line in read_lines(path):
             if line.strip("\r\n"):
@@ -81,7 +100,7 @@ def json_rows(path, columns, needs_label):
     """Yields (line number, dict role -> value) of a file with a JSON object a line."""
     for line, values in json_lines(path):
         for role, key in columns.items():
-            if key not in values and (role != "label" or needs_label):
+            if key not in values and role not in _optional(needs_label):
                 raise ValueError(
                     f"{path}, line {line}: no key {key!r} ({role}). Received: "
                     f"{', '.join(values)[:200]}"

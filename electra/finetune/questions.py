@@ -72,18 +72,29 @@ class Document:
 
 
 def read_questions(path, source, task, is_train):
-    examples, misses = [], []
+    examples, misses, ids = [], [], set()
     for where, paragraph in _paragraphs(path, format_of(path, source, task)):
         context = _take(paragraph, "context", str, where)
         document = Document(context, task.ideographs_are_words)
         for index, question in enumerate(_take(paragraph, "qas", list, where)):
-            example = _question(question, document, task, is_train, f"{where}, qas[{index}]")
-            (examples if example.last_word >= -1 else misses).append(example)
+            there = f"{where}, qas[{index}]"
+            example = _question(question, document, task, is_train, there)
+            if not is_train and example.id in ids:
+                raise ValueError(f"{there}: the id {example.id!r} comes twice. Give each its own")
+            ids.add(example.id)
+            if example.last_word >= -1:
+                examples.append(example)
+            else:
+                misses.append((there, example))
     if misses:
-        logging.warning(
-            "%s: %d of %d questions were left out: their answers do not stand where the file says. "
-            "The first is %r.", path, len(misses), len(misses) + len(examples), misses[0].id,
-        )  # fmt: skip
+        there, first = misses[0]
+        text = (
+            f"{path}: {len(misses)} of {len(misses) + len(examples)} questions have answers that "
+            f"do not stand where the file says. The first: {there}, {first.answer!r:.100}"
+        )
+        if not examples:
+            raise ValueError(f"{text}. Expected: answer_start in characters of the context, from 0")
+        logging.warning("%s. They are left out.", text)
     return examples
 
 
@@ -115,8 +126,12 @@ def _question(values, document, task, is_train, where):
     text = _take(values, "question", str, where)
     id = _take(values, "qid" if "qid" in values else "id", str | int, where)
     answers = _take(values, "answers", list, where) if "answers" in values else []
-    answers = tuple(_take(a, "text", str, where) if isinstance(a, dict) else a for a in answers)
-    is_impossible = task.has_unanswerable and bool(values.get("is_impossible", not answers))
+    answers = [a if isinstance(a, dict) else {"text": a} for a in answers]
+    answers = tuple(_take(answer, "text", str, f"{where}, answers") for answer in answers)
+    is_impossible = values.get("is_impossible", not answers)
+    if is_impossible not in (True, False):
+        raise ValueError(f"{where}: is_impossible is no truth value. Received: {is_impossible!r}")
+    is_impossible = task.has_unanswerable and bool(is_impossible)
     example = QAExample(str(id), text, document, answers, is_impossible)
     return _locate(example, values, where) if is_train and not is_impossible else example
 
@@ -141,5 +156,5 @@ def _locate(example, values, where):
         first, last = document.word_at(start), document.word_at(stop)
         found = " ".join(answer.split()).lower() in document.text(first, last).lower()
     if not found:
-        return dataclasses.replace(example, last_word=-2)
+        return dataclasses.replace(example, answer=answer, last_word=-2)
     return dataclasses.replace(example, answer=answer, first_word=first, last_word=last)

@@ -8,11 +8,16 @@ import dataclasses
 import json
 import math
 import os
+import re
 
 from electra.finetune.files import format_of, json_rows, read_lines, table_rows
 from electra.finetune.questions import read_questions
-from electra.finetune.spans import read_spans, write_spans
+from electra.finetune.spans import all_tags, read_spans, write_spans
 from electra.finetune.tasks import FROM_FILES, FROM_TRAIN, QA, REGRESSION, TAGGING
+
+_SPACES = re.compile("[ \t\r\n]+")  # a no-break space is part of a word
+# How a run does without a split.
+_WITHOUT = {"train": ", or set do_train to false", "dev": ", or set do_eval to false"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,7 +98,8 @@ def find_file(task, split, folder, language="es"):
     """
     if split not in task.sources:
         raise ValueError(
-            f"Task {task.name!r} has no split {split!r}. It has: {', '.join(task.sources)}"
+            f"Task {task.name!r} has no split {split!r}. It has: {', '.join(task.sources)}. Name a "
+            f"file for it{_WITHOUT.get(split, '')}"
         )
     language, tried = task.languages.get(language, language), []
     for source in task.sources[split]:
@@ -127,9 +133,15 @@ def resolve_labels(task, folder, language="es"):
         for each in examples:
             found.update((each.tags or ()) if task.family == TAGGING else [each.label])
     if task.has_spans and task.labels == FROM_TRAIN:
-        kinds = {tag[2:] for tag in found} - {""}
-        found = {"O", *(f"{letter}-{kind}" for letter in "BIES" for kind in kinds)}
-    return dataclasses.replace(task, labels=tuple(sorted(found - {None})))
+        found = all_tags(found)
+    labels = tuple(sorted(found - {None}))
+    if len(labels) < 2:
+        path, source = find_file(task, "train", folder, language)
+        raise ValueError(
+            f"{path}: only one label, {', '.join(labels)!r}. Expected: two or more. Is it another "
+            f"column? Received: {source.columns}"
+        )
+    return dataclasses.replace(task, labels=labels)
 
 
 # ---- texts ------------------------------------------------------------------------------------
@@ -151,11 +163,18 @@ def _read_texts(path, source, task, needs_label, language):
             continue
         if label is None and needs_label:
             raise ValueError(f"{where}: no label. Name its column, or take the line out")
-        if label is not None and task.family == REGRESSION:
-            label = _score(label, task.label_range, where)
-        elif label is not None:
-            _check_label(label, task.labels, where)
+        try:
+            if label is not None and task.family == REGRESSION:
+                label = _score(label, task.label_range, where)
+            elif label is not None:
+                _check_label(label, task.labels, where)
+        except ValueError:
+            if needs_label:
+                raise
+            label = None  # what is to be predicted often has -1 or ? in the column of labels
         text_a, text_b = _as_text(values["text_a"]), _as_text(values.get("text_b"))
+        if text_a is None:
+            raise ValueError(f"{where}: no text. Mend the line, or take it out")
         if "target" in values:
             text_a = _mark_spans(text_a, values["target"], where)
         id = _as_text(values.get("id", len(examples)))
@@ -214,7 +233,7 @@ def _mark_spans(text, target, where):
 
 
 def _read_sentences(path, source, task, needs_tags):
-    examples, words, tags = [], [], []
+    examples, words, tags, width = [], [], [], 0
     word_at, tag_at = source.columns["words"], source.columns.get("tags")
 
     def end_sentence():
@@ -226,17 +245,27 @@ def _read_sentences(path, source, task, needs_tags):
             words.clear()
             tags.clear()
 
-    for number, line in read_lines(path):
-        fields = line.split()
-        if not fields or fields[0] == "-DOCSTART-":
+    lines = list(read_lines(path))
+    has_tabs = any("\t" in line for _, line in lines)
+    for number, line in lines:
+        if not line.strip() or line.startswith("-DOCSTART-"):
             end_sentence()
             continue
+        if has_tabs and line.startswith("#") and "\t" not in line:
+            continue  # a comment of CoNLL-U
+        fields = line.rstrip("\r\n").split("\t") if has_tabs else _SPACES.split(line.strip())
+        fields = [field.strip() for field in fields]
         has_tag = tag_at is not None and len(fields) > 1 and -len(fields) <= tag_at < len(fields)
-        if not -len(fields) <= word_at < len(fields) or (needs_tags and not has_tag):
+        has_tag = has_tag and fields[tag_at] != ""
+        width = width if words else len(fields)
+        if (
+            not -len(fields) <= word_at < len(fields) or (needs_tags and not has_tag)
+            or len(fields) != width
+        ):  # fmt: skip
             raise ValueError(
-                f"{path}, line {number}: {len(fields)} columns. Expected: the word in column "
-                f"{word_at}, its tag in column {tag_at}, white space between. Received: "
-                f"{line.strip()[:200]!r}"
+                f"{path}, line {number}: {len(fields)} columns. Expected: {width}, the word in "
+                f"column {word_at}, its tag in column {tag_at}, {'tabs' if has_tabs else 'spaces'} "
+                f"between. Received: {line.strip()[:200]!r}"
             )
         words.append(fields[word_at])
         if has_tag:

@@ -27,6 +27,12 @@ def read_spans(tags):
     return spans
 
 
+def all_tags(tags):
+    """Returns the set of "O" and all four letters of every type that BIOES tags have."""
+    kinds = {tag[2:] for tag in tags if tag[1:2] == "-"}
+    return {"O", *(f"{letter}-{kind}" for letter in "BIES" for kind in kinds)}
+
+
 def write_spans(spans, length):
     """Writes spans as BIOES tags: list of `length` str."""
     tags = ["O"] * length

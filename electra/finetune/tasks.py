@@ -6,9 +6,11 @@ the path of a JSON task file. Leaves: Task.
 """
 
 import dataclasses
+import json
 import os
 import re
 
+from electra.finetune.spans import all_tags
 from electra.hparams import parse_json_dict, refuse_unknown
 
 CLASSIFICATION, REGRESSION, QA, TAGGING = "classification", "regression", "qa", "tagging"
@@ -120,10 +122,12 @@ def get_task(name, own=()):
         name: str.
         own: Tasks besides the table's, as from `read_task_file`; they come first.
     Raises:
-        ValueError: no such task; the closest is named.
+        ValueError: no such task (the closest is named), or two of the name in `own`.
     """
     tasks = {**TASKS, **{task.name: task for task in own}}
     refuse_unknown([name], tasks, "Task")
+    if sum(task.name == name for task in own) > 1:
+        raise ValueError(f"Two of the task_files have a task {name!r}. Give each a name of its own")
     return tasks[name]
 
 
@@ -138,12 +142,14 @@ def read_task_file(path):
         ValueError: not JSON, or no task.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             values = parse_json_dict(file.read(), path)
     except OSError as error:
         raise FileNotFoundError(
             f"Task file {path!r} cannot be read ({error.strerror}). Expected: a .json file"
         ) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Task file {path!r} is not UTF-8 text ({error}). Convert it") from None
     return make_task(values, path, os.path.dirname(os.path.abspath(path)))
 
 
@@ -189,11 +195,24 @@ def make_task(values, where, folder):
             f"{'' if kind is int else ' or a name'}. Received: {columns}"
         )
     _refuse_other(where, "split", values["files"], _SPLITS)
+    for split, path in values["files"].items():
+        if not isinstance(path, str) or not path:
+            raise ValueError(f"{where}: the file of {split!r} must have a name. Received: {path!r}")
     labels = values.get("labels", _OWN_LABELS[family])
     if isinstance(labels, str):
         _refuse_other(where, "labels", [labels], (FROM_TRAIN, FROM_FILES))
+    else:
+        labels = tuple(each if isinstance(each, str) else json.dumps(each) for each in labels)
+        if "span_f1" in metrics:
+            labels = tuple(sorted(all_tags(labels)))
+        if family in _LABELLED and not 1 < len(labels) == len(set(labels)):
+            raise ValueError(
+                f"{where}: labels must be two or more, each once (of spans tags such as B-X). "
+                f"Received: {values['labels']}"
+            )
     label_range = values.get("label_range", [0, 1])
-    if len(label_range) != 2 or not label_range[0] < label_range[1]:
+    numbers = [each for each in label_range if type(each) in (int, float)]
+    if len(label_range) != 2 or numbers != label_range or not label_range[0] < label_range[1]:
         raise ValueError(f"{where}: label_range must be [lowest, highest]. Received: {label_range}")
     sources = {
         split: (Source(path, columns, values.get("format", ""), values.get("quoted")),)
@@ -205,7 +224,7 @@ def make_task(values, where, folder):
         os.path.join(folder, values.get("folder", "")),
         sources,
         metrics,
-        labels=labels if isinstance(labels, str) else tuple(str(label) for label in labels),
+        labels=labels,
         label_range=tuple(label_range),
         ideographs_are_words=True,
         hparams={**(_QA_HPARAMS if family == QA else {}), **values.get("hparams", {})},
@@ -233,6 +252,7 @@ _OWN_KEYS = {
 }
 _OWN_COLUMNS = {CLASSIFICATION: {}, REGRESSION: {}, QA: {}, TAGGING: {"words": 0, "tags": -1}}
 _OWN_LABELS = {CLASSIFICATION: FROM_TRAIN, REGRESSION: (), QA: (), TAGGING: FROM_FILES}
+_LABELLED = (CLASSIFICATION, TAGGING)
 
 
 # ---- rows -------------------------------------------------------------------------------------

@@ -225,7 +225,7 @@ REFUSED = {
     "no span": ("a.txt", "a O\n\nb NP\n", TAGS, "line 3: tag 'NP' marks no span"),
     "unknown type": ("a.txt", "b B-Z\n", {**TAGS, "labels": ["B-X"]}, "line 1: label 'Z'"),
     "unknown tag": (
-        "a.txt", "b Z\n", {**TAGS, "labels": ["X"], "metrics": "accuracy"}, "line 1: label 'Z'"
+        "a.txt", "b Z\n", {**TAGS, "labels": ["X", "Y"], "metrics": "accuracy"}, "line 1: label 'Z'"
     ),
     "malformed SQuAD": ("a.json", '{"data":\n [}', QA_TASK, "not JSON at line 2, column 3"),
     "no data": ("a.json", "{}", QA_TASK, "no 'data' that is a list"),
