@@ -183,6 +183,9 @@ class FinetuningConfig(Config):
     gcp_project = _PRETRAINING["gcp_project"]
 
     # --- places; null: from data_dir (D), model_name (M) and the names of the tasks (T) ---
+    output_dir = Knob(
+        None, "What is written, in place of D/models/M.", source="ours", may_change=True
+    )
     vocab_file = Knob(
         None, "Vocabulary. null: vocab.txt beside init_checkpoint, in D/models/M, or in D",
         may_change=True,
@@ -299,6 +302,7 @@ class FinetuningConfig(Config):
         files = [os.path.join(folder, "vocab.txt") for folder in folders]
         found = [path for path in files if os.path.exists(path)]
         self.vocab_file = self.vocab_file or (found or files[-1:])[0]
+        home = self.output_dir or home
         places = {
             "raw_data_dir": (self.data_dir, "finetuning_data"),
             "preprocessed_data_dir": (home, "finetuning_tfrecords", f"{tasks}_tfrecords"),

@@ -141,6 +141,7 @@ def read_task_file(path):
         FileNotFoundError: no such file.
         ValueError: not JSON, or no task.
     """
+    path = os.fspath(path)
     try:
         with open(path, encoding="utf-8-sig") as file:
             values = parse_json_dict(file.read(), path)

@@ -70,7 +70,7 @@ class Finetuning:
         self.config = config
         if config.do_train and not config.from_scratch:
             checkpoints.read(config.pretrained, verify=False)
-        self.data = FinetuningData(config)
+        self.data = FinetuningData(config, recorded["tasks"] if found else ())
         if found:
             self.data.check_tasks(recorded["tasks"], folder)
         self.placement = placement_of(config)

@@ -14,6 +14,9 @@ from electra.finetune.readers import find_file, resolve_labels
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
 
+# What a row has in common with the model that was trained on it.
+_OF_MODEL = ("family", "labels", "label_range")
+
 
 @dataclasses.dataclass(frozen=True)
 class Dev:
@@ -31,6 +34,7 @@ class FinetuningData:
 
     Args:
         config: FinetuningConfig.
+        recorded: `described_tasks()` of the run that goes on; without training it knows the labels.
     Attributes:
         tasks: list of Task with their labels.
         tokenizer: WordPieceTokenizer.
@@ -40,7 +44,7 @@ class FinetuningData:
         ValueError, FileNotFoundError: what the user can mend in a vocabulary or a task's files.
     """
 
-    def __init__(self, config):
+    def __init__(self, config, recorded=()):
         self.config = config
         vocab = read_vocab(config.vocab_file)
         config.check_vocab(vocab)
@@ -51,8 +55,13 @@ class FinetuningData:
             refresh=not config.use_tfrecords_if_existing, max_seq_length=config.max_seq_length,
             max_query_length=config.max_query_length, doc_stride=config.doc_stride,
         )  # fmt: skip
+        self._find_files()
+        labels = {task["name"]: tuple(task["labels"]) for task in recorded}
         self.tasks = [
-            resolve_labels(task, config.raw_data_dir, config.language) for task in config.tasks
+            dataclasses.replace(task, labels=labels[task.name])
+            if not config.do_train and task.name in labels and isinstance(task.labels, str)
+            else resolve_labels(task, config.raw_data_dir, config.language)
+            for task in config.tasks
         ]
         self.dev = self._read_dev() if config.do_eval else []
         self.train = self._read_train() if config.do_train else {}
@@ -61,6 +70,13 @@ class FinetuningData:
         """Returns the tasks' rows, labels included, as JSON values."""
         return json.loads(json.dumps([dataclasses.asdict(task) for task in self.tasks]))
 
+    def _find_files(self):
+        """Looks for the files of all tasks before the first is read."""
+        wanted = {"dev": self.config.do_eval, "train": self.config.do_train}
+        for task in self.config.tasks:
+            for split in (split for split, is_read in wanted.items() if is_read):
+                find_file(task, split, self.config.raw_data_dir, self.config.language)
+
     def check_tasks(self, recorded, folder):
         """Compares the tasks' rows with those of a model's folder.
 
@@ -68,10 +84,16 @@ class FinetuningData:
             recorded: `described_tasks()` of the run there.
             folder: for messages.
         Raises:
-            ValueError: labels or files of a task differ.
+            ValueError: labels or files of a task differ; without training, labels only.
         """
-        for task, before in zip(self.described_tasks(), recorded, strict=True):
-            for name in [name for name in task if before.get(name) != task[name]]:
+        rows = {task["name"]: task for task in recorded}
+        for task in self.described_tasks():
+            before = rows.get(task["name"], {})
+            for each in (task, before):
+                sources = each.get("sources", {}).items()
+                each["sources"] = {s: v for s, v in sources if not s.startswith("test")}
+            names = task if self.config.do_train else _OF_MODEL
+            for name in [name for name in names if before.get(name) != task[name]]:
                 raise ValueError(
                     f"{folder} holds a model of another task {task['name']!r}: {name} was "
                     f"{before.get(name)!s:.200} and is now {task[name]!s:.200}. Go on with the "

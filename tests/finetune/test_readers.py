@@ -210,6 +210,11 @@ REFUSED = {
     "short row": ("a.tsv", "text\tlabel\nx\tno\ny\n", {}, "line 3: 1 columns, none for label"),
     "unknown label": ("a.tsv", "text\tlabel\nx\t1\n", {}, "line 2: label '1' is unknown. Expec"),
     "no label": ("a.tsv", "text\tlabel\nx\t\n", {}, "line 2: no label"),
+    "empty table": ("a.csv", "", {}, "holds no examples"),
+    "comma inside a text": (
+        "a.csv", "text,label\r\na,no\r\na, b,no\r\n", {}, "line 3: 3 columns, in line 1 2. Received"
+    ),
+    "null text": ("a.jsonl", '{"text": null, "label": "no"}', {}, "line 1: no text"),
     "header only": ("a.tsv", "text\tlabel\n", {}, "holds no examples"),
     "empty file": ("a.jsonl", "", {}, "holds no examples"),
     "malformed line": ("a.jsonl", '{"text": "a", "label": "no"}\n{"te', {}, "line 2: not JSON at"),
@@ -221,6 +226,21 @@ REFUSED = {
         "a.tsv", "text\tlabel\nx\t7\n", {"family": "regression", "label_range": [0, 5]},
         "line 2: the score '7' is no number from 0 to 5",
     ),
+    "NaN score": (
+        "a.tsv", "text\tlabel\nx\tnan\n", {"family": "regression"}, "line 2: the score 'nan' is no"
+    ),
+    "score in words": (
+        "a.tsv", "text\tlabel\nx\thigh\n", {"family": "regression"}, "line 2: the score 'high' is"
+    ),
+    "NaN in JSON": (
+        "a.jsonl", '{"text": "a", "label": NaN}', {"family": "regression"}, "line 1: NaN is no JSON"
+    ),
+    "torn sentence": (
+        "a.txt", "a X O\nb c X O\n", TAGS,
+        "line 2: 4 columns. Expected: 3, the word in column 0, its tag in column -1, spaces between"
+    ),
+    "tag without a word": ("a.txt", "a\tO\nb\t\n", TAGS, "line 2: 2 columns. Expected: 2, the"),
+    "blank sentences only": ("a.txt", "\n \n\r\n-DOCSTART- O\n\n", TAGS, "holds no examples"),
     "one column": ("a.txt", "a O\nb\n", TAGS, "line 2: 1 columns"),
     "no span": ("a.txt", "a O\n\nb NP\n", TAGS, "line 3: tag 'NP' marks no span"),
     "unknown type": ("a.txt", "b B-Z\n", {**TAGS, "labels": ["B-X"]}, "line 1: label 'Z'"),
@@ -232,6 +252,19 @@ REFUSED = {
     "no id": (
         "a.json", squad("a b", {"question": "q?"}), QA_TASK, "paragraphs[0], qas[0]: no 'id' that"
     ),
+    "answer that is no text": (
+        "a.json", squad("a b", {**ANSWERED, "answers": [3]}), QA_TASK,
+        "qas[0], answers: no 'text' that is a string. Received: {'text': 3}"
+    ),
+    "is_impossible as text": (
+        "a.json", squad("a b", {**IMPOSSIBLE, "is_impossible": "false"}), QA_TASK,
+        "data[0], paragraphs[0], qas[0]: is_impossible is no truth value. Received: 'false'"
+    ),
+    "answers elsewhere": (
+        "a.json", squad("a b", {**ANSWERED, "answers": [{"text": "b", "answer_start": 0}]}),
+        QA_TASK, "1 of 1 questions have answers that do not stand where the file says. The first: "
+    ),
+    "a list of questions": ("a.json", "[]", QA_TASK, "expected a JSON dict. Received: '[]'"),
     "no answers": (
         "a.json", squad("a b", IMPOSSIBLE), {**QA_TASK, "metrics": "squad_v1"}, "no answer with"
     ),
@@ -261,11 +294,53 @@ def test_what_cannot_be_read_is_refused_with_its_place(tmp_path, case):
     assert message in str(error.value)
 
 
+def test_a_tab_inside_a_text_makes_no_label(tmp_path):
+    write(tmp_path, "a.tsv", "text\tlabel\nx\ty\tno\n")
+    task = own(tmp_path, files={"train": "a.tsv"}, columns=COLUMNS)
+    with pytest.raises(ValueError, match="a.tsv, line 2: 3 columns, in line 1 2"):
+        resolve_labels(task, "")
+
+
+def test_one_label_for_all_is_refused(tmp_path):
+    path = write(tmp_path, "a.tsv", "a\t7\nb\t7\n")
+    task = own(tmp_path, files={"train": "a.tsv"}, columns={"text_a": 0, "label": 1})
+    with pytest.raises(ValueError, match="only one label, '7'. Expected: two or more") as error:
+        resolve_labels(task, "")
+    assert str(path) in str(error.value)
+
+
+def test_questions_that_share_an_id_are_not_predicted(tmp_path):
+    write(tmp_path, "a.json", squad("a b", ANSWERED, {**IMPOSSIBLE, "id": 1}))
+    task = own(tmp_path, "qa", files={"train": "a.json", "dev": "a.json"})
+    assert len(read_examples(task, "train", "")) == 2
+    with pytest.raises(ValueError, match=r"qas\[1\]: the id '1' comes twice. Give each its own"):
+        read_examples(task, "dev", "")
+
+
+def test_a_file_to_predict_needs_its_texts_but_no_labels(tmp_path):
+    task = own(tmp_path, files={"test": "a.csv", "dev": "b.csv"}, labels=["no", "yes"],
+               columns={**COLUMNS, "id": "key"})  # fmt: skip
+    write(tmp_path, "a.csv", "key,text,label\n7,x,-1\n8,y,yes\n")
+    examples = read_examples(task, "test", "")
+    assert [(each.id, each.label) for each in examples] == [("7", None), ("8", "yes")]
+    write(tmp_path, "a.csv", "key,txt\n7,x\n")
+    with pytest.raises(ValueError, match="line 1: no column 'text' .text_a.. Received: key, txt"):
+        read_examples(task, "test", "")
+    write(tmp_path, "a.csv", "text\nx\n")
+    with pytest.raises(ValueError, match="line 1: no column 'key' .id."):
+        read_examples(task, "test", "")
+    write(tmp_path, "b.csv", "text,label\nx,no\n")
+    assert [each.id for each in read_examples(task, "dev", "")] == ["0"]
+
+
 def test_a_damaged_archive_is_refused(tmp_path):
     path = write(tmp_path, "a.jsonl.gz", '{"text": "a", "label": "no"}\n' * 9)
     path.write_bytes(path.read_bytes()[:-9])
     task = own(tmp_path, files={"train": "a.jsonl"}, columns=COLUMNS)
     with pytest.raises(ValueError, match="a.jsonl.gz is damaged behind line"):
+        read_examples(task, "train", "")
+    path.write_bytes(b"not packed")
+    with pytest.raises(ValueError, match="a.jsonl.gz is damaged behind line 0: Not a gzipped"):
         read_examples(task, "train", "")
 
 
@@ -283,6 +358,45 @@ def test_blank_lines_and_a_test_file_without_labels_are_fine(tmp_path):
     write(tmp_path, "test.txt", "a\nb\n")
     (example,) = read_examples(own(tmp_path, "tagging", files={"test": "test.txt"}), "test", "")
     assert (example.words, example.tags) == (("a", "b"), None)
+
+
+def test_columns_of_words_may_have_tabs_comments_blanks_and_marks(tmp_path):
+    text = "\ufeff# text = a\r\n1\tNew York\tX\r\n2\t\u00a0\tY\r\n\r\n \r\n\r\n1\t#\tX"
+    write(tmp_path, "a.conllu", text)
+    task = own(tmp_path, "tagging", files={"train": "a.conllu"}, metrics="accuracy",
+               columns={"words": 1, "tags": 2})  # fmt: skip
+    examples = read_examples(task, "train", "")
+    assert [(each.words, each.tags) for each in examples] == [
+        (("New York", ""), ("X", "Y")), (("#",), ("X",)),
+    ]  # fmt: skip
+    write(tmp_path, "a.conllu", "\n10\u00a0000 X\n# Y\n\n\nb X\n")
+    task = own(tmp_path, "tagging", files={"train": "a.conllu"}, metrics="accuracy")
+    examples = read_examples(task, "train", "")
+    assert [each.words for each in examples] == [("10\u00a0000", "#"), ("b",)]
+
+
+def test_given_tags_get_all_letters_of_their_types(tmp_path):
+    task = own(tmp_path, "tagging", files={"train": "a.txt"}, labels=["O", "B-X", "I-X"])
+    assert task.labels == ("B-X", "E-X", "I-X", "O", "S-X")
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.tsv", "text\tlabel\na\tno\nb\tyes\n"),
+        ("a.csv", 'text,label\n"a",no\nb,"yes"\n'),
+        ("a.csv.gz", "text,label\na,no\nb,yes"),
+        ("a.jsonl", '{"text": "a", "label": "no"}\n\n{"text": "b", "label": "yes"}\n'),
+    ],
+)
+def test_own_texts_are_read_in_every_format(tmp_path, name, text, mark, end):
+    write(tmp_path, name, mark + text.replace("\n", end))
+    task = own(tmp_path, files={"train": name}, columns=COLUMNS)
+    task = resolve_labels(task, "")
+    assert task.labels == ("no", "yes")
+    assert texts(read_examples(task, "train", "")) == [("a", None, "no"), ("b", None, "yes")]
 
 
 # ---- real rows ----------------------------------------------------------------------------------
@@ -329,6 +443,56 @@ def test_real_files_are_read_whole(name):
             assert not any("\t" in each.text_a for each in examples)
     if name == "chunk":  # of the test file alone
         assert "E-LST" in task.labels
+
+
+FIRST = {
+    ("cola", "train"): ("Our friends won't buy this analysis, let alone the", None, "1"),
+    ("cola", "test"): ("Bill whistled past the house.", None, None),
+    ("sst", "train"): ("hide new secretions from the parental units ", None, "0"),
+    ("mrpc", "dev"): ("He said the foodservice pie", '" The foodservice pie business does', "1"),
+    ("sts", "dev"): ("A man with a hard hat is", "A man wearing a hard hat is dancing.", 1.0),
+    ("qqp", "dev"): ("Calculus required for physics?", "Can two algebraic structures of", "0"),
+    ("qnli", "dev"): ("What came into force after", "As of that day, the new", "entailment"),
+    ("mnli", "dev"): ("War, Blockades, and Peace", "Seclusion, inclusion", "contradiction"),
+    ("ax", "test"): ("The cat sat on the mat.", "The cat did not sit on the mat.", None),
+    ("xnli", "dev"): ("Y él dijo: Mamá, estoy en casa.", "Llamó a su madre tan", "neutral"),
+    ("pawsx", "dev"): ("El Consejo Shawnee Trail nació", "El Consejo de caminos", "1"),
+    ("afqmc", "dev"): ("双十一花呗提额在哪", "里可以提花呗额度", "0"),
+    ("tnews", "dev"): ("江疏影甜甜圈自拍", None, "102"),
+    ("iflytek", "dev"): ("为你定制的移动办公创新平台", None, "113"),
+    ("ocnli", "dev"): ("身上裹一件工厂发的棉大衣,", "身上至少一件衣服", "entailment"),
+    ("wsc", "dev"): ("刀光一闪\uff0c那_舌头_象一只受惊的老鼠", None, "true"),
+}
+
+
+@needs_data
+@pytest.mark.parametrize(("name", "split"), FIRST)
+def test_the_first_real_row_is_the_files(name, split):
+    each, expected = read_examples(get_task(name), split, FOLDER)[0], FIRST[name, split]
+    assert each.text_a.startswith(expected[0])
+    assert (each.text_b or "").startswith(expected[1] or "")
+    assert (each.text_b is None, each.label) == (expected[1] is None, expected[2])
+
+
+@needs_data
+def test_the_first_real_sentence_question_and_abstract_are_the_files():
+    first = read_examples(get_task("chunk"), "train", FOLDER)[0]
+    assert first.words[:6] == ("Confidence", "in", "the", "pound", "is", "widely")
+    assert first.tags[:6] == ("S-NP", "S-PP", "B-NP", "E-NP", "B-VP", "I-VP")
+    tags = {"ner": ("B-LOC", "E-LOC", "O", "S-LOC"), "pos": ("NC", "VMI", "Fpa", "NC")}
+    for name, expected in tags.items():
+        first = read_examples(get_task(f"conll2002{name}"), "dev", FOLDER)[0]
+        assert (first.words[:4], first.tags[:4]) == (("Sao", "Paulo", "(", "Brasil"), expected)
+    first = read_examples(get_task("squad"), "dev", FOLDER)[0]
+    assert (first.id, set(first.answers)) == ("1ceb01ddf0ba4c93fb95e6b40", {"Latin"})
+    assert first.document.context[74:79] == "Latin"
+    first = read_examples(get_task("squadv1"), "dev", FOLDER)[0]
+    assert first.document.words[:3] == ["The", "Panthers", "defense"]
+    first = read_examples(get_task("newsqa"), "dev", FOLDER)[0]
+    assert first.document.words[:4] == ["(CNN)", "--", "What", "could"]
+    assert first.answers
+    first = read_examples(get_task("csl"), "dev", FOLDER)[0]
+    assert first.text_b.startswith("归责原则是环境侵权制度的核心和关键,考察现行")
 
 
 @needs_data

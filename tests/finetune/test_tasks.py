@@ -39,6 +39,8 @@ def test_own_tasks_are_found_beside_the_table():
     own = make_task(OWN, "x", "y")
     assert get_task("my", [own]) is own
     assert get_task("cola", [own]) is TASKS["cola"]
+    with pytest.raises(ValueError, match="Two of the task_files have a task 'my'"):
+        get_task("my", [own, own])
 
 
 def test_a_task_file_is_a_row(tmp_path):
@@ -59,6 +61,21 @@ def test_a_task_file_that_is_none_is_refused(tmp_path):
     path.write_text('{\n"name": my}')
     with pytest.raises(ValueError, match="my_task.json: not JSON at line 2, column 9"):
         read_task_file(path)
+    path.write_bytes(b"\xff\xfe{")
+    with pytest.raises(ValueError, match="my_task.json' is not UTF-8 text"):
+        read_task_file(path)
+
+
+def test_labels_of_a_task_file_are_read_as_those_of_json_lines():
+    assert make_task({**OWN, "labels": [True, False, 1.5]}, "x", "y").labels == (
+        "true", "false", "1.5",
+    )  # fmt: skip
+
+
+def test_a_byte_order_mark_in_front_of_a_task_file_is_no_harm(tmp_path):
+    path = tmp_path / "my_task.json"
+    path.write_text(json.dumps(OWN), encoding="utf-8-sig")
+    assert read_task_file(path).name == "my"
 
 
 @pytest.mark.parametrize(
@@ -75,6 +92,10 @@ def test_a_task_file_that_is_none_is_refused(tmp_path):
         ({"family": "tagging", "metrics": "span_f1", "columns": {"tags": "ner"}}, "tags a number."),
         ({"files": {"validation": "x.csv"}}, "split 'validation' does not fit. Expected: train"),
         ({"labels": "from dev"}, "labels 'from dev' does not fit. Expected: from train, from"),
+        ({"files": {"dev": 3}}, "the file of 'dev' must have a name. Received: 3"),
+        ({"labels": ["no"]}, "labels must be two or more, each once (of spans tags such as B-X"),
+        ({"labels": ["no", "yes", "no"]}, "labels must be two or more, each once"),
+        ({"label_range": ["0", "5"]}, "label_range must be [lowest, highest]. Received: ['0"),
         ({"label_range": [5, 0]}, "label_range must be [lowest, highest]. Received: [5, 0]"),
     ],
 )

@@ -1,0 +1,59 @@
+"""Fine-tunes a model on your own texts and their labels, or scores.
+
+    python -m electra.finetune.classification --model_dir D/models/M --output_dir out \\
+        --train_file train.csv --dev_file dev.csv --text_column text --label_column label
+
+Files: tsv, csv (quoted) or JSON lines, also as .gz. A column is named as in the header or the JSON
+objects; a number counts from 0 and says that the file has no header.
+"""
+
+from absl import flags
+
+from electra.finetune import command
+from electra.finetune.tasks import CLASSIFICATION, FORMATS, METRICS, REGRESSION
+
+_METRICS = f"{', '.join(METRICS[CLASSIFICATION])} (numbers: {', '.join(METRICS[REGRESSION])})"
+
+
+def define_flags():
+    command.define_flags(_METRICS)
+    flags.adopt_module_key_flags(command)
+    flags.DEFINE_string("text_column", None, "Column of the text.", required=True)
+    flags.DEFINE_string("text_b_column", None, "Column of a second text, for pairs.")
+    flags.DEFINE_string("label_column", None, "Column of the label, or of the score.")
+    flags.DEFINE_string("id_column", None, "Column that names a row in predictions.")
+    flags.DEFINE_list("labels", None, "All labels. Default: those of --train_file.")
+    flags.DEFINE_list(
+        "score_range", None,
+        "The labels are numbers to be met closely: the lowest and the highest, e.g. 0,5.",
+    )  # fmt: skip
+    flags.DEFINE_enum(
+        "format", None, list(FORMATS[CLASSIFICATION]), "Of the files. Default: as their names end."
+    )
+    flags.DEFINE_boolean("quoted", None, "Fields stand in quotes. Default: in csv, not in tsv.")
+
+
+def row_of(values):
+    """Returns the flags as make_task takes them."""
+    columns = {
+        "text_a": values.text_column, "text_b": values.text_b_column,
+        "label": values.label_column, "id": values.id_column,
+    }  # fmt: skip
+    row = {"family": REGRESSION if values.score_range else CLASSIFICATION}
+    row["columns"] = {role: command.column(c) for role, c in columns.items() if c is not None}
+    for name in ("labels", "format", "quoted"):
+        if getattr(values, name) is not None:
+            row[name] = getattr(values, name)
+    if values.score_range:
+        try:
+            row["label_range"] = [float(each) for each in values.score_range]
+        except ValueError:
+            raise ValueError(
+                f"--score_range must be two numbers, e.g. 0,5. Received: {values.score_range}"
+            ) from None
+    return row
+
+
+if __name__ == "__main__":
+    define_flags()
+    command.main(row_of, ("quoted",))

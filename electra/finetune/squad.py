@@ -1,0 +1,30 @@
+"""Fine-tunes a model on your own questions about texts.
+
+    python -m electra.finetune.squad --model_dir D/models/M --output_dir out \\
+        --train_file train.json --dev_file dev.json
+
+Files: SQuAD's JSON (.json) or MRQA's JSON lines (.jsonl), also as .gz.
+"""
+
+from absl import flags
+
+from electra.finetune import command
+from electra.finetune.tasks import FORMATS, METRICS, QA
+
+
+def define_flags():
+    command.define_flags(f"{', '.join(METRICS[QA])}; the first if questions may have no answer")
+    flags.adopt_module_key_flags(command)
+    flags.DEFINE_enum(
+        "format", None, list(FORMATS[QA]), "Of the files. Default: as their names end."
+    )
+
+
+def row_of(values):
+    """Returns the flags as make_task takes them."""
+    return {"family": QA, **({"format": values.format} if values.format else {})}
+
+
+if __name__ == "__main__":
+    define_flags()
+    command.main(row_of)

@@ -1,0 +1,34 @@
+"""Fine-tunes a model on your own sentences with a tag for each word.
+
+    python -m electra.finetune.tagging --model_dir D/models/M --output_dir out \\
+        --train_file train.conll --dev_file dev.conll --word_column 0 --tag_column -1
+
+Files: a word a line in columns with tabs or spaces between, a blank line behind each sentence
+(CoNLL); also as .gz. Tags mark spans (BIO, IOB or BIOES); with --metrics accuracy they are those of
+single words.
+"""
+
+from absl import flags
+
+from electra.finetune import command
+from electra.finetune.tasks import METRICS, TAGGING
+
+
+def define_flags():
+    command.define_flags(f"{', '.join(METRICS[TAGGING])}; the first if tags mark spans")
+    flags.adopt_module_key_flags(command)
+    flags.DEFINE_integer("word_column", 0, "Column of the word, from 0; -1 is the last.")
+    flags.DEFINE_integer("tag_column", -1, "Column of the tag, counted as --word_column.")
+    flags.DEFINE_list("labels", None, "All tags. Default: those of the files.")
+
+
+def row_of(values):
+    """Returns the flags as make_task takes them."""
+    row = {"family": TAGGING}
+    row["columns"] = {"words": values.word_column, "tags": values.tag_column}
+    return row | ({"labels": values.labels} if values.labels else {})
+
+
+if __name__ == "__main__":
+    define_flags()
+    command.main(row_of)

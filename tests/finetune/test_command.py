@@ -1,0 +1,163 @@
+"""The families' commands: flags become a task file and a run; what makes none is refused."""
+
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from configure_finetuning import FinetuningConfig
+from electra.finetune import classification, command, squad, tagging
+from electra.finetune.tasks import read_task_file
+from electra.train.finetuning import Finetuning
+from tests.shared import ROOT
+from tests.train.finetune_runs import HPARAMS, make_data
+
+COMMON = ("train_file dev_file test_file predict_file model_dir data_dir model_name vocab_file "
+          "output_dir metrics").split()  # fmt: skip
+OWN = {
+    classification: "text_column text_b_column label_column id_column labels score_range format "
+    "quoted",
+    squad: "format",
+    tagging: "labels",
+}
+
+
+def settings_of(family, **values):
+    """What the command makes of flags."""
+    flags = dict.fromkeys([*COMMON, *OWN[family].split()])
+    flags |= {"hparams": "{}", "name": "my", "word_column": 0, "tag_column": -1, **values}
+    flags = SimpleNamespace(**flags)
+    return command.settings(flags, family.row_of(flags))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("command") / "data")
+
+
+@pytest.fixture
+def model(data, tmp_path, monkeypatch):
+    """The model's folder; the working directory is an empty one."""
+    monkeypatch.chdir(tmp_path)
+    return str(data / "models" / "m")
+
+
+def test_flags_become_a_task_file(model, tmp_path):
+    name, folder, hparams = settings_of(
+        classification, model_dir=model, train_file="a.csv", dev_file="b/b.csv", test_file="c.csv",
+        predict_file=["d.csv"], text_column="text", text_b_column="-2", label_column="0",
+        labels=["no", "yes"], metrics=["f1", "accuracy"], output_dir="out", quoted=False,
+        vocab_file="v.txt", hparams='{"num_trials": 2, "do_eval": false}',
+    )  # fmt: skip
+    assert os.path.join(folder, "models", name) != model
+    assert (name, folder) == ("m", os.path.dirname(model))
+    assert hparams == {
+        "task_names": ["my"], "task_files": ["out/my_task.json"], "init_checkpoint": model,
+        "output_dir": "out", "vocab_file": "v.txt", "write_test_outputs": True, "do_predict": True,
+        "predict_files": {"my": ["d.csv"]}, "num_trials": 2, "do_eval": False,
+    }  # fmt: skip
+    task = read_task_file("out/my_task.json")
+    assert (task.family, task.labels, task.metrics) == (
+        "classification", ("no", "yes"), ("f1", "accuracy"),
+    )  # fmt: skip
+    (source,) = task.sources["dev"]
+    assert source.path == str(tmp_path / "b" / "b.csv")
+    assert source.columns == {"text_a": "text", "text_b": -2, "label": 0}
+    assert source.is_quoted is False
+
+
+def test_each_family_makes_its_row(model):
+    def task_of(family, **values):
+        settings_of(family, model_dir=model, train_file="a", **values)
+        return read_task_file(os.path.join(model, "my_task.json"))
+
+    task = task_of(classification, text_column="t", label_column="s", score_range=["1", "5"])
+    assert (task.family, task.label_range, task.metrics) == ("regression", (1, 5), ("spearman",))
+    task = task_of(squad, format="mrqa", metrics=["mrqa"])
+    assert (task.family, task.sources["train"][0].format) == ("qa", "mrqa")
+    assert task.hparams["max_seq_length"] == 512
+    task = task_of(tagging, word_column=1, tag_column=3, metrics=["accuracy"])
+    assert (task.family, task.sources["train"][0].columns) == ("tagging", {"words": 1, "tags": 3})
+
+
+def test_a_checkpoint_or_a_data_folder_names_the_model(model, tmp_path):
+    (tmp_path / "tf1").mkdir()
+    (tmp_path / "tf1" / "model.ckpt-5.index").touch()
+    name, folder, hparams = settings_of(tagging, model_dir="tf1/model.ckpt-5", train_file="a")
+    assert (name, folder) == ("tf1", str(tmp_path))
+    assert (hparams["init_checkpoint"], hparams["output_dir"]) == ("tf1/model.ckpt-5", "tf1")
+    folder = os.path.dirname(os.path.dirname(model))
+    found = settings_of(tagging, data_dir=folder, model_name="m", train_file="a")
+    assert found[:2] == ("m", folder)
+    assert found[2]["output_dir"] == model
+
+
+@pytest.mark.parametrize(
+    ("family", "values", "message"),
+    [
+        (tagging, {"model_dir": None}, "Which model? Expected: --model_dir, or --data_dir and"),
+        (tagging, {"data_dir": "D"}, "Which model?"),
+        (tagging, {"model_dir": None, "model_name": "m"}, "Which model?"),
+        (tagging, {"model_dir": "none"}, "No model at none. Expected: the folder"),
+        (tagging, {"train_file": None}, "--train_file is missing"),
+        (tagging, {"hparams": '{"task_names": ["a"]}'}, "'task_names' belongs to run_finetuning"),
+        (tagging, {"metrics": ["f1"]}, "Command line: metric 'f1' does not fit. Expected: span_f1"),
+        (tagging, {"name": "a b"}, "Command line: 'name' must be of letters"),
+        (classification, {"text_column": "t", "score_range": ["a"]}, "two numbers, e.g. 0,5. Rec"),
+        (classification, {"text_column": "t", "labels": ["a"]}, "labels must be two or more"),
+    ],
+)
+def test_flags_that_make_no_run_are_refused(model, family, values, message):
+    with pytest.raises((ValueError, FileNotFoundError)) as error:
+        settings_of(family, **{"model_dir": model, "train_file": "a", **values})
+    assert message in str(error.value)
+
+
+def test_a_command_trains_and_scores_and_its_model_is_found_again(data, model, tmp_path):
+    """In a process of its own, with the official spelling of flags and relative paths."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for split in ("train", "dev"):
+        rows = (data / "finetuning_data" / "cola" / f"{split}.tsv").read_text().splitlines()
+        rows = [row.split("\t") for row in rows]
+        lines = [f'"{text}",{("no", "yes")[int(label)]}' for _, label, _, text in rows]
+        (folder / f"{split}.csv").write_text("\n".join(["text,label", *lines]))
+    hparams = {k: v for k, v in HPARAMS.items() if k != "task_names"}
+    flags = {
+        "--model-dir": model, "--train-file": "files/train.csv", "--dev_file": "files/dev.csv",
+        "--text-column": "text", "--label-column": "label", "--metrics": "mcc,accuracy",
+        "--output-dir": "out", "--name": "has_w5", "--hparams": json.dumps(hparams),
+    }  # fmt: skip
+    arguments = [word for pair in flags.items() for word in pair]
+    done = subprocess.run(
+        [sys.executable, "-m", "electra.finetune.classification", *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True, text=True,
+        check=False, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "out/results/has_w5_results.json").read_text())
+    (record,) = results["trials"]
+    assert done.stdout.startswith(f"has_w5: mcc: {record['scores']['has_w5']['mcc']:.2f} - acc")
+    assert record["last_loss"] < record["first_loss"]
+    # Without the training file the model still knows its labels.
+    os.remove(folder / "train.csv")
+    again = FinetuningConfig("m", str(data), do_train=False, **hparams, output_dir="out",
+                             task_files=["out/has_w5_task.json"])  # fmt: skip
+    run = Finetuning(again)
+    assert run.data.tasks[0].labels == ("no", "yes")
+    assert run.run() is None
+    again = json.loads((tmp_path / "out/results/has_w5_results.json").read_text())["trials"][0]
+    assert again["scores"] == record["scores"]
+
+
+@pytest.mark.parametrize("family", OWN)
+def test_help_names_every_flag_with_an_example(family):
+    module = family.__name__
+    done = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    assert f"python -m {module} --model_dir" in done.stdout
+    for name in [*COMMON, *OWN[family].split(), "name", "hparams"]:
+        assert f"--{name}:" in done.stdout or f"--[no]{name}:" in done.stdout
