@@ -75,8 +75,8 @@ def table_rows(path, source, task, needs_label):
 
 
 def _optional(needs_label):
-    """The roles that a file may lack: the label where it is to be predicted, else the id."""
-    return {"id"} if needs_label else {"label"}
+    """The roles that a file may lack."""
+    return {"id"} if needs_label else {"id", "label"}
 
 
 def _split_lines(path, is_quoted, delimiter):

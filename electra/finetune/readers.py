@@ -163,15 +163,10 @@ def _read_texts(path, source, task, needs_label, language):
             continue
         if label is None and needs_label:
             raise ValueError(f"{where}: no label. Name its column, or take the line out")
-        try:
-            if label is not None and task.family == REGRESSION:
-                label = _score(label, task.label_range, where)
-            elif label is not None:
-                _check_label(label, task.labels, where)
-        except ValueError:
-            if needs_label:
-                raise
-            label = None  # what is to be predicted often has -1 or ? in the column of labels
+        if label is not None and task.family == REGRESSION:
+            label = _score(label, task.label_range, where)
+        elif label is not None:
+            _check_label(label, task.labels, where)
         text_a, text_b = _as_text(values["text_a"]), _as_text(values.get("text_b"))
         if text_a is None:
             raise ValueError(f"{where}: no text. Mend the line, or take it out")

@@ -67,10 +67,12 @@ class Finetuning:
             if not config.do_train:
                 takes = [name for name, each in config.knobs.items() if not each.may_change]
             config = config.going_on(recorded, folder, takes, refuses=config.do_train)
+        elif not config.do_train:
+            raise FileNotFoundError(f"{folders[0]} holds no model. Train first (do_train)")
         self.config = config
         if config.do_train and not config.from_scratch:
             checkpoints.read(config.pretrained, verify=False)
-        self.data = FinetuningData(config, recorded["tasks"] if found else ())
+        self.data = FinetuningData(config, () if config.do_train else recorded["tasks"])
         if found:
             self.data.check_tasks(recorded["tasks"], folder)
         self.placement = placement_of(config)

@@ -11,6 +11,7 @@ from electra.data import batches
 from electra.finetune.dataset import Splits
 from electra.finetune.featurize import HOST_FEATURES
 from electra.finetune.readers import find_file, resolve_labels
+from electra.finetune.tasks import FROM_FILES, FROM_TRAIN
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
 
@@ -34,7 +35,8 @@ class FinetuningData:
 
     Args:
         config: FinetuningConfig.
-        recorded: `described_tasks()` of the run that goes on; without training it knows the labels.
+        recorded: rows of the tasks as the model's folder has them, where labels are not looked up
+            any more.
     Attributes:
         tasks: list of Task with their labels.
         tokenizer: WordPieceTokenizer.
@@ -56,10 +58,10 @@ class FinetuningData:
             max_query_length=config.max_query_length, doc_stride=config.doc_stride,
         )  # fmt: skip
         self._find_files()
-        labels = {task["name"]: tuple(task["labels"]) for task in recorded}
+        labels = {row["name"]: tuple(row["labels"]) for row in recorded}
         self.tasks = [
             dataclasses.replace(task, labels=labels[task.name])
-            if not config.do_train and task.name in labels and isinstance(task.labels, str)
+            if task.labels in (FROM_TRAIN, FROM_FILES) and task.name in labels
             else resolve_labels(task, config.raw_data_dir, config.language)
             for task in config.tasks
         ]
