@@ -6,6 +6,8 @@ import pytest
 
 from configure_finetuning import FinetuningConfig
 from electra.finetune.tasks import TASKS
+from electra.text.vocab import Vocabulary
+from tests.train.runs import TOKENS
 
 OFFICIAL = {
     "debug": False, "log_examples": False, "num_trials": 1, "do_train": True, "do_eval": True,
@@ -129,6 +131,33 @@ def test_from_scratch_another_network_may_be_chosen(pretrained):
 def test_what_makes_no_sense_is_refused(hparams, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         config(**hparams)
+
+
+def test_a_vocabulary_of_another_size_than_the_word_table_is_refused(tmp_path):
+    vocab = Vocabulary(TOKENS)
+    with pytest.raises(ValueError, match=f"holds {len(TOKENS)} tokens, the word table 30522"):
+        config(tmp_path).check_vocab(vocab)
+    config(tmp_path, vocab_size=len(TOKENS)).check_vocab(vocab)
+    config(tmp_path, vocab_size=len(TOKENS) + 8).check_vocab(vocab)  # rows that nothing uses
+    with pytest.raises(ValueError, match=f"the word table {len(TOKENS) - 1}. Set vocab_file"):
+        config(tmp_path, vocab_size=len(TOKENS) - 1).check_vocab(vocab)
+
+
+def test_two_task_files_may_not_name_one_task(tmp_path):
+    row = {"name": "my", "family": "qa", "files": {"train": "a.json"}}
+    paths = [str(tmp_path / name) for name in ("a.json", "b.json")]
+    for path in paths:
+        with open(path, "w") as file:
+            json.dump(row, file)
+    with pytest.raises(ValueError, match="Two of the task_files have a task 'my'"):
+        config(task_files=paths, task_names=["my"])
+
+
+def test_what_is_written_goes_to_output_dir(tmp_path):
+    result = config(tmp_path, output_dir="out")
+    assert result.pretrained == str(tmp_path / "models" / "M")
+    assert result.model_dir == "out/finetuning_models/chunk_model"
+    assert result.results_txt == "out/results/chunk_results.txt"
 
 
 def test_a_task_file_brings_its_task_and_its_defaults(tmp_path):

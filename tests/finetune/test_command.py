@@ -144,13 +144,24 @@ def test_a_command_trains_and_scores_and_its_model_is_found_again(data, model, t
     assert record["last_loss"] < record["first_loss"]
     # Without the training file the model still knows its labels.
     os.remove(folder / "train.csv")
-    again = FinetuningConfig("m", str(data), do_train=False, **hparams, output_dir="out",
-                             task_files=["out/has_w5_task.json"])  # fmt: skip
-    run = Finetuning(again)
+    path = tmp_path / "out" / "has_w5_task.json"
+
+    def again():
+        return Finetuning(FinetuningConfig("m", str(data), do_train=False, output_dir="out",
+                                           task_files=[str(path)], **hparams))  # fmt: skip
+
+    run = again()
     assert run.data.tasks[0].labels == ("no", "yes")
     assert run.run() is None
-    again = json.loads((tmp_path / "out/results/has_w5_results.json").read_text())["trials"][0]
-    assert again["scores"] == record["scores"]
+    results = json.loads((tmp_path / "out/results/has_w5_results.json").read_text())
+    assert results["trials"][0]["scores"] == record["scores"]
+    # Files to predict may come and go, labels not.
+    row = json.loads(path.read_text())
+    path.write_text(json.dumps(row | {"files": row["files"] | {"test": "new.csv"}}))
+    again()
+    path.write_text(json.dumps(row | {"labels": ["no", "maybe", "yes"]}))
+    with pytest.raises(ValueError, match=r"labels was \['no', 'yes'\] and is now \['no', 'maybe'"):
+        again()
 
 
 @pytest.mark.parametrize("family", OWN)

@@ -149,6 +149,15 @@ def test_what_is_wrong_is_said_before_the_first_step(data, tmp_path):
         Finetuning(config_of(data, vocab_file=str(vocab), task_names=["sts"]))
 
 
+def test_all_files_are_looked_for_before_any_is_read(data, tmp_path):
+    (data / "finetuning_data" / "rte").mkdir()
+    (data / "finetuning_data" / "rte" / "dev.tsv").touch()
+    cache = tmp_path / "cache"
+    with pytest.raises(FileNotFoundError, match="Task 'rte', split 'train': no file"):
+        Finetuning(config_of(data, task_names=["cola", "rte"], preprocessed_data_dir=str(cache)))
+    assert not cache.exists()
+
+
 def test_features_of_another_length_are_made_anew(data):
     lengths = []
     for length in (16, 8, 16):
