@@ -49,7 +49,8 @@ class FinetuningData:
     def __init__(self, config, recorded=()):
         self.config = config
         vocab = read_vocab(config.vocab_file)
-        config.check_vocab(vocab)
+        if not recorded or "vocab_file" in config.given:
+            config.check_vocab(vocab)
         self.tokenizer = WordPieceTokenizer(vocab, config.do_lower_case, config.strip_accents)
         self.splits = Splits(
             config.raw_data_dir, config.preprocessed_data_dir, self.tokenizer,
