@@ -125,11 +125,14 @@ def test_a_command_trains_and_scores_and_its_model_is_found_again(data, model, t
         rows = [row.split("\t") for row in rows]
         lines = [f'"{text}",{("no", "yes")[int(label)]}' for _, label, _, text in rows]
         (folder / f"{split}.csv").write_text("\n".join(["text,label", *lines]))
+    (folder / "new.csv").write_text("text\nw5 w9\nw9\n")
+    (folder / "more.csv").write_text("label,text\n?,w5\n")
     hparams = {k: v for k, v in HPARAMS.items() if k != "task_names"}
     flags = {
         "--model-dir": model, "--train-file": "files/train.csv", "--dev_file": "files/dev.csv",
         "--text-column": "text", "--label-column": "label", "--metrics": "mcc,accuracy",
         "--output-dir": "out", "--name": "has_w5", "--hparams": json.dumps(hparams),
+        "--test-file": "files/new.csv", "--predict-file": "files/more.csv",
     }  # fmt: skip
     arguments = [word for pair in flags.items() for word in pair]
     done = subprocess.run(
@@ -142,6 +145,9 @@ def test_a_command_trains_and_scores_and_its_model_is_found_again(data, model, t
     (record,) = results["trials"]
     assert done.stdout.startswith(f"has_w5: mcc: {record['scores']['has_w5']['mcc']:.2f} - acc")
     assert record["steps"] == 18  # 3 epochs of 48 examples in batches of 8
+    for name, count in (("trial_1/has_w5.jsonl", 2), ("has_w5_more.jsonl", 1)):
+        rows = (tmp_path / "out" / "test_predictions" / name).read_text().splitlines()
+        assert [set(json.loads(row)["probabilities"]) for row in rows] == [{"no", "yes"}] * count
     # Without the training file the model still knows its labels.
     os.remove(folder / "train.csv")
     path = tmp_path / "out" / "has_w5_task.json"
