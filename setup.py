@@ -33,10 +33,11 @@ setup(
         "tokenizers>=0.20",
         "safetensors>=0.4.3",
         "tqdm>=4.66",
+        "matplotlib>=3.8",
         "zstandard>=0.22",  # .txt.zst corpora
     ],
     extras_require={
         "test": ["pytest>=8", "ruff>=0.9"],
-        "bench": ["torch==2.13.0", "transformers>=5,<6", "matplotlib>=3.8"],
+        "bench": ["torch==2.13.0", "transformers>=5,<6"],
     },
 )

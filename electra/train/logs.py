@@ -133,6 +133,15 @@ class RunLog:
                 tf.summary.scalar(f"{group}/{name}", value)
 
 
+def write_summaries(folder, step, scalars=(), images=()):
+    """Shows numbers (dict tag -> float) and images (tag -> PNG bytes) in TensorBoard, once."""
+    with tf.summary.create_file_writer(folder).as_default(step=step):
+        for tag, value in dict(scalars).items():
+            tf.summary.scalar(tag, value)
+        for tag, png in dict(images).items():
+            tf.summary.image(tag, tf.io.decode_png(png, channels=3)[tf.newaxis])
+
+
 def readable(step, last_step, values, seconds_left):
     """Returns the numbers of an interval as one line to read.
 

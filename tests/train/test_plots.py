@@ -1,0 +1,107 @@
+"""Plots: the numbers that are drawn."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from electra.finetune.questions import Document, QAExample
+from electra.finetune.readers import TaggingExample, TextExample
+from electra.finetune.scorers import squad_scores
+from electra.finetune.tasks import get_task
+from electra.train import plots
+
+QUESTIONS = {  # id -> gold answers, predicted text, null odds
+    "a": (("w5 w6",), "w5 w6", -3.0),
+    "b": ((), "w7", -2.0),
+    "c": (("w8 w9",), "w8", -1.0),
+    "d": ((), "w7", 1.0),
+    "e": (("w5",), "w6", 1.0),
+}
+
+
+def questions():
+    examples = [
+        QAExample(key, "w5", Document("w5"), golds, not golds)
+        for key, (golds, _, _) in QUESTIONS.items()
+    ]
+    predictions = {
+        key: ([{"text": text, "probability": 1.0}], odds)
+        for key, (_, text, odds) in QUESTIONS.items()
+    }
+    return examples, predictions
+
+
+def is_drawn(path, figure):
+    """Whether the file is a PNG of several colours."""
+    data = plots.write_png(path, figure)
+    return path.read_bytes() == data and len(np.unique(tf.io.decode_png(data))) > 2
+
+
+def test_a_confusion_matrix_counts_gold_in_rows(tmp_path):
+    task = get_task("mnli")
+    gold = ["entailment", "entailment", "neutral", "contradiction"]
+    examples = [TextExample(str(i), "w5", None, label) for i, label in enumerate(gold)]
+    predictions = np.eye(3)[[1, 0, 2, 2]]
+    labels, counts = plots.confusion(task, examples, predictions)
+    assert labels == ["contradiction", "entailment", "neutral"]
+    np.testing.assert_array_equal(counts, [[0, 0, 1], [1, 1, 0], [0, 0, 1]])
+    figure = plots.draw_confusion("mnli", labels, counts)
+    (axes,) = figure.axes
+    np.testing.assert_allclose(axes.images[0].get_array(), [[0, 0, 1], [0.5, 0.5, 0], [0, 0, 1]])
+    assert [text.get_text() for text in axes.texts] == ["0", "0", "1", "1", "1", "0", "0", "0", "1"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == labels
+    assert is_drawn(tmp_path / "m.png", figure)
+
+
+def test_tags_are_counted_by_their_types():
+    task = dataclasses.replace(
+        get_task("chunk"), labels=("B-NP", "E-NP", "O", "S-NP", "S-VP")
+    )
+    examples = [TaggingExample("0", ("w5", "w6", "w7", "w8"), ("B-NP", "E-NP", "O", "S-VP"))]
+    probabilities = [np.eye(5)[[3, 4, 2]]]  # S-NP, S-VP, O; the last word was cut off
+    labels, counts = plots.confusion(task, examples, probabilities)
+    assert labels == ["O", "NP", "VP"]
+    np.testing.assert_array_equal(counts, [[1, 0, 0], [0, 1, 1], [1, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("metric", "right"), [("f1", [1.0, 1.0, 1.0 + 2 / 3, 1.0 + 2 / 3]), ("exact", [1, 1, 1, 1])]
+)
+def test_precision_and_recall_follow_the_threshold(metric, right):
+    thresholds, precision, recall = plots.no_answer_curve(*questions(), metric)
+    np.testing.assert_array_equal(thresholds, [-3, -2, -1, 1])  # two questions have odds of 1
+    np.testing.assert_allclose(precision, 100 * np.array(right) / [1, 2, 3, 5])
+    np.testing.assert_allclose(recall, 100 * np.array(right) / 3)
+
+
+def test_the_best_threshold_is_marked(tmp_path):
+    examples, predictions = questions()
+    scores = squad_scores(
+        {each.id: list(each.answers) for each in examples},
+        {key: text for key, (_, text, _) in QUESTIONS.items()},
+        {key: odds for key, (_, _, odds) in QUESTIONS.items()}, 0.0,
+    )  # fmt: skip
+    assert scores["best_f1_thresh"] == -3.0
+    curve = plots.no_answer_curve(examples, predictions)
+    figure = plots.draw_no_answer("squad", {"f1": (curve, scores["best_f1_thresh"])})
+    line, best = figure.axes[0].lines
+    np.testing.assert_array_equal(line.get_xydata(), np.transpose([curve[2], curve[1]]))
+    np.testing.assert_allclose(best.get_xydata(), [[100 / 3, 100]])
+    assert best.get_label() == "best threshold -3"
+    assert is_drawn(tmp_path / "squad.png", figure)
+    unmarked = plots.draw_no_answer("squad", {"f1": (curve, -9.0)})
+    assert len(unmarked.axes[0].lines) == 1
+
+
+def test_learning_curves_of_all_trials_are_in_one_figure(tmp_path):
+    log = '{"step": 5, "loss": 2.0}\n{"step": 10, "loss": 1.5}\n{"step": 15, "lo'
+    (tmp_path / "train_log.jsonl").write_text(log)
+    curve = plots.learning_curve(tmp_path)
+    assert curve == ([5, 10], [2.0, 1.5])
+    assert plots.learning_curve(tmp_path / "none") == ([], [])
+    figure = plots.draw_curves("cola", {"1": curve, "2": ([5], [3.0])})
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}
+    assert drawn == {"trial 1": [[5, 2.0], [10, 1.5]], "trial 2": [[5, 3.0]]}
+    assert is_drawn(tmp_path / "curves.png", figure)
