@@ -14,6 +14,7 @@ from electra.finetune.tasks import FORMATS
 from electra.hparams import parse_json_dict
 
 _DELIMITERS = {"tsv": "\t", "csv": ","}
+_NOT_TO_PREDICT = ("label", "id")  # what files without labels may lack
 
 
 def format_of(path, source, task):
@@ -35,7 +36,7 @@ def table_rows(path, source, task, needs_label):
     if any(isinstance(column, str) for column in columns.values()):
         _, header = next(rows, (1, []))
         for role, column in columns.items():
-            if column not in header and (role != "label" or needs_label):
+            if column not in header and (needs_label or role not in _NOT_TO_PREDICT):
                 raise ValueError(
                     f"{path}, line 1: no column {column!r} ({role}). Received: "
                     f"{', '.join(header)[:200]}. Name the columns, or number them from 0 if the "
@@ -44,8 +45,8 @@ def table_rows(path, source, task, needs_label):
         columns = {r: header.index(c) for r, c in columns.items() if c in header}
     for line, fields in rows:
         short = [r for r, c in columns.items() if not -len(fields) <= c < len(fields)]
-        if short == ["label"] and not needs_label:
-            short = []
+        if not needs_label:
+            short = [r for r in short if r not in _NOT_TO_PREDICT]
         if short and not task.skips_short_rows:
             raise ValueError(
                 f"{path}, line {line}: {len(fields)} columns, none for {', '.join(short)}. "
@@ -81,7 +82,7 @@ def json_rows(path, columns, needs_label):
     """Yields (line number, dict role -> value) of a file with a JSON object a line."""
     for line, values in json_lines(path):
         for role, key in columns.items():
-            if key not in values and (role != "label" or needs_label):
+            if key not in values and (needs_label or role not in _NOT_TO_PREDICT):
                 raise ValueError(
                     f"{path}, line {line}: no key {key!r} ({role}). Received: "
                     f"{', '.join(values)[:200]}"
