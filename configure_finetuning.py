@@ -63,6 +63,9 @@ class FinetuningConfig(Config):
     )  # fmt: skip
     do_train = Knob(True, "Train; finished trials are not run again.", may_change=True)
     do_eval = Knob(True, "Score on the dev files.", may_change=True)
+    do_predict = Knob(
+        False, "Predict predict_files with the best trial's model.", source="ours", may_change=True
+    )
     keep_all_models = Knob(True, "Keep every trial's model; false: the best.", may_change=True)
     retry_collapsed = Knob(
         False,
@@ -145,6 +148,11 @@ class FinetuningConfig(Config):
         None, "Folder of predictions. null: D/models/M/test_predictions", may_change=True
     )
 
+    predict_files = Knob(
+        [], "Files to predict, labels not needed, laid out as the task's own; of several tasks a "
+        "dict of such lists.", source="ours", kinds=(list, dict), may_change=True,
+    )  # fmt: skip
+
     # --- sizes ---
     max_seq_length = Knob(
         128, "Longest example L; chunk, csl: 256, QA: 512.", unit="tokens", at_least=5
@@ -200,6 +208,12 @@ class FinetuningConfig(Config):
         may_change=True,
     )  # fmt: skip
     results_pkl = _PRETRAINING["results_pkl"]
+    qa_eval_file = Knob(
+        None, "QA scores of the best trial; {:} is the task. null: D/models/M/results/T_qa/"
+        "{:}_eval.json", may_change=True,
+    )  # fmt: skip
+    qa_preds_file = Knob(None, "Its answers. null: .../T_qa/{:}_preds.json", may_change=True)
+    qa_na_file = Knob(None, "Its null odds. null: .../T_qa/{:}_null_odds.json", may_change=True)
 
     def __init__(self, model_name, data_dir, **hparams):
         self.model_name = model_name
@@ -306,6 +320,9 @@ class FinetuningConfig(Config):
             "results_txt": (home, "results", f"{tasks}_results.txt"),
             "test_predictions": (home, "test_predictions"),
             "results_pkl": (home, "results", f"{tasks}_results.pkl"),
+            "qa_eval_file": (home, "results", f"{tasks}_qa", "{:}_eval.json"),
+            "qa_preds_file": (home, "results", f"{tasks}_qa", "{:}_preds.json"),
+            "qa_na_file": (home, "results", f"{tasks}_qa", "{:}_null_odds.json"),
         }
         for name, parts in places.items():
             setattr(self, name, getattr(self, name) or os.path.join(*parts))
@@ -319,14 +336,34 @@ class FinetuningConfig(Config):
             if self.do_train and "train" not in task.sources:
                 of = task.model_of and f" It is predicted with the model of {task.model_of!r}"
                 raise ValueError(f"Task {task.name!r} has no training data.{of}")
-        if not self.do_train and not self.do_eval:
-            raise ValueError("do_train and do_eval are both false: nothing to do. Set one to true")
+        if not (self.do_train or self.do_eval or self.do_predict or self.write_test_outputs):
+            raise ValueError(
+                "do_train, do_eval, do_predict and write_test_outputs are false: nothing to do. "
+                "Set one to true"
+            )
+        self._check_predict_files()
         longest = self.encoder.max_position_embeddings
         if self.max_seq_length > longest:
             raise ValueError(
                 f"max_seq_length {self.max_seq_length} is more than the model's position table "
                 f"holds: {longest}. Set max_seq_length to that or less"
             )
+
+    def _check_predict_files(self):
+        """Makes predict_files a dict task -> list of paths. Raises: ValueError."""
+        names, given = self.task_names, self.predict_files
+        if type(given) is list and (len(names) == 1 or not given):
+            given = dict.fromkeys(names, given)
+        is_right = type(given) is dict and set(given) <= set(names) and all(
+            type(paths) is list and all(type(path) is str for path in paths)
+            for paths in given.values()
+        )  # fmt: skip
+        if not is_right or (self.do_predict and not any(given.values())):
+            raise ValueError(
+                "do_predict wants predict_files: a list of paths, of several tasks a dict with a "
+                f"list for each of {', '.join(names)}. Received: {self.predict_files!r}"
+            )
+        self.predict_files = given
 
 
 def _of_tasks(tasks):

@@ -18,6 +18,7 @@ _KIND_NAMES = {
     float: "a number",
     str: "a string",
     dict: "a dict",
+    list: "a list",
 }
 
 

@@ -6,6 +6,7 @@ from its checkpoint; one that has its scores is not run again.
 """
 
 import functools
+import os
 import signal
 import time
 
@@ -21,7 +22,7 @@ from electra.finetune.tasks import CLASSIFICATION, QA, TAGGING
 from electra.optim.adamw import AdamW
 from electra.optim.layerwise import layer_wise_multipliers
 from electra.optim.schedule import learning_rate_at
-from electra.train import checkpoints, trials
+from electra.train import checkpoints, outputs, trials
 from electra.train.finetuning_data import FinetuningData
 from electra.train.finetuning_step import FinetuningLoop, FinetuningStep, Programs
 from electra.train.folder import read_hparams, refuse_non_finite, write_folder
@@ -56,6 +57,7 @@ class Finetuning:
     Attributes:
         config: as the run goes on with it.
         data: FinetuningData.
+        tests, files: list of Dev, what to predict of test files and of the user's.
     """
 
     def __init__(self, config):
@@ -67,12 +69,19 @@ class Finetuning:
             if not config.do_train:
                 takes = [name for name, each in config.knobs.items() if not each.may_change]
             config = config.going_on(recorded, folder, takes, refuses=config.do_train)
+            if not config.do_train and "vocab_file" not in config.given:
+                config.vocab_file = os.path.join(folder, "vocab.txt")
+        elif not config.do_train:
+            raise FileNotFoundError(f"{folders[0]} holds no model. Train first (do_train)")
         self.config = config
         if config.do_train and not config.from_scratch:
             checkpoints.read(config.pretrained, verify=False)
-        self.data = FinetuningData(config)
+        self.data = FinetuningData(config, () if config.do_train else recorded["tasks"])
         if found:
             self.data.check_tasks(recorded["tasks"], folder)
+        self.tests = outputs.read_tests(self.data) if config.write_test_outputs else []
+        predict_files = config.predict_files if config.do_predict else {}
+        self.files = outputs.read_files(self.data, predict_files)
         self.placement = placement_of(config)
         self._check_shares()
 
@@ -80,19 +89,23 @@ class Finetuning:
         """Runs the trials that are left and writes the results. Returns: the signal that stopped
         it, or None."""
         config, finished, retries = self.config, [], []
-        for trial in trials.planned(config):
+        runs_trials = config.do_train or config.do_eval or config.write_test_outputs
+        for trial in trials.planned(config) if runs_trials else ():
             stopped_by = self._run_trial(trial, finished)
             is_new = bool(finished) and finished[-1]["trial"] == trial.name
             if not stopped_by and config.retry_collapsed and is_new and finished[-1]["collapsed"]:
                 stopped_by = self._run_trial(trial.retry(), retries)
             if stopped_by:
                 return stopped_by
-        if not finished:
+        if runs_trials and not finished:
             raise FileNotFoundError(
                 f"{config.model_dir}_1 holds no model to score. Train first (do_train)"
             )
         if config.do_eval:
             trials.write_results(self, finished, retries)
+        if config.do_predict:
+            self.restore(trials.best_kept(config))
+            outputs.write_files(self)
         return None
 
     # ---- before the first step ----
@@ -183,11 +196,18 @@ class Finetuning:
     def _run_trial(self, trial, finished):
         """Runs a trial and appends its record. Returns: the signal that stopped it, or None."""
         record = trials.read_record(trial)
-        if self.config.do_train and record is not None:
+        is_scored = record and all(dev.name in record["scores"] for dev in self.data.dev)
+        if self.config.do_train and is_scored:
             logging.info("Trial %s is finished: %s", trial.name, trials.readable(record["scores"]))
+            is_written = record.get("test_outputs") == outputs.tests_folder(self.config, trial)
+            if not is_written and self._is_tested(trial):
+                self.restore(trial)
+                record["test_outputs"] = outputs.write_tests(self, trial)
+                trials.write_record(trial, record)
             finished.append(record)
             return None
         if not self.config.do_train and checkpoints.latest(trial.folder) is None:
+            finished += [record] if record else []  # another trial's model was kept
             return None
         record = record or {"trial": trial.name, "seed": trial.seed, "collapsed": ""}
         if self.config.do_train:
@@ -196,9 +216,11 @@ class Finetuning:
                 return stopped_by
         else:
             self.restore(trial)
-        record["scores"] = {}
+        record.setdefault("scores", {})
+        made = {}
         for dev in self.data.dev:
-            predictions, loss = self.predict(dev.task, dev.examples, dev.features)
+            made[dev.name], loss = self.predict(dev.task, dev.examples, dev.features)
+            predictions = made[dev.name]
             scores = self.score(dev, predictions)
             record["scores"][dev.name] = {**scores, **({} if loss is None else {"loss": loss})}
             if scoring.is_constant(dev.task, dev.examples, predictions):
@@ -206,9 +228,29 @@ class Finetuning:
         if record["collapsed"]:
             logging.warning("Trial %s collapsed: %s", trial.name, record["collapsed"])
         logging.info("Trial %s: %s", trial.name, trials.readable(record["scores"]))
+        self._write_outputs(trial, record, made, finished)
         trials.write_record(trial, record)
         finished.append(record)
         return None
+
+    def _write_outputs(self, trial, record, made, finished):
+        """Writes what a trial predicts; of the dev files where it is the best so far."""
+        outputs.write_summary(self, trial, record)
+        devs = self.data.dev
+        if not trial.is_retry and devs:
+            ranks = [trials.rank(each, devs) for each in finished]
+            if trials.rank(record, devs) > max(ranks, default=-np.inf):
+                outputs.write_dev(self, trial, record, made)
+        if self._is_tested(trial):
+            record["test_outputs"] = outputs.write_tests(self, trial)
+
+    def _is_tested(self, trial):
+        """Whether to predict the test files with a trial's model, which is there."""
+        is_first = not trial.is_retry and int(trial.name) <= self.config.n_writes_test
+        has_model = checkpoints.latest(trial.folder) is not None
+        if self.tests and is_first and not has_model:
+            logging.warning("%s holds no model to predict the test files with", trial.folder)
+        return bool(self.tests) and is_first and has_model
 
     def _train_trial(self, trial, record):
         """Trains from the trial's checkpoint, or from the start. Returns: (signal, record)."""

@@ -11,6 +11,7 @@ from electra.data import batches
 from electra.finetune.dataset import Splits
 from electra.finetune.featurize import HOST_FEATURES
 from electra.finetune.readers import find_file, resolve_labels
+from electra.finetune.tasks import FROM_FILES, FROM_TRAIN
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
 
@@ -31,6 +32,8 @@ class FinetuningData:
 
     Args:
         config: FinetuningConfig.
+        recorded: rows of the tasks as the model's folder has them, where labels are not looked up
+            any more.
     Attributes:
         tasks: list of Task with their labels.
         tokenizer: WordPieceTokenizer.
@@ -40,10 +43,11 @@ class FinetuningData:
         ValueError, FileNotFoundError: what the user can mend in a vocabulary or a task's files.
     """
 
-    def __init__(self, config):
+    def __init__(self, config, recorded=()):
         self.config = config
         vocab = read_vocab(config.vocab_file)
-        config.check_vocab(vocab)
+        if not recorded or "vocab_file" in config.given:
+            config.check_vocab(vocab)
         self.tokenizer = WordPieceTokenizer(vocab, config.do_lower_case, config.strip_accents)
         self.splits = Splits(
             config.raw_data_dir, config.preprocessed_data_dir, self.tokenizer,
@@ -51,8 +55,12 @@ class FinetuningData:
             refresh=not config.use_tfrecords_if_existing, max_seq_length=config.max_seq_length,
             max_query_length=config.max_query_length, doc_stride=config.doc_stride,
         )  # fmt: skip
+        labels = {row["name"]: tuple(row["labels"]) for row in recorded}
         self.tasks = [
-            resolve_labels(task, config.raw_data_dir, config.language) for task in config.tasks
+            dataclasses.replace(task, labels=labels[task.name])
+            if task.labels in (FROM_TRAIN, FROM_FILES) and task.name in labels
+            else resolve_labels(task, config.raw_data_dir, config.language)
+            for task in config.tasks
         ]
         self.dev = self._read_dev() if config.do_eval else []
         self.train = self._read_train() if config.do_train else {}
@@ -71,7 +79,8 @@ class FinetuningData:
             ValueError: labels or files of a task differ.
         """
         for task, before in zip(self.described_tasks(), recorded, strict=True):
-            for name in [name for name in task if before.get(name) != task[name]]:
+            names = task if self.config.do_train else ("family", "labels", "label_range")
+            for name in [name for name in names if before.get(name) != task[name]]:
                 raise ValueError(
                     f"{folder} holds a model of another task {task['name']!r}: {name} was "
                     f"{before.get(name)!s:.200} and is now {task[name]!s:.200}. Go on with the "

@@ -27,6 +27,10 @@ class Trial:
     seed: int
     folder: str
 
+    @property
+    def is_retry(self):
+        return self.name.endswith("_retry")
+
     def retry(self):
         """Returns the trial that repeats this one with another seed."""
         return Trial(f"{self.name}_retry", self.seed + _RETRY_SEED, f"{self.folder}_retry")
@@ -77,6 +81,30 @@ def planned(config):
         Trial(str(i + 1), config.seed + i, f"{config.model_dir}_{i + 1}")
         for i in range(config.num_trials)
     ]
+
+
+def best_kept(config):
+    """Returns the Trial that the results call the best, or else the first that has its model.
+
+    Raises:
+        FileNotFoundError: no trial has a model.
+    """
+    path = _results_json(config)
+    best = read_json(path, "Remove it").get("best_trial") if os.path.exists(path) else None
+    every = planned(config)
+    if best is not None:
+        every.insert(0, Trial(best, config.seed, f"{config.model_dir}_{best}"))
+    for trial in every:
+        if checkpoints.latest(trial.folder) is not None:
+            return trial
+    raise FileNotFoundError(f"{config.model_dir}_1 holds no model. Train first (do_train)")
+
+
+def rank(record, devs):
+    """Returns the mean of a trial's main scores, by which trials compare; devs: list of Dev."""
+    return np.mean(
+        [record["scores"][dev.name][scoring.main_metric(dev.task)] for dev in devs]
+    )
 
 
 def read_record(trial):
@@ -134,15 +162,13 @@ def write_results(run, finished, retries):
     """
     config = run.config
     mains = {dev.name: scoring.main_metric(dev.task) for dev in run.data.dev}
-    ranks = [np.mean([each["scores"][name][main] for name, main in mains.items()])
-             for each in finished]  # fmt: skip
-    best = finished[int(np.argmax(ranks))]["trial"]
+    best = max(finished, key=lambda each: rank(each, run.data.dev))["trial"]  # the first of equals
     results = {
         "model_name": config.model_name, "task_names": config.task_names,
         "main_metrics": mains, "summary": summary(finished), "best_trial": best,
         "trials": finished, "retries": retries,
     }  # fmt: skip
-    path = os.path.splitext(config.results_txt)[0] + ".json"
+    path = _results_json(config)
     if config.ensemble:
         results["ensemble"] = _known_ensemble(path, results) or _ensemble(run, finished)
     lines = [line for each in finished for line in _lines(each["scores"])]
@@ -157,6 +183,10 @@ def write_results(run, finished, retries):
         )  # fmt: skip
     if not config.keep_all_models:
         _keep_only(run, best, finished + retries)
+
+
+def _results_json(config):
+    return os.path.splitext(config.results_txt)[0] + ".json"
 
 
 def _known_ensemble(path, results):

@@ -1,0 +1,200 @@
+"""What a fine-tuning run writes besides its scores: predictions and plots.
+
+Enters: a run with its weights loaded. Leaves: submissions of the test files, predictions of a
+user's own files, and of the dev files what the best trial says: SQuAD's files and plots.
+"""
+
+import copy
+import dataclasses
+import os
+
+from absl import logging
+
+from electra.finetune import predictions as files
+from electra.finetune import scoring
+from electra.finetune.tasks import CLASSIFICATION, QA, REGRESSION, TAGGING, TASKS
+from electra.hparams import write_json
+from electra.train import plots, trials
+from electra.train.finetuning_data import Dev
+from electra.train.logs import write_summaries
+
+
+def read_tests(data):
+    """Reads the test files of a run's tasks, and of tasks that are predicted with their models.
+
+    Args:
+        data: FinetuningData.
+    Returns: list of Dev; a test file that is missing is logged and left out.
+    Raises:
+        FileNotFoundError: there is none at all. ValueError: one cannot be read.
+    """
+    found, missing = [], []
+    for task in data.tasks:
+        for row in [task, *(row for row in TASKS.values() if row.model_of == task.name)]:
+            asked = dataclasses.replace(row, name=task.name, labels=task.labels)
+            for split in [each for each in row.sources if each.startswith("test")]:
+                sources = [_unlabelled(source) for source in row.sources[split]]
+                try:
+                    each = _read(data.splits, f"{row.name}{split[4:]}", asked, split, sources)
+                    found.append(each)
+                except FileNotFoundError as error:
+                    missing.append(str(error))
+    if not found:
+        raise FileNotFoundError(
+            f"write_test_outputs: no test file. {' '.join(missing) or 'The tasks name none'}"
+        )
+    for error in missing:
+        logging.warning("%s. It is not predicted", error)
+    return found
+
+
+def read_files(data, predict_files):
+    """Reads the files to predict.
+
+    Args:
+        data: FinetuningData.
+        predict_files: dict task name -> list of paths. A file that is named like one of the
+            task's own has its layout, another that of its test file, or else of its dev file.
+    Returns: list of Dev; the names are those of the predictions.
+    Raises: as readers.read_examples.
+    """
+    splits = copy.copy(data.splits)
+    splits.cache_folder = None
+    language, found = splits.reading["language"], {}
+    for task in data.tasks:
+        order = sorted(task.sources, key=lambda split: (not split.startswith("test"), split))
+        known = [source for split in order for source in task.sources[split]]
+        for path in predict_files.get(task.name, ()):
+            file = os.path.basename(path).removesuffix(".gz")
+            names = [os.path.basename(each.path.replace("{language}", language)) for each in known]
+            source = _unlabelled(known[names.index(file) if file in names else 0], "language")
+            source = dataclasses.replace(source, path=os.path.abspath(path))
+            name = f"{task.name}_{os.path.splitext(file)[0]}"
+            if name in found:
+                raise ValueError(f"predict_files: {path} is the second {file}. Rename one")
+            found[name] = _read(splits, name, task, "test", [source])
+    return list(found.values())
+
+
+def tests_folder(config, trial):
+    """Returns where a trial's predictions of the test files belong."""
+    return os.path.join(config.test_predictions, f"trial_{trial.name}")
+
+
+def write_tests(run, trial):
+    """Writes what a trial, whose weights are loaded, predicts for the test files.
+
+    Each as its leaderboard wants it, or else as JSON lines.
+
+    Args:
+        run: Finetuning; trial: Trial.
+    Returns: the folder.
+    """
+    folder = tests_folder(run.config, trial)
+    threshold = run.config.qa_na_threshold
+    for test in run.tests:
+        task, name = test.task, test.task.leaderboard.get(test.split, "")
+        predictions = _predict(run, test, test.examples)
+        if name.endswith(".tsv"):
+            if task.family == REGRESSION:
+                values = files.in_range(task, predictions)
+            else:
+                values = scoring.labels_of(task, test.examples, predictions)
+            missing = files.write_glue(folder, task, test.split, values)
+            logging.info("%s of %s; it lacks: %s", files.GLUE_ZIP, folder, missing or "nothing")
+        elif name:
+            labels = scoring.labels_of(task, test.examples, predictions)
+            files.write_clue(folder, task, test.split, labels, [e.id for e in test.examples])
+        elif task.family == QA:
+            path = os.path.join(folder, test.name)
+            odds = (f"{path}_null_odds.json", threshold) if task.has_unanswerable else (None, None)
+            files.write_squad(f"{path}_preds.json", odds[0], predictions, odds[1])
+        else:
+            rows = files.rows_of(task, test.examples, predictions, threshold)
+            files.write_rows(os.path.join(folder, f"{test.name}.jsonl"), rows)
+    logging.info("Predictions of the test files: %s", folder)
+    return folder
+
+
+def write_files(run):
+    """Writes what the weights of a run predict for the user's files, a row an example, in order."""
+    for each in run.files:
+        examples = each.examples
+        if each.task.family == QA:  # whatever ids the file gives
+            examples = [dataclasses.replace(e, id=str(i)) for i, e in enumerate(examples)]
+        predictions = _predict(run, each, examples)
+        rows = files.rows_of(each.task, each.examples, predictions, run.config.qa_na_threshold)
+        path = os.path.join(run.config.test_predictions, f"{each.name}.jsonl")
+        files.write_rows(path, rows)
+        logging.info("Predictions: %s", path)
+
+
+def write_dev(run, trial, record, predictions):
+    """Writes what a trial says of the dev files: SQuAD's files, and plots, also for TensorBoard.
+
+    Args:
+        run: Finetuning.
+        trial: Trial; record: of it, with its scores.
+        predictions: dict name of a Dev -> its predictions.
+    """
+    config, images = run.config, {}
+    for dev in run.data.dev:
+        made, scores = predictions[dev.name], record["scores"][dev.name]
+        if dev.task.family == QA:
+            preds, odds, score_file = (
+                path.replace("{:}", dev.name)
+                for path in (config.qa_preds_file, config.qa_na_file, config.qa_eval_file)
+            )
+            files.write_squad(preds, odds if dev.task.has_unanswerable else None, made)
+            write_json(score_file, scores)
+        if dev.task.has_unanswerable:
+            curves = {
+                metric: (plots.no_answer_curve(dev.examples, made, metric),
+                         scores[f"best_{metric}_thresh"])
+                for metric in ("f1", "exact")
+            }  # fmt: skip
+            images[f"{dev.name}_no_answer"] = plots.draw_no_answer(dev.name, curves)
+        elif dev.task.family in (CLASSIFICATION, TAGGING):
+            counted = plots.confusion(dev.task, dev.examples, made)
+            images[f"{dev.name}_confusion"] = plots.draw_confusion(dev.name, *counted)
+    _write_plots(run, trial, record, images)
+
+
+def write_summary(run, trial, record):
+    """Shows a trial's scores in TensorBoard, and all trials' learning curves so far."""
+    numbers = {f"scores/{name}/{metric}": value for name, scores in record["scores"].items()
+               for metric, value in scores.items()}  # fmt: skip
+    curves = {
+        each.name: plots.learning_curve(each.folder)
+        for planned in trials.planned(run.config) for each in (planned, planned.retry())
+    }  # fmt: skip
+    curves = {name: curve for name, curve in curves.items() if curve[0]}
+    figure = plots.draw_curves(", ".join(run.config.task_names), curves)
+    _write_plots(run, trial, record, {"learning_curves": figure}, numbers)
+
+
+def _write_plots(run, trial, record, figures, numbers=()):
+    """Writes figures as <tasks>_<name>.png beside the results; these and numbers in TensorBoard."""
+    stem = os.path.splitext(run.config.results_txt)[0].removesuffix("_results")
+    images = {name: plots.write_png(f"{stem}_{name}.png", each) for name, each in figures.items()}
+    write_summaries(trial.folder, record.get("steps", 0), numbers, images)
+
+
+def _read(splits, name, task, split, sources):
+    """Reads a file in which every row counts."""
+    task = dataclasses.replace(
+        task, sources={split: tuple(sources)}, skipped_labels=(), skips_short_rows=False
+    )
+    examples = splits.examples(task, split)
+    return Dev(name, task, split, examples, splits.features(task, split, examples))
+
+
+def _unlabelled(source, *roles):
+    """The source without its columns of labels, and of further roles."""
+    left_out = ("label", "tags", *roles)
+    columns = {role: each for role, each in source.columns.items() if role not in left_out}
+    return dataclasses.replace(source, columns=columns)
+
+
+def _predict(run, each, examples):
+    return run.predict(each.task, examples, each.features, run.config.predict_batch_size)[0]
