@@ -25,8 +25,8 @@ HPARAMS = {
 def make_data(folder):
     """Writes D with the model "m", and rows of cola, chunk, sts and squad that a rule labels.
 
-    A text of cola is "1" if w5 is in it, a word of chunk a span if it is w6, the score of sts the
-    share of w7, the answer of squad the word w8.
+    A text of cola is "1" if w5 is in it, a word of chunk a span if it is w6, the score of sts 5 if
+    w7 is in the first text, the answer of squad the word w8.
     Returns: folder.
     """
     model = folder / "models" / "m"
@@ -48,7 +48,7 @@ def write_split(folder, split, count, rng):
     texts = []
     for i in range(count):
         words = [f"w{n}" for n in rng.integers(9, 40, rng.integers(2, 11))]
-        words[rng.integers(len(words))] = f"w{5 + i % 4}"
+        words[::2] = [f"w{5 + i % 4}"] * len(words[::2])
         texts.append(words)
     lines = {
         "cola": [f"x\t{int('w5' in words)}\t*\t{' '.join(words)}" for words in texts],
