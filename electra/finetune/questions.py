@@ -71,7 +71,8 @@ class Document:
         return _SPACES.sub(" ", self.context[self._starts[first] : self._stops[last]])
 
 
-def read_questions(path, source, task, is_train):
+def read_questions(path, source, task, split):
+    is_train, is_scored = split == "train", split.startswith("dev")
     examples, misses, ids = [], [], set()
     for where, paragraph in _paragraphs(path, format_of(path, source, task)):
         context = _take(paragraph, "context", str, where)
@@ -79,7 +80,7 @@ def read_questions(path, source, task, is_train):
         for index, question in enumerate(_take(paragraph, "qas", list, where)):
             there = f"{where}, qas[{index}]"
             example = _question(question, document, task, is_train, there)
-            if not is_train and example.id in ids:
+            if is_scored and example.id in ids:
                 raise ValueError(f"{there}: the id {example.id!r} comes twice. Give each its own")
             ids.add(example.id)
             if example.last_word >= -1:

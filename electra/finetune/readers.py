@@ -70,7 +70,7 @@ def read_examples(task, split, folder, *, language="es", double_unordered=True):
     path, source = find_file(task, split, folder, language)
     needs_labels = not split.startswith("test")
     if task.family == QA:
-        examples = read_questions(path, source, task, split == "train")
+        examples = read_questions(path, source, task, split)
     elif task.family == TAGGING:
         examples = _read_sentences(path, source, task, needs_labels)
     else:

@@ -309,7 +309,7 @@ def test_one_label_for_all_is_refused(tmp_path):
     assert str(path) in str(error.value)
 
 
-def test_questions_that_share_an_id_are_not_predicted(tmp_path):
+def test_questions_that_share_an_id_are_not_scored(tmp_path):
     write(tmp_path, "a.json", squad("a b", ANSWERED, {**IMPOSSIBLE, "id": 1}))
     task = own(tmp_path, "qa", files={"train": "a.json", "dev": "a.json"})
     assert len(read_examples(task, "train", "")) == 2
