@@ -46,9 +46,7 @@ class Seed:
 def uniform(seed, shape):
     """Draws float32 numbers in [0, 1), multiples of 2^-24, of the given static shape."""
     # Made of whole numbers: XLA and TensorFlow's kernels agree on those, not on floats.
-    words = tf.bitcast(_words(seed, shape), tf.uint32)
-    bits = tf.bitwise.right_shift(words, tf.constant(8, tf.uint32))
-    return tf.cast(bits, tf.float32) * 2.0**-24
+    return tf.cast(_shift(words(seed, shape), 8), tf.float32) * 2.0**-24
 
 
 def uniform_rows(seed, rows, num_rows, shape):
@@ -64,14 +62,28 @@ def uniform_rows(seed, rows, num_rows, shape):
     return tf.gather(uniform(seed, (num_rows, *shape)), rows)
 
 
-def random_bytes(seed, shape):
-    """Draws uniform uint8 of the given static shape, four to a 32-bit number."""
-    size = math.prod(shape)
-    drawn = tf.bitcast(_words(seed, (-(-size // 4),)), tf.uint8)
-    return tf.reshape(tf.reshape(drawn, (-1,))[:size], shape)
+def hashed(words, shape):
+    """Hashes each place of a static shape with two words drawn for it: cheap noise for dropout.
+
+    Args:
+        words: uint32 (2,), see `words`.
+        shape: of less than 2^32 elements.
+    Returns: uint32 of that shape; the upper bits are the good ones.
+    Source: the mixing steps of lowbias32, https://nullprogram.com/blog/2018/07/31/.
+    """
+    x = tf.reshape(tf.cast(tf.range(math.prod(shape)), tf.uint32), shape) ^ words[0]
+    x = (x ^ _shift(x, 16)) * tf.constant(0x7FEB352D, tf.uint32)
+    x = (x ^ _shift(x, 15) ^ words[1]) * tf.constant(0x846CA68B, tf.uint32)
+    return x ^ _shift(x, 16)
 
 
-def _words(seed, shape):
-    return tf.random.stateless_uniform(
+def words(seed, shape):
+    """Draws uint32 numbers of the given static shape."""
+    drawn = tf.random.stateless_uniform(
         shape, seed.tensor(), minval=None, maxval=None, dtype=tf.int32, alg=ALGORITHM
     )
+    return tf.bitcast(drawn, tf.uint32)
+
+
+def _shift(x, bits):
+    return tf.bitwise.right_shift(x, tf.constant(bits, tf.uint32))

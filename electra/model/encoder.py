@@ -80,15 +80,18 @@ class TransformerLayer(Layer):
             self.output_dense.build((None, self.config.intermediate_size))
             self.output_norm.build(width)
 
-    def call(self, x, mask_bias, seed=None):
-        """x: (B, L, H); mask_bias: (B, 1, 1 or L, L) float32; seed: random.Seed or None."""
-        x = self._add_norm(
+    def call(self, x, mask_bias, seed=None, residual=None):
+        """x: (B, L, H); mask_bias: (B, 1, 1 or L, L) float32; seed: random.Seed or None;
+        residual: x again. Returns: (B, L, H) twice, see kernels.dropout_add_layer_norm.
+        """
+        x, residual = self._add_norm(
             self._attend(x, mask_bias, seed and seed.fold("attention")),
-            x, self.attention_dense, self.attention_norm, seed and seed.fold("attention_output"),
-        )
+            x if residual is None else residual,
+            self.attention_dense, self.attention_norm, seed and seed.fold("attention_output"),
+        )  # fmt: skip
         inner = kernels.bias_gelu(self.intermediate.project(x), float32(self.intermediate.bias))
         return self._add_norm(
-            inner, x, self.output_dense, self.output_norm, seed and seed.fold("output")
+            inner, residual, self.output_dense, self.output_norm, seed and seed.fold("output")
         )
 
     def _add_norm(self, x, residual, dense, norm, seed):
@@ -98,19 +101,13 @@ class TransformerLayer(Layer):
         )  # (B, L, H)
 
     def _attend(self, x, mask_bias, seed):
-        heads = self.config.num_attention_heads
-        batch, length, width = x.shape
-        size = width // heads
         # One matrix product for all three, though the checkpoint keeps them apart.
         kernel = ops.concatenate([d.kernel for d in (self.query, self.key, self.value)], axis=1)
         bias = ops.concatenate([d.bias for d in (self.query, self.key, self.value)], axis=0)
-        qkv = ops.matmul(x, ops.cast(kernel, x.dtype)) + ops.cast(bias, x.dtype)
-        qkv = ops.reshape(qkv, (batch, length, 3, heads, size))
-        query, key, value = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)))  # (B, A, L, H/A)
-        scores = ops.matmul(query * size**-0.5, ops.transpose(key, (0, 1, 3, 2)))  # (B, A, L, L)
-        rate = self.config.attention_probs_dropout_prob
-        context = ops.matmul(kernels.masked_softmax(scores, mask_bias, rate, seed), value)
-        return ops.reshape(ops.transpose(context, (0, 2, 1, 3)), (batch, length, width))
+        return kernels.attend(
+            ops.matmul(x, ops.cast(kernel, x.dtype)), bias, mask_bias,
+            self.config.num_attention_heads, self.config.attention_probs_dropout_prob, seed,
+        )  # (B, L, H)
 
 
 class ElectraEncoder(Layer):
@@ -162,9 +159,9 @@ class ElectraEncoder(Layer):
     def encode(self, x, input_mask, seed=None):
         """Returns the output of every layer, a list of (B, L, H)."""
         mask_bias = self._mask_bias(input_mask)
-        outputs = []
+        outputs, residual = [], x
         for i, layer in enumerate(self.layers):
-            x = layer(x, mask_bias, seed=seed and seed.fold(i))
+            x, residual = layer(x, mask_bias, seed=seed and seed.fold(i), residual=residual)
             outputs.append(x)
         return outputs
 

@@ -1,98 +1,101 @@
 """The element-wise chains between the matrix products, each one plain and one fast.
 
 The plain version of every operation is written here in keras.ops, computes in float32 and returns
-its input's dtype. The fast version is the same code as an island: a small function compiled by XLA,
-with a backward pass that recomputes from the inputs and is compiled too. On a CPU that is several
-times faster than TensorFlow's own element-wise kernels, while the matrix products stay with
-TensorFlow (oneDNN), which XLA on CPU cannot match. On GPU and TPU the whole step is compiled, so
-the plain versions are used.
-
-`use_islands(True)` chooses, for all code traced afterwards.
+its input's dtype. The fast version is the same code as an island (see islands.py), most with a
+backward pass written by hand, whose sums are faster than those that the tape finds.
 """
 
-import contextlib
 import functools
+import math
 
 import tensorflow as tf
 from keras import ops
 
 from electra import random
+from electra.model.islands import compiled, island, islands_are_used, use_islands
+
+__all__ = [
+    "attend", "bias_gelu", "cross_entropy", "dropout", "dropout_add_layer_norm", "layer_norm",
+    "masked_softmax", "sample", "use_islands",
+]  # fmt: skip
 
 LAYER_NORM_EPSILON = 1e-12
 MASKED_SCORE = -10000.0  # added to attention scores of padding; not -inf, as the official code
-
-_islands = False
-
-
-@contextlib.contextmanager
-def use_islands(enabled):
-    """While active, operations traced are compiled islands (True) or plain (False)."""
-    global _islands
-    before, _islands = _islands, enabled
-    try:
-        yield
-    finally:
-        _islands = before
-
-
-def _island(plain):
-    """Decorator: makes the compiled twin of `plain(*tensors, *constants)`, chooses at each call."""
-    compiled = {}
-
-    def build(constants):
-        forward = tf.function(lambda *xs: plain(*xs, *constants), jit_compile=True, autograph=False)
-
-        @tf.function(jit_compile=True, autograph=False)
-        def backward(dys, *xs):
-            floats = [i for i, x in enumerate(xs) if x.dtype.is_floating]
-            with tf.GradientTape() as tape:
-                tape.watch([xs[i] for i in floats])
-                ys = plain(*xs, *constants)
-            return tape.gradient(ys, [xs[i] for i in floats], dys, unconnected_gradients="zero")
-
-        @tf.custom_gradient
-        def fast(*xs):
-            def grad(*dys):
-                grads = iter(backward(dys if len(dys) > 1 else dys[0], *xs))
-                return [next(grads) if x.dtype.is_floating else None for x in xs]
-
-            return forward(*xs), grad
-
-        return fast
-
-    @functools.wraps(plain)
-    def call(*xs, constants=()):
-        if not _islands:
-            return plain(*xs, *constants)
-        if constants not in compiled:
-            compiled[constants] = build(constants)
-        return compiled[constants](*[tf.convert_to_tensor(x) for x in xs])
-
-    return call
-
 
 def _float32(x):
     return ops.cast(x, "float32")
 
 
-def _drop(x, noise, threshold):
-    """Sets to 0 where the noise byte lies below the threshold, and scales the rest up."""
-    return ops.where(noise >= threshold, x * (256.0 / (256 - threshold)), 0.0)
+def _fold(combine, y, axis):
+    """Combines up to 15 slices of an axis, until few elements are left to reduce.
 
-
-def _dropout_bytes(shape, rate, seed):
-    """Returns the noise bytes and their threshold; dropout happens at threshold / 256.
-
-    Differs from source: the rate is rounded to a 256th (0.1 becomes 26 / 256 = 0.1016).
+    XLA on CPU would write the whole of y into memory in front of a reduction, but makes one loop of
+    y and so many element-wise operations.
     """
-    threshold = min(round(rate * 256), 255)
-    return random.random_bytes(seed, shape), threshold
+    terms = 1
+    while y.shape[axis] > 32:
+        factor = next((n for n in (2, 3, 5, 7) if y.shape[axis] % n == 0), 16)
+        terms *= factor
+        if terms > 15:
+            break
+        y = functools.reduce(combine, ops.split(y, factor, axis=axis))
+    return y
+
+
+def _row_max(y):
+    y = _fold(ops.maximum, y, -1) if islands_are_used() else y
+    return ops.stop_gradient(ops.max(y, axis=-1, keepdims=True))
+
+
+def _row_sum(y):
+    y = _fold(ops.add, y, -1) if islands_are_used() else y
+    return ops.sum(y, axis=-1, keepdims=True)
+
+
+def _row_mean(y):
+    return _row_sum(y) * (1.0 / y.shape[-1])
+
+
+def _column_sum(y):
+    """Sum over all axes but the last; only for islands."""
+    return ops.sum(_fold(ops.add, ops.reshape(_float32(y), (-1, y.shape[-1])), 0), axis=0)
+
+
+_compiled_column_sum = compiled(_column_sum)
+
+
+def _noise(rate, seed):
+    """Returns what an island with dropout takes: two words of noise and, as constant, the rate."""
+    if seed is None or not rate:
+        return tf.zeros((2,), tf.uint32), 0.0
+    return random.words(seed, (2,)), float(rate)
+
+
+def _drop(x, words, rate):
+    """Dropout of float32 numbers; the same again for the same words."""
+    if not rate:
+        return x
+    kept = random.hashed(words, x.shape) >= tf.constant(int(rate * 2**32), tf.uint32)
+    return ops.where(kept, x * (1.0 / (1.0 - rate)), 0.0)
 
 
 # ---- dense + GELU -------------------------------------------------------------------------------
 
 
-@_island
+@compiled
+def _gelu_gradient(x, bias, dy):
+    y = _float32(x) + bias
+    slope = 0.5 * (1.0 + ops.erf(y * 0.7071067811865476))
+    slope = slope + y * ops.exp(-0.5 * y * y) * 0.3989422804014327
+    return ops.cast(_float32(dy) * slope, x.dtype)
+
+
+def _gelu_backward(kept, dy):
+    dx = _gelu_gradient(*kept, dy)
+    return dx, _compiled_column_sum(dx)
+
+
+@island(backward=_gelu_backward)
 def bias_gelu(x, bias):
     """erf GELU of x + bias.
 
@@ -109,30 +112,42 @@ def bias_gelu(x, bias):
 # ---- (dropout, residual,) LayerNorm -------------------------------------------------------------
 
 
-def _normalize(y, gamma, beta, dtype):
-    mean = ops.mean(y, axis=-1, keepdims=True)
-    centered = y - mean
-    variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
-    return ops.cast(centered * ops.rsqrt(variance + LAYER_NORM_EPSILON) * gamma + beta, dtype)
+def _standardize(y):
+    """Returns y with mean 0 and variance 1 in each row, and what its deviations were scaled by."""
+    centered = y - _row_mean(y)
+    scale = ops.rsqrt(_row_mean(ops.square(centered)) + LAYER_NORM_EPSILON)
+    return centered * scale, scale
 
 
-@_island
-def _add_norm(x, bias, residual, gamma, beta):
-    return _normalize(_float32(x) + bias + _float32(residual), gamma, beta, x.dtype)
+def _sum_to_norm(x, bias, residual, words, rate):
+    return _drop(_float32(x) + bias, words, rate) + _float32(residual)
 
 
-@_island
-def _drop_add_norm(x, bias, residual, gamma, beta, noise, threshold):
-    dropped = _drop(_float32(x) + bias, noise, threshold)
-    return _normalize(dropped + _float32(residual), gamma, beta, x.dtype)
+@compiled
+def _drop_add_norm_backward(kept, dys, rate):
+    x, bias, residual, gamma, _, words = kept
+    y, scale = _standardize(_sum_to_norm(x, bias, residual, words, rate))
+    d = _float32(dys[0]) + _float32(dys[1])
+    dy = d * gamma
+    dy = scale * (dy - _row_mean(dy) - y * _row_mean(dy * y))
+    dx = _drop(dy, words, rate)
+    dbias, dgamma, dbeta = _column_sum(dx), _column_sum(d * y), _column_sum(d)
+    return ops.cast(dx, x.dtype), dbias, ops.cast(dy, x.dtype), dgamma, dbeta
 
 
-@_island
-def _drop_only(x, noise, threshold):
-    return ops.cast(_drop(_float32(x), noise, threshold), x.dtype)
+@island(backward=_drop_add_norm_backward)
+def _drop_add_norm(x, bias, residual, gamma, beta, words, rate):
+    y, _ = _standardize(_sum_to_norm(x, bias, residual, words, rate))
+    y = ops.cast(y * gamma + beta, x.dtype)
+    return y, y
 
 
-@_island
+@island
+def _drop_only(x, words, rate):
+    return ops.cast(_drop(_float32(x), words, rate), x.dtype)
+
+
+@island
 def layer_norm(x, gamma, beta):
     """LayerNorm over the last axis, statistics in float32.
 
@@ -140,15 +155,13 @@ def layer_norm(x, gamma, beta):
         x: (..., H); gamma, beta: (H,) float32.
     Returns: like x.
     """
-    return _normalize(_float32(x), gamma, beta, x.dtype)
+    return ops.cast(_standardize(_float32(x))[0] * gamma + beta, x.dtype)
 
 
 def dropout(x, rate, seed):
     """Dropout; the identity where seed is None or rate is 0."""
-    if seed is None or not rate:
-        return x
-    noise, threshold = _dropout_bytes(x.shape, rate, seed)
-    return _drop_only(x, noise, constants=(threshold,))
+    words, rate = _noise(rate, seed)
+    return _drop_only(x, words, constants=(rate,)) if rate else x
 
 
 def dropout_add_layer_norm(x, bias, residual, gamma, beta, rate, seed):
@@ -158,52 +171,128 @@ def dropout_add_layer_norm(x, bias, residual, gamma, beta, rate, seed):
         x, residual: (..., H) in the compute dtype, x without its bias yet.
         bias, gamma, beta: (H,) float32.
         rate: of the dropout; seed: random.Seed, or None for no dropout.
-    Returns: like x.
+    Returns: like x, twice: for the next product and the next residual, whose gradients are then
+        summed in the island.
     """
-    if seed is None or not rate:
-        return _add_norm(x, bias, residual, gamma, beta)
-    noise, threshold = _dropout_bytes(x.shape, rate, seed)
-    return _drop_add_norm(x, bias, residual, gamma, beta, noise, constants=(threshold,))
+    words, rate = _noise(rate, seed)
+    return _drop_add_norm(x, bias, residual, gamma, beta, words, constants=(rate,))
 
 
-# ---- attention probabilities --------------------------------------------------------------------
+# ---- attention ----------------------------------------------------------------------------------
 
 
-def _softmax_float32(scores, mask_bias):
-    y = _float32(scores) + mask_bias
-    e = ops.exp(y - ops.stop_gradient(ops.max(y, axis=-1, keepdims=True)))
-    return e / ops.sum(e, axis=-1, keepdims=True)
+def _as_words(x):
+    """Views bfloat16 as whole numbers, which XLA on CPU moves without making them float32."""
+    return tf.bitcast(x, tf.uint16) if x.dtype == tf.bfloat16 else x
 
 
-@_island
-def _masked_softmax(scores, mask_bias):
-    return ops.cast(_softmax_float32(scores, mask_bias), scores.dtype)
+@compiled
+def _join_heads(dys):
+    batch, heads, length, size = dys[0].shape
+    dys = [ops.transpose(_as_words(dy), (0, 2, 1, 3)) for dy in dys]
+    return ops.concatenate([ops.reshape(dy, (batch, length, heads * size)) for dy in dys], axis=-1)
 
 
-@_island
-def _masked_softmax_drop(scores, mask_bias, noise, threshold):
-    return ops.cast(_drop(_softmax_float32(scores, mask_bias), noise, threshold), scores.dtype)
+def _split_heads_backward(kept, dys, heads):
+    dx = tf.bitcast(_join_heads(dys), dys[0].dtype)
+    return dx, _compiled_column_sum(dx)
 
 
-def masked_softmax(scores, mask_bias, rate, seed):
+@island(backward=_split_heads_backward)
+def _split_heads(x, bias, heads):
+    """(B, L, 3H) and (3H,) -> query, key, value (B, A, L, H/A)."""
+    batch, length, width = x.shape
+    size = width // (3 * heads)
+    x = ops.reshape(x, (batch, length, 3, heads, size))
+    bias = ops.reshape(bias, (3, heads, size))
+    parts = [ops.cast(_float32(x[:, :, i]) + bias[i], x.dtype) for i in range(3)]
+    return tuple(ops.transpose(part, (0, 2, 1, 3)) for part in parts)
+
+
+@compiled
+def _merge_heads_backward(kept, dy):
+    batch, heads, length, size = kept[0].shape
+    return (ops.transpose(ops.reshape(dy, (batch, length, heads, size)), (0, 2, 1, 3)),)
+
+
+@island(backward=_merge_heads_backward)
+def _merge_heads(x):
+    """(B, A, L, H/A) -> (B, L, H)."""
+    batch, heads, length, size = x.shape
+    return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (batch, length, heads * size))
+
+
+@compiled
+def _softmax_backward(kept, dys, scale, rate):
+    p, words = _float32(kept[0]), kept[1]
+    d = _drop(_float32(dys[0]), words, rate) * p
+    return ops.cast((d - p * _row_sum(d)) * scale, kept[0].dtype), None
+
+
+@island(backward=_softmax_backward, keeps=lambda xs, ys: (ys[1], xs[2]))
+def _masked_softmax(scores, mask_bias, words, scale, rate):
+    """Returns the probabilities with and without dropout."""
+    y = _float32(scores) * scale + mask_bias
+    e = ops.exp(y - _row_max(y))
+    p = e * (1.0 / _row_sum(e))
+    return ops.cast(_drop(p, words, rate), scores.dtype), ops.cast(p, scores.dtype)
+
+
+def masked_softmax(scores, mask_bias, scale, rate, seed):
     """Attention probabilities with dropout.
 
     Args:
-        scores: (B, A, L, L) in the compute dtype, already scaled.
-        mask_bias: (B, 1, 1 or L, L) float32, 0 or MASKED_SCORE.
+        scores: (B, A, L, L) in the compute dtype.
+        mask_bias: (B, 1, 1 or L, L) float32, 0 or MASKED_SCORE; gets no gradient.
+        scale: that the scores are multiplied by.
         rate: of the dropout; seed: random.Seed, or None for no dropout.
     Returns: like scores.
     """
-    if seed is None or not rate:
-        return _masked_softmax(scores, mask_bias)
-    noise, threshold = _dropout_bytes(scores.shape, rate, seed)
-    return _masked_softmax_drop(scores, mask_bias, noise, constants=(threshold,))
+    words, rate = _noise(rate, seed)
+    return _masked_softmax(scores, mask_bias, words, constants=(scale, rate))[0]
+
+
+def attend(x, bias, mask_bias, heads, rate, seed):
+    """Multi-head attention, between the products that make its inputs and take its output.
+
+    Args:
+        x: (B, L, 3H) in the compute dtype: query, key and value side by side, without bias.
+        bias: (3H,) float32.
+        heads: A.
+        mask_bias, rate, seed: see masked_softmax.
+    Returns: (B, L, H).
+    """
+    query, key, value = _split_heads(x, bias, constants=(heads,))
+    scores = tf.matmul(query, key, transpose_b=True)  # (B, A, L, L)
+    scale = query.shape[-1] ** -0.5
+    return _merge_heads(tf.matmul(masked_softmax(scores, mask_bias, scale, rate, seed), value))
 
 
 # ---- vocabulary: cross-entropy and sampling -----------------------------------------------------
 
 
-@_island
+@compiled
+def _cross_entropy_gradient(logits, bias, ids, log_sum, dy):
+    p = ops.exp(_float32(logits) + bias - log_sum[:, None])
+    chosen = ops.arange(p.shape[-1], dtype="int32") == ids[:, None]
+    return ops.cast(dy[:, None] * ops.where(chosen, p - 1.0, p), logits.dtype)
+
+
+def _cross_entropy_backward(kept, dys):
+    dlogits = _cross_entropy_gradient(*kept, dys[0])
+    return dlogits, _compiled_column_sum(dlogits)
+
+
+@island(backward=_cross_entropy_backward, keeps=lambda xs, ys: (*xs, ys[1]))
+def _cross_entropy(logits, bias, ids):
+    """Returns the losses, and the logarithms of the sums that the softmax divides by."""
+    y = _float32(logits) + bias
+    top = _row_max(y)
+    log_sum = (ops.log(_row_sum(ops.exp(y - top))) + top)[:, 0]
+    chosen = ops.take_along_axis(logits, ids[:, None], axis=1)[:, 0]
+    return log_sum - (_float32(chosen) + ops.take(bias, ids)), log_sum
+
+
 def cross_entropy(logits, bias, ids):
     """-log softmax(logits + bias)[ids]; the probabilities are never kept, only recomputed.
 
@@ -211,35 +300,52 @@ def cross_entropy(logits, bias, ids):
         logits: (M, V) in the compute dtype; bias: (V,) float32; ids: (M,) int32.
     Returns: float32 (M,).
     """
-    y = _float32(logits) + bias
-    top = ops.stop_gradient(ops.max(y, axis=-1, keepdims=True))
-    log_sum = ops.log(ops.sum(ops.exp(y - top), axis=-1)) + top[..., 0]
-    chosen = ops.arange(y.shape[-1], dtype=ids.dtype) == ids[..., None]
-    return log_sum - ops.sum(ops.where(chosen, y, 0.0), axis=-1)
+    return _cross_entropy(logits, bias, ids)[0]
 
 
-@_island
-def _sample(logits, bias, disallowed, uniform, temperature):
-    vocab_size = logits.shape[-1]
+def _scores(logits, bias, ids, disallowed, temperature, disallows):
     y = (_float32(logits) + bias) / temperature
-    ids = ops.arange(vocab_size, dtype="int32")
-    y = ops.where(ids == disallowed[:, None], y - 1000.0, y)
-    p = ops.exp(y - ops.max(y, axis=-1, keepdims=True))
-    # Two levels: find the block of the vocabulary, then the token within it. Each level is a
-    # product with a triangle of ones, where one running sum over the vocabulary would be serial.
-    block = max(1, round(vocab_size**0.5))
-    blocks = -(-vocab_size // block)
-    p = ops.reshape(ops.pad(p, [[0, 0], [0, blocks * block - vocab_size]]), (-1, blocks, block))
-    ends = ops.matmul(ops.sum(p, axis=-1), ops.triu(ops.ones((blocks, blocks))))  # (M, blocks)
-    target = uniform[:, None] * ends[:, -1:]
-    chosen = ops.sum(ops.cast(ends <= target, "int32"), axis=-1)
-    chosen = ops.minimum(chosen, blocks - 1)  # (M,)
-    is_chosen = ops.arange(blocks, dtype="int32") == chosen[:, None]
-    inside = ops.sum(ops.where(is_chosen[:, :, None], p, 0.0), axis=1)  # (M, block)
-    before = ops.sum(ops.where(is_chosen, ends, 0.0), axis=-1) - ops.sum(inside, axis=-1)
-    running = ops.matmul(inside, ops.triu(ops.ones((block, block)))) + before[:, None]
-    offset = ops.sum(ops.cast(running <= target, "int32"), axis=-1)
-    return ops.minimum(chosen * block + ops.minimum(offset, block - 1), vocab_size - 1)
+    return ops.where(ids == disallowed[:, None], y - 1000.0, y) if disallows else y
+
+
+@island
+def _fold_weights(logits, bias, disallowed, *constants):
+    """Returns what `_draw` looks up: each row's maximum and folded exponentials."""
+    ids = ops.arange(logits.shape[-1], dtype="int32")
+    y = _scores(logits, bias, ids, disallowed, *constants)
+    top = _row_max(y)
+    return top, _fold(ops.add, ops.exp(y - top), -1)  # (M, 1), (M, V / terms)
+
+
+@island
+def _draw(logits, bias, disallowed, top, folded, uniform, *constants):
+    # In three levels, where one running sum over the vocabulary would be serial: with the folded
+    # weights in rows of `width` find the column, then the row, then the token folded into both.
+    size = folded.shape[-1]
+    width = math.ceil(size**0.5)
+    rows = -(-size // width)
+    grid = ops.reshape(ops.pad(folded, [[0, 0], [0, rows * width - size]]), (-1, rows, width))
+    columns = ops.sum(grid, axis=1)
+    column, target = _pick(columns, uniform[:, None] * ops.sum(columns, axis=-1, keepdims=True))
+    row, target = _pick(ops.take_along_axis(grid, column[:, None], axis=2)[..., 0], target)
+    ids = row * width + column + size * ops.arange(logits.shape[-1] // size, dtype="int32")
+    logits = ops.take_along_axis(logits, ids, axis=1)
+    y = _scores(logits, ops.take(bias, ids), ids, disallowed, *constants)
+    term, _ = _pick(ops.exp(y - top), target)
+    return ops.take_along_axis(ids, term, axis=1)[:, 0]
+
+
+def _pick(p, target):
+    """Finds where the running sum over (M, n) weights passes a target (M, 1).
+
+    Returns: the index, int32 (M, 1), and what is left of the target there.
+    """
+    # A product with a triangle of ones; one running sum would be serial.
+    ends = ops.matmul(p, ops.triu(ops.ones((p.shape[-1], p.shape[-1]))))
+    target = ops.minimum(target, ends[:, -1:] * (1.0 - 2.0**-23))  # rounding may go beyond the end
+    index = ops.sum(ops.cast(ends <= target, "int32"), axis=-1, keepdims=True)
+    index = ops.minimum(index, p.shape[-1] - 1)
+    return index, target - ops.take_along_axis(ends - p, index, axis=1)
 
 
 def sample(logits, bias, uniform, *, temperature=1.0, disallowed=None):
@@ -253,7 +359,9 @@ def sample(logits, bias, uniform, *, temperature=1.0, disallowed=None):
             its logit), or None.
     Returns: int32 (M,), no gradient.
     """
+    constants = (float(temperature), disallowed is not None)
     if disallowed is None:
         disallowed = ops.full((logits.shape[0],), -1, dtype="int32")
-    drawn = _sample(logits, bias, disallowed, uniform, constants=(float(temperature),))
+    top, folded = _fold_weights(logits, bias, disallowed, constants=constants)
+    drawn = _draw(logits, bias, disallowed, top, folded, uniform, constants=constants)
     return ops.stop_gradient(drawn)

@@ -22,7 +22,7 @@ class Placement:
         device: "CPU", "GPU" or "TPU".
         dtype: "float32" or "mixed_bfloat16".
         compile_step: True where the whole step is compiled by XLA; else the element-wise chains
-            are islands (see electra/model/kernels.py).
+            are islands (see electra/model/islands.py).
         is_chief: whether this process writes files.
         num_workers: processes.
     """

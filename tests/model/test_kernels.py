@@ -17,11 +17,12 @@ def floats(*shape, seed=0, dtype=tf.float32):
 
 
 def cases(dtype):
-    x = floats(6, 8, seed=1, dtype=dtype)
-    residual = floats(6, 8, seed=2, dtype=dtype)
-    bias, gamma, beta = (floats(8, seed=s) for s in (3, 4, 5))
+    x = floats(6, 72, seed=1, dtype=dtype)  # more than 32 and no multiple of it
+    residual = floats(6, 72, seed=2, dtype=dtype)
+    bias, gamma, beta = (floats(72, seed=s) for s in (3, 4, 5))
     scores = floats(2, 3, 4, 4, seed=6, dtype=dtype)
     mask_bias = tf.constant([[[[0.0, 0, 0, kernels.MASKED_SCORE]]]] * 2)
+    qkv = floats(2, 4, 72, seed=9, dtype=dtype)
     logits, vocab_bias = floats(5, 40, seed=7, dtype=dtype), floats(40, seed=8)
     ids = tf.constant([0, 3, 39, 7, 7])
     return {
@@ -29,19 +30,20 @@ def cases(dtype):
         "layer_norm": (kernels.layer_norm, [x, gamma, beta]),
         "dropout": (lambda y: kernels.dropout(y, 0.3, SEED), [x]),
         "add_layer_norm": (
-            lambda *a: kernels.dropout_add_layer_norm(*a, 0.1, None),
+            lambda *a: tf.concat(kernels.dropout_add_layer_norm(*a, 0.1, None), -1),
             [x, bias, residual, gamma, beta],
         ),
         "dropout_add_layer_norm": (
-            lambda *a: kernels.dropout_add_layer_norm(*a, 0.3, SEED),
+            lambda *a: tf.concat(kernels.dropout_add_layer_norm(*a, 0.3, SEED), -1),
             [x, bias, residual, gamma, beta],
         ),
         "masked_softmax": (
-            lambda s: kernels.masked_softmax(s, mask_bias, 0.1, None), [scores]
+            lambda s: kernels.masked_softmax(s, mask_bias, 0.5, 0.1, None), [scores]
         ),
         "masked_softmax_dropout": (
-            lambda s: kernels.masked_softmax(s, mask_bias, 0.3, SEED), [scores]
+            lambda s: kernels.masked_softmax(s, mask_bias, 0.5, 0.3, SEED), [scores]
         ),
+        "attend": (lambda y, b: kernels.attend(y, b, mask_bias, 3, 0.3, SEED), [qkv, bias]),
         "cross_entropy": (
             lambda x, b: kernels.cross_entropy(x, b, ids), [logits, vocab_bias]
         ),
@@ -79,17 +81,36 @@ def test_layer_norm_of_tiny_numbers_needs_its_small_epsilon():
     np.testing.assert_allclose(y.std(), 1.0, atol=1e-3)  # 1e-6 instead of 1e-12 would give 0.16
 
 
-def test_dropout_drops_26_of_256_and_keeps_the_mean():
+def test_dropout_drops_its_share_and_keeps_the_mean():
     x = tf.ones((400, 1000))
     y = kernels.dropout(x, 0.1, SEED).numpy()
-    n, rate = y.size, 26 / 256
+    n, rate = y.size, 0.1
     dropped = (y == 0).sum()
     assert abs(dropped - n * rate) < 5 * np.sqrt(n * rate * (1 - rate))
     np.testing.assert_allclose(y[y > 0], 1 / (1 - rate), rtol=1e-6)
-    # Neighbours are independent although four bytes come from one number.
-    both = ((y[:, 0::2] == 0) & (y[:, 1::2] == 0)).sum()
-    expected = n / 2 * rate**2
-    assert abs(both - expected) < 5 * np.sqrt(expected)
+
+
+def test_dropout_of_neighbours_and_of_other_draws_is_independent():
+    def dropped(seed):
+        return kernels.dropout(tf.ones((400, 1024)), 0.1, seed).numpy().ravel() == 0
+
+    first = dropped(SEED)
+    expected = first.size * 0.1**2
+    pairs = {f"{lag} further": (first[lag:], first[:-lag]) for lag in (1, 2, 16, 256, 1024)}
+    pairs["next step"] = (first, dropped(SEED.at(3)))
+    pairs["another layer"] = (first, dropped(SEED.fold("layer")))
+    for name, (a, b) in pairs.items():
+        assert abs((a & b).sum() - expected) < 5 * np.sqrt(expected), name
+    rows = first.reshape(-1, 1024).sum(axis=1)
+    assert abs(rows.var() / (1024 * 0.1 * 0.9) - 1) < 5 * np.sqrt(2 / len(rows))
+
+
+def test_dropout_is_the_same_in_islands_and_differs_between_seeds():
+    x = tf.ones((30, 50))
+    plain = kernels.dropout(x, 0.3, SEED).numpy()
+    with kernels.use_islands(True):
+        np.testing.assert_array_equal(kernels.dropout(x, 0.3, SEED), plain)
+        assert not np.array_equal(kernels.dropout(x, 0.3, SEED.at(3)), plain)
 
 
 def test_dropout_just_below_1_keeps_something_finite():
@@ -123,6 +144,14 @@ def test_samples_follow_the_softmax(islands, temperature):
     assert chi_square(np.bincount(ids, minlength=vocab_size), probabilities) > 1e-4
 
 
+def test_islands_draw_the_tokens_that_plain_operations_draw():
+    logits, bias = floats(300, 600, seed=3) * 2, floats(600, seed=4)
+    plain = kernels.sample(logits, bias, random.uniform(SEED, (300,)))
+    with kernels.use_islands(True):
+        island = kernels.sample(logits, bias, random.uniform(SEED, (300,)))
+    np.testing.assert_array_equal(plain, island)
+
+
 def test_disallowed_tokens_are_never_drawn():
     logits = tf.repeat(tf.constant([[0.0, 9.0, 1.0]]), 2000, axis=0)
     ids = kernels.sample(
@@ -136,4 +165,5 @@ def test_disallowed_tokens_are_never_drawn():
 def test_sampling_at_the_ends_of_the_interval_stays_inside():
     logits = tf.zeros((2, 7))
     uniform = tf.constant([0.0, np.nextafter(np.float32(1), np.float32(0))])
-    np.testing.assert_array_equal(kernels.sample(logits, tf.zeros(7), uniform), [0, 6])
+    # The tokens stand in the order 0, 3, 6, 1, 4, 2, 5; see kernels._draw.
+    np.testing.assert_array_equal(kernels.sample(logits, tf.zeros(7), uniform), [0, 5])

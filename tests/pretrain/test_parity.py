@@ -127,8 +127,8 @@ def attention_probs(layer, states, mask_bias):
         tf.transpose(tf.reshape(dense(states), (*states.shape[:2], heads, -1)), (0, 2, 1, 3))
         for dense in (layer.query, layer.key)
     )
-    scores = tf.matmul(query, key, transpose_b=True) * query.shape[-1] ** -0.5
-    return kernels.masked_softmax(scores, mask_bias, 0.0, None)
+    scores = tf.matmul(query, key, transpose_b=True)
+    return kernels.masked_softmax(scores, mask_bias, query.shape[-1] ** -0.5, 0.0, None)
 
 
 @needs_fixtures

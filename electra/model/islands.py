@@ -1,0 +1,84 @@
+"""Islands: small functions compiled by XLA within a graph that TensorFlow runs.
+
+On a CPU an island is several times faster than TensorFlow's own element-wise kernels, while the
+matrix products stay with TensorFlow (oneDNN), which XLA on CPU cannot match. On GPU and TPU the
+whole step is compiled, so the plain functions are used.
+
+`use_islands(True)` chooses, for all code traced afterwards.
+"""
+
+import contextlib
+import functools
+
+import tensorflow as tf
+
+_islands = False
+
+
+@contextlib.contextmanager
+def use_islands(enabled):
+    """While active, operations traced are compiled islands (True) or plain (False)."""
+    global _islands
+    before, _islands = _islands, enabled
+    try:
+        yield
+    finally:
+        _islands = before
+
+
+def islands_are_used():
+    """Whether code that is traced now becomes part of an island, or calls islands."""
+    return _islands
+
+
+def compiled(function):
+    """Decorator: `function(*tensors, *constants)` compiled by XLA, once for each constants."""
+
+    @functools.wraps(function)
+    def traced(*args):
+        with use_islands(True):
+            return function(*args)
+
+    return tf.function(traced, jit_compile=True, autograph=False)
+
+
+def island(plain=None, *, backward=None, keeps=None):
+    """Decorator: makes the compiled twin of `plain(*tensors, *constants)`, chooses at each call.
+
+    Args:
+        backward: (kept, dys, *constants) -> gradients of the inputs that are floats, in order; made
+            of compiled functions. None: the tape, on `plain`.
+        keeps: (inputs, outputs) -> what backward gets as `kept`. None: the inputs.
+    """
+    if plain is None:
+        return functools.partial(island, backward=backward, keeps=keeps)
+    forward = compiled(plain)
+
+    @compiled
+    def by_tape(xs, dys, *constants):
+        floats = [x for x in xs if x.dtype.is_floating]
+        with tf.GradientTape() as tape:
+            tape.watch(floats)
+            ys = plain(*xs, *constants)
+        return tape.gradient(ys, floats, dys, unconnected_gradients="zero")
+
+    @functools.wraps(plain)
+    def call(*xs, constants=()):
+        if not _islands:
+            return plain(*xs, *constants)
+
+        @tf.custom_gradient
+        def fast(*xs):
+            ys = forward(*xs, *constants)
+
+            def grad(*dys):
+                kept = keeps(xs, ys) if keeps else xs
+                dys = dys if len(dys) > 1 else dys[0]
+                grads = iter((backward or by_tape)(kept, dys, *constants))
+                return [next(grads) if x.dtype.is_floating else None for x in xs]
+
+            return ys, grad
+
+        return fast(*[tf.convert_to_tensor(x) for x in xs])
+
+    return call
