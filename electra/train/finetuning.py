@@ -199,7 +199,8 @@ class Finetuning:
         is_scored = record and all(dev.name in record["scores"] for dev in self.data.dev)
         if self.config.do_train and is_scored:
             logging.info("Trial %s is finished: %s", trial.name, trials.readable(record["scores"]))
-            if self._is_tested(trial) and not record.get("test_outputs"):
+            is_written = record.get("test_outputs") == outputs.tests_folder(self.config, trial)
+            if not is_written and self._is_tested(trial):
                 self.restore(trial)
                 record["test_outputs"] = outputs.write_tests(self, trial)
                 trials.write_record(trial, record)

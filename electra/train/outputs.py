@@ -76,6 +76,11 @@ def read_files(data, predict_files):
     return list(found.values())
 
 
+def tests_folder(config, trial):
+    """Returns where a trial's predictions of the test files belong."""
+    return os.path.join(config.test_predictions, f"trial_{trial.name}")
+
+
 def write_tests(run, trial):
     """Writes what a trial, whose weights are loaded, predicts for the test files.
 
@@ -85,28 +90,25 @@ def write_tests(run, trial):
         run: Finetuning; trial: Trial.
     Returns: the folder.
     """
-    folder = os.path.join(run.config.test_predictions, f"trial_{trial.name}")
+    folder = tests_folder(run.config, trial)
     threshold = run.config.qa_na_threshold
     for test in run.tests:
         task, name = test.task, test.task.leaderboard.get(test.split, "")
         predictions = _predict(run, test, test.examples)
         if name.endswith(".tsv"):
-            is_number = task.family == REGRESSION
-            values = (files.in_range(task, predictions) if is_number
-                      else scoring.labels_of(task, test.examples, predictions))  # fmt: skip
+            if task.family == REGRESSION:
+                values = files.in_range(task, predictions)
+            else:
+                values = scoring.labels_of(task, test.examples, predictions)
             missing = files.write_glue(folder, task, test.split, values)
-            if missing:
-                logging.info("%s lacks %s", files.GLUE_ZIP, ", ".join(missing))
+            logging.info("%s of %s; it lacks: %s", files.GLUE_ZIP, folder, missing or "nothing")
         elif name:
             labels = scoring.labels_of(task, test.examples, predictions)
             files.write_clue(folder, task, test.split, labels, [e.id for e in test.examples])
         elif task.family == QA:
-            preds, odds = (os.path.join(folder, f"{test.name}_{what}.json")
-                           for what in ("preds", "null_odds"))  # fmt: skip
-            has_odds = task.has_unanswerable
-            files.write_squad(
-                preds, odds if has_odds else None, predictions, threshold if has_odds else None
-            )
+            path = os.path.join(folder, test.name)
+            odds = (f"{path}_null_odds.json", threshold) if task.has_unanswerable else (None, None)
+            files.write_squad(f"{path}_preds.json", odds[0], predictions, odds[1])
         else:
             rows = files.rows_of(task, test.examples, predictions, threshold)
             files.write_rows(os.path.join(folder, f"{test.name}.jsonl"), rows)

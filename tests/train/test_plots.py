@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from electra.finetune.questions import Document, QAExample
 from electra.finetune.readers import TaggingExample, TextExample
@@ -33,14 +34,9 @@ def questions():
 
 
 def is_drawn(path, figure):
-    """Whether the PNG has a signature and several colours."""
+    """Whether the file is a PNG of several colours."""
     data = plots.write_png(path, figure)
-    figure.canvas.draw()
-    return (
-        path.read_bytes() == data
-        and data[:8] == b"\x89PNG\r\n\x1a\n"
-        and len(np.unique(np.asarray(figure.canvas.buffer_rgba()))) > 2
-    )
+    return path.read_bytes() == data and len(np.unique(tf.io.decode_png(data))) > 2
 
 
 def test_a_confusion_matrix_counts_gold_in_rows(tmp_path):
