@@ -222,8 +222,12 @@ class FinetuningConfig(Config):
         self.model_name = model_name
         self.data_dir = os.fspath(data_dir)
         refuse_unknown(hparams, self.knobs)
-        own = [read_task_file(path) for path in hparams.get("task_files", ())]
-        names = hparams.get("task_names") or [task.name for task in own] or ["chunk"]
+        listed = {
+            name: self.knobs[name].checked(name, hparams.get(name, []))
+            for name in ("task_names", "task_files")
+        }
+        own = [read_task_file(path) for path in listed["task_files"]]
+        names = listed["task_names"] or [task.name for task in own] or ["chunk"]
         self.tasks = [get_task(name, own) for name in names]
         home = os.path.join(self.data_dir, "models", model_name)
         self.pretrained = hparams.get("init_checkpoint") or home

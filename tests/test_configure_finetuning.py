@@ -118,6 +118,7 @@ def test_from_scratch_another_network_may_be_chosen(pretrained):
     ("hparams", "message"),
     [
         ({"lerning_rate": 1}, "'lerning_rate' is unknown. Closest: 'learning_rate'"),
+        ({"task_names": "cola"}, "'task_names' must be a list. Received: 'cola'"),
         ({"task_names": ["colla"]}, "Task 'colla' is unknown. Closest: 'cola'"),
         ({"task_names": ["cola", "cola"]}, "holds a task twice"),
         ({"task_names": ["ax"]}, "'ax' has no training data. It is predicted with the model of"),
