@@ -3,8 +3,7 @@
 Enters: the .py sources of the standard library and of the packages this project installs. They
 are read with `ast` and never imported. Leaves: `<out>/<package>.txt`, one paragraph of English
 prose a line, one blank line between modules (a module is a document, so that a share of whole
-modules can be held out by `build_pretraining_dataset.py --eval_fraction`), and `<out>.json`,
-which says which versions were read and what was kept.
+modules can be held out by `build_pretraining_dataset.py --eval_fraction`).
 
 A paragraph is written once, whatever its case, digits and punctuation: the held-out modules then
 share no paragraph with the others. Code, doctests, tables, signatures and licence texts go.
@@ -18,31 +17,26 @@ import importlib.metadata
 import importlib.util
 import inspect
 import json
+import multiprocessing
 import os
+import platform
 import re
 import shutil
-import sys
 import sysconfig
 import warnings
 from pathlib import Path
 
 from tqdm import tqdm
 
-# Import name -> distribution; all are installed with this project. The order matters: the first
-# package that holds a paragraph keeps it.
-PACKAGES = {
-    "stdlib": None,
-    "keras": "keras",
-    "numpy": "numpy",
-    "tensorflow": "tensorflow",
-    "keras_hub": "keras-hub",
-    "tensorflow_text": "tensorflow-text",
-    "tensorboard": "tensorboard",
-    "huggingface_hub": "huggingface-hub",
-    "absl": "absl-py",
-}
-CLEANING = 1  # raise it when the rules below change what is written
+# Import names; all are installed with this project. The order matters: the first package that
+# holds a paragraph keeps it.
+PACKAGES = (
+    "stdlib", "keras", "numpy", "tensorflow", "keras_hub", "tensorflow_text", "tensorboard",
+    "huggingface_hub", "absl",
+)  # fmt: skip
+RULES = 2  # raise it when what is written changes
 
+MADE_FROM = ".made_from.json"
 TEST_FOLDERS = {"test", "tests", "testdata", "idle_test", "site-packages", "dist-packages"}
 LICENCE = re.compile(
     r"copyright|licensed under|all rights reserved|permission (is|to use)|without warrant"
@@ -55,93 +49,134 @@ FUNCTION_WORDS = frozenset(
     " no not of on only or should so such than that the their them then there these they this to"
     " use used was were when where which will with would you your".split()
 )
-
-FENCE = re.compile(r"^\s*(```|~~~)")
-DOCTEST = re.compile(r"^\s*(>>>|\.\.\. |In \[\d+\])")
-DIRECTIVE = re.compile(r"^\s*\.\. ")
-RULE = re.compile(r"^\s*([-=~^*#+_\"'.])\1{2,}\s*$")
-TABLE = re.compile(r"^\s*(\||\+[-=]|[-=]{2,}\s+[-=]{2,})")
-BULLET = re.compile(r"^\s*([*+•-]|\(?\d{1,2}[.)]|#+)\s+")
-TYPED_PARAMETER = re.compile(r"^\s*[*\w][\w*, .]* : ")  # numpy style: "x : array_like"
-# Google style "name: what it is" and Sphinx style ":param name: what it is".
-NAMED_PARAMETER = re.compile(r"^\s*(:\w+( [\w.]+)*:|[*`]*[a-z_]\w*`?( ?\([^)]*\))?:)(\s+|$)")
-SECTION = re.compile(r"^\s*[A-Z][\w ]{0,30}:\s*$")  # "Args:", "Raises:", "Call arguments:"
-COLUMNS = re.compile(r"^\s*\S.* {4}")
-SEPARATORS = (RULE, DIRECTIVE, TABLE, TYPED_PARAMETER, SECTION, COLUMNS)
 CODE = re.compile(r"^[=<>|%$@]|[{}\\]|[^=!<>]==[^=]|\w\(.*\).*\w\(|\w=\w")
-
 PROSE_SHARE = 0.8  # of a paragraph's characters are letters or spaces
 FUNCTION_WORD_SHARE = 0.22  # of a paragraph's words are in FUNCTION_WORDS
 MIN_WORDS = 6
 
+# What to put in place of what, so that blank lines part paragraphs and nothing else is left.
+BLOCKS = [
+    (re.compile(pattern, re.MULTILINE), replacement)
+    for pattern, replacement in (
+        (r"^ *(```|~~~)(?:.|\n)*?(?:\n *\1.*|\Z)", "\n"),  # fenced code
+        (r"^ *(?:>>>|\.\.\. |In \[\d+\])(?:.*\S.*\n?)*", "\n"),  # a doctest and its output
+        (r"^( *)(.*):: *\n(?:\1 +.*\n?| *\n)*", r"\1\2:\n\n"),  # what is deeper than a "::"
+        (r"^.*\n *([-=~^*#+_\"'.])\1{2,} *$", "\n"),  # a title, and its underline
+        # directives, tables, "x : array_like", "Args:", columns
+        (r"^ *(?:\.\. |\||\+[-=]|[-=]{2,} +[-=]{2,}|[*\w][\w*, .]* : |[A-Z][\w ]{0,30}: *$"
+         r"|\S.* {4}).*$", "\n"),
+        (r"^ *(?:[*+•-]|\(?\d{1,2}[.)]|#+) +", "\n\n"),  # bullets and headings
+        # "name: what it is", "name (type): what it is", ":param name: what it is"
+        (r"^ *(?::\w+(?: [\w.]+)*:|[*`]*[a-z_]\w*`?(?: ?\([^)\n]*\))?:)(?: +|$)", "\n\n"),
+    )
+]  # fmt: skip
+# Leaves of all mark-up one backtick on each side of code.
+MARKS = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r":[a-z:]+:`~?\.?([^`<]*?)(\s*<[^`>]*>)?`", r"`\1`"),  # roles
+        (r"\[([^\]]+)\]\([^)]*\)", r"\1"),  # links
+        (r"<?(https?|ftp)://[^\s>)]*[>)]?", ""),
+        (r"``", "`"),
+        (r"`([^`]*)`_?", r"`\1`"),
+        (r"(?<![\w*])\*{1,2}([^*\s][^*]*?)\*{1,2}(?![\w*])", r"\1"),  # emphasis
+    )
+]
+
 
 def main(argv=None):
-    """Writes the corpus, or says that the one that is there is up to date."""
+    """Writes the corpus, unless it is there."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the text files")
-    parser.add_argument(
-        "--packages", nargs="+", default=list(PACKAGES), help="import names, or stdlib"
-    )
+    parser.add_argument("--packages", nargs="+", default=PACKAGES, help="import names, or stdlib")
     args = parser.parse_args(argv)
     try:
-        record = write_corpus(args.out, args.packages)
-    except ValueError as error:
+        make_folder(args.out, args.packages, RULES, write_corpus)
+    except (ValueError, OSError) as error:
         parser.error(str(error))
-    for package, about in record["packages"].items():
-        print(
-            f"{package:16} {about['version']:8} {about['modules']:6,} modules "
-            f"{about['characters']:10,} characters"
-        )
-    print(f"{record['characters']:,} characters of prose in {args.out}")
+    for path in sorted(args.out.glob("*.txt")):
+        print(f"{path.name:24}{path.stat().st_size:12,} bytes of prose")
 
 
-def write_corpus(out, packages=tuple(PACKAGES)):
-    """Extracts the corpus into a folder, unless the same one is there already.
+def make_folder(out, packages, rules, write):
+    """Makes a folder from installed packages, unless the same one is there.
 
     Args:
-      out: folder to write; it appears as a whole, and an older corpus there is replaced.
-      packages: import names of installed packages, or "stdlib".
-
-    Returns:
-      dict: what `<out>.json` holds.
+      out: Path; the folder appears as a whole, and says in a hidden file what it was made from.
+      packages: import names, or "stdlib".
+      rules: int, the number of the rules after which `write` works.
+      write: called with an empty folder and `packages`.
 
     Raises:
-      ValueError: a package is not installed, or `out` holds something that is not a corpus.
+      ValueError: `out` holds something else; the difference is named.
     """
-    out = Path(out)
-    about = out.with_name(out.name + ".json")
-    roots = {package: package_root(package) for package in packages}
-    versions = {package: package_version(package) for package in packages}
-    old = json.loads(about.read_text()) if about.exists() and out.is_dir() else None
-    if old and old["cleaning"] == CLEANING and old["versions"] == versions:
-        return old
-    if out.exists() and old is None and any(out.iterdir()):
-        raise ValueError(
-            f"{out} exists, and {about.name} beside it does not say that it is a corpus of ours. "
-            "Choose another --out or remove the folder."
-        )
+    distributions = importlib.metadata.packages_distributions()
+    made_from = {"rules": rules}
+    for package in packages:
+        names = distributions.get(package)
+        version = importlib.metadata.version(names[0]) if names else platform.python_version()
+        made_from[package] = version
+    if out.is_dir() and any(out.iterdir()):
+        record = out / MADE_FROM
+        found = json.loads(record.read_text()) if record.exists() else {}
+        changes = [
+            f"{name} {found.get(name, 'missing')} instead of {made_from.get(name, 'nothing')}"
+            for name in {**made_from, **found}
+            if found.get(name) != made_from.get(name)
+        ]
+        if changes:
+            raise ValueError(
+                f"{out} was made from something else: {', '.join(changes)}. Remove the folder, or "
+                "choose another."
+            )
+        return
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    files = {package: source_files(root) for package, root in roots.items()}
-    record = {"cleaning": CLEANING, "versions": versions, "packages": {}, "characters": 0}
-    seen = set()
-    with tqdm(total=sum(map(len, files.values())), desc="reading sources", unit="file") as bar:
-        for package in packages:
-            documents = module_documents(files[package], seen, bar.update)
-            text = "\n\n".join("\n".join(paragraphs) for paragraphs in documents) + "\n"
-            (partial / f"{package}.txt").write_text(text, encoding="utf-8")
-            record["packages"][package] = {
-                "version": versions[package],
-                "modules": len(documents),
-                "characters": len(text),
-            }
-            record["characters"] += len(text)
-    about.unlink(missing_ok=True)  # a kill between these lines leaves nothing that looks finished
-    shutil.rmtree(out, ignore_errors=True)
+    write(partial, packages)
+    (partial / MADE_FROM).write_text(json.dumps(made_from))
     os.replace(partial, out)
-    about.write_text(json.dumps(record, indent=1) + "\n")
-    return record
+
+
+def write_corpus(folder, packages):
+    """Writes a text file a package."""
+    files = {package: [] for package in packages}
+    seen = set()
+    for package, _, found in read_modules(packages, module_paragraphs):
+        fresh = [text for text in found if is_new(text, seen)]
+        if fresh:
+            files[package].append("\n".join(fresh) + "\n")
+    for package, documents in files.items():
+        (folder / f"{package}.txt").write_text("\n".join(documents), encoding="utf-8")
+
+
+def read_modules(packages, extract):
+    """Reads the sources of packages, in the order of their paths, without folders of tests.
+
+    Args:
+      packages: import names, or "stdlib".
+      extract: function of a module, called with the path of a source in another process.
+
+    Yields:
+      (package, path below its folder, what `extract` returned).
+
+    Raises:
+      ValueError: a package is not installed.
+    """
+    modules = []
+    for package in packages:
+        root = package_root(package)
+        found = [path.relative_to(root) for path in root.rglob("*.py")]
+        modules += [
+            (package, path.as_posix(), root / path)
+            for path in sorted(found, key=Path.as_posix)
+            if not TEST_FOLDERS.intersection(path.parts)
+        ]
+    with multiprocessing.get_context("spawn").Pool() as pool:
+        results = pool.imap(extract, [path for *_, path in modules], chunksize=16)
+        bar = tqdm(results, desc="reading sources", total=len(modules), unit="file")
+        for (package, name, _), result in zip(modules, bar, strict=True):
+            yield package, name, result
 
 
 def package_root(package):
@@ -154,90 +189,66 @@ def package_root(package):
     return Path(spec.submodule_search_locations[0])
 
 
-def package_version(package):
-    """The version that will be recorded with the text."""
-    if package == "stdlib":
-        return ".".join(map(str, sys.version_info[:3]))
-    try:
-        return importlib.metadata.version(PACKAGES.get(package) or package)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
-
-
-def source_files(root):
-    """The .py files under a folder in the order of their paths, without folders of tests."""
+def module_paragraphs(path):
+    """The prose of a module, without marks of code, as a list of str."""
     return [
-        path
-        for path in sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix())
-        if not TEST_FOLDERS.intersection(path.relative_to(root).parts)
+        paragraph.replace("`", "")
+        for text in documentation_strings(path)
+        for paragraph in prose_paragraphs(text)
     ]
 
 
-def module_documents(files, seen, done=None):
-    """The prose of modules: one document for each that has any that is new.
-
-    Args:
-      files: paths of .py files.
-      seen: set of paragraph keys already taken; extended in place.
-      done: called with 1 after each file.
-
-    Returns:
-      list of list of str: the paragraphs of each document, one line each.
-    """
-    documents = []
-    for path in files:
-        fresh = []
-        for text in documentation_strings(path.read_bytes()):
-            for paragraph in prose_paragraphs(text):
-                key = re.sub(r"[^a-z]", "", paragraph.lower())
-                if key not in seen:
-                    seen.add(key)
-                    fresh.append(paragraph)
-        if fresh:
-            documents.append(fresh)
-        if done:
-            done(1)
-    return documents
-
-
-def documentation_strings(source):
+def documentation_strings(path):
     """The documentation strings of a module, in the order of its source.
 
-    These are docstrings, and the strings that a module gives to a call or a name with "doc" or
-    "topics" in it (numpy and pydoc document compiled objects and the language that way).
+    These are docstrings, and other strings of several lines (numpy and pydoc document compiled
+    objects and the language that way).
 
     Args:
-      source: bytes of a .py file.
+      path: of a .py file.
 
     Returns:
-      list of str; empty where the source cannot be parsed.
+      list of str, without their indentation; empty where the source cannot be parsed.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # old escapes in other people's sources
-            tree = ast.parse(source)
+            nodes = list(ast.walk(ast.parse(path.read_bytes())))
     except (SyntaxError, ValueError):
         return []
-    found = []
-    _collect(tree, found)
-    return found
+    statements = {node.value for node in nodes if isinstance(node, ast.Expr)}
+    templates = {part for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    found = [
+        node
+        for node in nodes
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and (node in statements or "\n" in node.value)
+        and node not in templates
+    ]
+    found.sort(key=lambda node: (node.lineno, node.col_offset))
+    return [inspect.cleandoc(node.value) for node in found]
 
 
 def prose_paragraphs(text):
     """The paragraphs of English prose in a documentation string.
 
-    Args:
-      text: the string as it stands in the source.
-
     Returns:
-      list of str, each one line, without mark-up, code, tables and headings.
+      list of str, each one line, without code blocks, tables and headings; the only mark-up left
+      is a backtick on each side of code.
     """
-    paragraphs = []
-    for lines in _blocks(_without_code(inspect.cleandoc(text).split("\n"))):
-        paragraph = _plain(" ".join(line.strip() for line in lines))
-        if is_prose(paragraph):
-            paragraphs.append(paragraph)
-    return paragraphs
+    for pattern, replacement in BLOCKS:
+        text = pattern.sub(replacement, text)
+    paragraphs = map(without_marks, re.split(r"\n\s*\n", text))
+    return [each for each in paragraphs if is_prose(each.replace("`", ""))]
+
+
+def without_marks(text):
+    """One line without mark-up, but for a backtick on each side of code."""
+    text = " ".join(text.split())
+    for pattern, replacement in MARKS:
+        text = pattern.sub(replacement, text)
+    return " ".join(text.split())
 
 
 def is_prose(paragraph):
@@ -248,95 +259,16 @@ def is_prose(paragraph):
     if LICENCE.search(paragraph) or CODE.search(paragraph):
         return False
     letters = sum(character.isalpha() or character == " " for character in paragraph)
-    function_words = sum(word.lower() in FUNCTION_WORDS for word in words)
-    return (
-        letters >= PROSE_SHARE * len(paragraph)
-        and function_words >= FUNCTION_WORD_SHARE * len(words)
-        and max(map(len, words)) <= 40
-    )
+    common = sum(word.lower() in FUNCTION_WORDS for word in words)
+    return letters >= PROSE_SHARE * len(paragraph) and common >= FUNCTION_WORD_SHARE * len(words)
 
 
-def _collect(node, found):
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    if isinstance(node, documented):
-        text = ast.get_docstring(node, clean=False)
-        if text:
-            found.append(text)
-    elif _is_documentation(node):
-        found.extend(
-            part.value
-            for part in ast.walk(node)
-            if isinstance(part, ast.Constant) and isinstance(part.value, str)
-        )
-        return
-    for child in ast.iter_child_nodes(node):
-        _collect(child, found)
-
-
-def _is_documentation(node):
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-        targets = [node.value.func]
-    elif isinstance(node, ast.Assign):
-        targets = node.targets
-    else:
-        return False
-    names = [getattr(target, "attr", getattr(target, "id", "")).lower() for target in targets]
-    return any("doc" in name or name == "topics" for name in names)
-
-
-def _without_code(lines):
-    """Puts a blank line where fenced code, literal blocks and doctests stood."""
-    fenced = in_doctest = False
-    literal_indent = None  # of the line that ended in "::"; deeper lines belong to the literal
-    for line in lines:
-        indent = len(line) - len(line.lstrip())
-        if FENCE.match(line):
-            fenced = not fenced
-            yield ""
-        elif fenced or not line.strip():
-            in_doctest = False
-            yield ""
-        elif literal_indent is not None and indent > literal_indent:
-            yield ""
-        elif in_doctest or DOCTEST.match(line):
-            in_doctest = True  # up to the next blank line: the rest is output
-            literal_indent = None
-            yield ""
-        else:
-            literal_indent = indent if line.rstrip().endswith("::") else None
-            yield re.sub(r"::\s*$", ":", line)
-
-
-def _blocks(lines):
-    """Groups lines into paragraphs; titles, tables and signatures separate them and go."""
-    block = []
-    for line in lines:
-        if RULE.match(line) and len(block) == 1:
-            block = []  # a title, and its underline
-        if not line.strip() or any(mark.match(line) for mark in SEPARATORS):
-            if block:
-                yield block
-            block = []
-            continue
-        bullet = BULLET.match(line) or NAMED_PARAMETER.match(line)
-        if bullet:
-            if block:
-                yield block
-            block = []
-            line = line[bullet.end() :]
-        block.append(line)
-    if block:
-        yield block
-
-
-def _plain(paragraph):
-    """Removes mark-up: roles, links, quotes of code, emphasis, addresses."""
-    paragraph = re.sub(r":[a-z:]+:`~?\.?([^`<]*?)(\s*<[^`>]*>)?`", r"\1", paragraph)
-    paragraph = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", paragraph)
-    paragraph = re.sub(r"<?(https?|ftp)://[^\s>)]*[>)]?", "", paragraph)
-    paragraph = re.sub(r"`([^`]*)`_?", r"\1", paragraph.replace("``", "`"))
-    paragraph = re.sub(r"(?<![\w*])\*{1,2}([^*\s][^*]*?)\*{1,2}(?![\w*])", r"\1", paragraph)
-    return " ".join(paragraph.split())
+def is_new(text, seen):
+    """True if a set of keys has none of the text yet; it has from now on."""
+    key = re.sub(r"[^a-z]", "", text.lower())
+    known = key in seen
+    seen.add(key)
+    return not known
 
 
 if __name__ == "__main__":

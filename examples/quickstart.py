@@ -16,8 +16,10 @@ import sys
 import time
 from pathlib import Path
 
+from configure_pretraining import PretrainingConfig
+from electra.hparams import load_hparams
+
 ROOT = Path(__file__).resolve().parents[1]
-MODEL_NAME = "quickstart"
 METRICS = (
     "masked_lm_accuracy",
     "masked_lm_loss",
@@ -28,19 +30,34 @@ METRICS = (
     "disc_precision",
     "disc_recall",
 )
-SENTENCE = "If the file does not exist, an error is raised."
-SWAPPED = "If the file does not exist, an array is raised."
+TEXTS = (
+    "If the file does not exist, an error is raised.",
+    "If the file does not exist, an array is raised.",
+)
+MODEL_NAME = "quickstart"
 
 
 def main(argv=None):
     """Runs every stage; the exit status is that of the first command that fails."""
-    args = parse_arguments(argv)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data_dir", type=os.path.abspath, default="quickstart_data")
+    parser.add_argument(
+        "--hparams", type=os.path.abspath, default=ROOT / "examples" / "quickstart.json"
+    )
+    parser.add_argument("--packages", nargs="+", help="as in docstring_corpus.py; default: all")
+    args = parser.parse_args(argv)
     started = time.monotonic()
     try:
-        prepare(args.data_dir, args.hparams, args.packages)
-        train(args.data_dir, args.hparams)
-        print(report(*read_evaluations(model_dir(args.data_dir))))
-        detect(args.data_dir, [SENTENCE, SWAPPED])
+        hparams = load_hparams(str(args.hparams))
+        config = PretrainingConfig(MODEL_NAME, args.data_dir, **hparams)
+        prepare(config, args.packages)
+        title("Pre-training")
+        run("run_pretraining.py", "--data-dir", args.data_dir, "--model-name", MODEL_NAME,
+            "--hparams", args.hparams)  # fmt: skip
+        print(report(*read_evaluations(Path(config.model_dir))))
+        title("Which word was swapped? The probability of each token to be a replacement")
+        run("-m", "electra.serve.detect", "--model_dir", config.model_dir,
+            *(part for text in TEXTS for part in ("--text", text)))  # fmt: skip
     except subprocess.CalledProcessError as error:
         print(f"\nThe last command ended with status {error.returncode}. Run again to go on.")
         return error.returncode if error.returncode > 0 else 1
@@ -51,74 +68,30 @@ def main(argv=None):
         return 130
     minutes = (time.monotonic() - started) / 60
     print(f"\nDone in {minutes:.1f} minutes. The curves and the corrupted sentences of this run:")
-    show([Path(sys.executable).with_name("tensorboard"), "--logdir", model_dir(args.data_dir)])
+    show([Path(sys.executable).with_name("tensorboard"), "--logdir", config.model_dir])
     return 0
 
 
-def parse_arguments(argv):
-    """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data_dir", type=Path, default=Path("quickstart_data"))
-    parser.add_argument("--hparams", type=Path, default=ROOT / "examples" / "quickstart.json")
-    parser.add_argument("--packages", nargs="+", help="as in docstring_corpus.py; default: all")
-    args = parser.parse_args(argv)
-    args.data_dir, args.hparams = args.data_dir.resolve(), args.hparams.resolve()
-    return args
-
-
-def prepare(data_dir, hparams_file, packages=None):
+def prepare(config, packages=None):
     """Text, vocabulary and records, in the places where the doors look for them.
 
     Args:
-      data_dir: the D of the data layout.
-      hparams_file: JSON; its vocab_size and max_seq_length are used here too.
+      config: PretrainingConfig.
       packages: whose documentation to read; None: all that examples/docstring_corpus.py knows.
     """
-    hparams = read_hparams(hparams_file)
-    corpus, vocab = data_dir / "corpus", data_dir / "vocab.txt"
-    title("Text: the documentation strings of installed packages", corpus)
-    if not corpus.with_name("corpus.json").exists():
-        chosen = ["--packages", *packages] if packages else []
-        run("examples/docstring_corpus.py", "--out", corpus, *chosen)
-    title(f"A vocabulary of {hparams['vocab_size']} word pieces", vocab)
-    if not vocab.exists():
-        run("-m", "electra.text.vocab", "--corpus_dir", corpus, "--output", vocab,
-            "--vocab_size", hparams["vocab_size"])  # fmt: skip
-    title("Records; one module in twenty is held out", data_dir / "pretrain_tfrecords")
-    run("build_pretraining_dataset.py", "--corpus_dir", corpus, "--vocab_file", vocab,
-        "--output_dir", data_dir / "pretrain_tfrecords", "--eval_fraction", 0.05,
-        "--max_seq_length", hparams["max_seq_length"],
+    folder = Path(config.data_dir)
+    title("Text: the documentation strings of installed packages")
+    run("examples/docstring_corpus.py", "--out", folder / "corpus",
+        *(["--packages", *packages] if packages else []))  # fmt: skip
+    title(f"A vocabulary of {config.vocab_size} word pieces")
+    if not Path(config.vocab_file).exists():
+        run("-m", "electra.text.vocab", "--corpus_dir", folder / "corpus",
+            "--output", config.vocab_file, "--vocab_size", config.vocab_size)  # fmt: skip
+    title("Records; one module in twenty is held out")
+    run("build_pretraining_dataset.py", "--corpus_dir", folder / "corpus",
+        "--vocab_file", config.vocab_file, "--output_dir", folder / "pretrain_tfrecords",
+        "--eval_fraction", 0.05, "--max_seq_length", config.max_seq_length,
         "--num_processes", os.cpu_count())  # fmt: skip
-
-
-def read_hparams(path):
-    """Reads the hparams that other commands need too.
-
-    Raises:
-      ValueError: no JSON dict, or without vocab_size or max_seq_length.
-    """
-    try:
-        hparams = json.loads(path.read_text(encoding="utf-8"))
-        return {name: int(hparams[name]) for name in ("vocab_size", "max_seq_length")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"--hparams {path}: {error!r}. Expected: a JSON dict with the numbers vocab_size and "
-            "max_seq_length, as in examples/quickstart.json."
-        ) from None
-
-
-def train(data_dir, hparams_file):
-    """Pre-trains, evaluating at step 0, on the way and at the end."""
-    title("Pre-training", model_dir(data_dir))
-    run("run_pretraining.py", "--data-dir", data_dir, "--model-name", MODEL_NAME,
-        "--hparams", hparams_file)  # fmt: skip
-
-
-def detect(data_dir, texts):
-    """Shows how likely each token of each text is to have been replaced."""
-    title("Which word was swapped? The probability of each token to be a replacement")
-    arguments = [part for text in texts for part in ("--text", text)]
-    run("-m", "electra.serve.detect", "--model_dir", model_dir(data_dir), *arguments)
 
 
 def read_evaluations(folder):
@@ -169,14 +142,9 @@ guess.
 """
 
 
-def model_dir(data_dir):
-    """The M of the data layout."""
-    return data_dir / "models" / MODEL_NAME
-
-
-def title(text, place=None):
-    """Prints a stage's headline, and where its product lies."""
-    print(f"\n== {text}" + (f" ({short(place)})" if place else ""), flush=True)
+def title(text):
+    """Prints a stage's headline."""
+    print(f"\n== {text}", flush=True)
 
 
 def run(*arguments):
@@ -187,10 +155,9 @@ def run(*arguments):
     """
     command = [sys.executable, *map(str, arguments)]
     show(command)
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     # The doors' own messages are enough; TensorFlow's start-up notes hide them.
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
-    path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment["PYTHONPATH"] = os.pathsep.join(path)
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "PYTHONPATH": path}
     process = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:
         status = process.wait()
@@ -202,14 +169,8 @@ def run(*arguments):
 
 
 def show(command):
-    """Prints a command as it can be typed."""
-    print("$ " + shlex.join(short(part) for part in command), flush=True)
-
-
-def short(part):
-    """A path as seen from the project's folder; anything else as it is."""
-    text = str(part)
-    return text.removeprefix(f"{ROOT}{os.sep}") if text != str(ROOT) else "."
+    """Prints a command as it can be typed in the project's folder."""
+    print("$ " + shlex.join(map(str, command)).replace(f"{ROOT}{os.sep}", ""), flush=True)
 
 
 if __name__ == "__main__":

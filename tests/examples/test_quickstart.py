@@ -1,0 +1,53 @@
+"""The quickstart's tables; the commands it runs have tests of their own."""
+
+import json
+import subprocess
+
+import pytest
+
+from examples import quickstart
+
+
+def evaluation(step, **values):
+    return {"step": step, **dict.fromkeys(quickstart.METRICS, 0.25), **values}
+
+
+def test_the_report_compares_the_first_evaluation_with_the_last(tmp_path):
+    lines = [
+        evaluation(0, disc_auc=0.5, mask_slot_loss=7.6, unigram_slot_loss=6.25),
+        evaluation(50, disc_auc=0.6, mask_slot_loss=6.3, unigram_slot_loss=6.25),
+        evaluation(100, disc_auc=0.75, mask_slot_loss=5.5, unigram_slot_loss=6.25),
+    ]
+    log = tmp_path / "eval_log.jsonl"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = quickstart.report(*quickstart.read_evaluations(tmp_path))
+    assert all(name in text for name in quickstart.METRICS)
+    assert "disc_auc                          0.5000      0.7500" in text
+    assert "5.5000   +0.7500 nats better than the unigram" in text
+
+
+def test_a_log_without_step_zero_is_refused(tmp_path):
+    log = tmp_path / "eval_log.jsonl"
+    log.write_text("".join(json.dumps({"step": step}) + "\n" for step in (50, 100)))
+    with pytest.raises(ValueError, match=r"expected an evaluation at step 0.*\[50, 100\]"):
+        quickstart.read_evaluations(tmp_path)
+
+
+def test_a_failing_command_ends_the_quickstart_with_its_status(monkeypatch, capsys, tmp_path):
+    def fail(*arguments, **options):
+        raise subprocess.CalledProcessError(3, arguments)
+
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    assert quickstart.main(["--data_dir", str(tmp_path)]) == 3
+    shown = capsys.readouterr().out
+    assert f" examples/docstring_corpus.py --out {tmp_path}/corpus" in shown
+    assert "Run again to go on" in shown
+
+
+@pytest.mark.parametrize("text", ["{", '{"vocab_siez": 2000}'])
+def test_bad_hparams_end_the_quickstart_before_its_first_command(tmp_path, capsys, text):
+    path = tmp_path / "bad.json"
+    path.write_text(text)
+    assert quickstart.main(["--data_dir", str(tmp_path / "d"), "--hparams", str(path)]) == 1
+    shown = capsys.readouterr().out
+    assert "Error: " in shown and "$ " not in shown
