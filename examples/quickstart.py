@@ -1,8 +1,9 @@
-"""From raw text to a trained ELECTRA in minutes, on the documentation of installed packages.
+"""From raw text to a trained and fine-tuned ELECTRA in minutes, on installed packages' docs.
 
 Runs the commands that a user runs, one after the other, and shows each: corpus, vocabulary,
-records, pre-training with evaluation, detection of a swapped word. What is finished is not done
-again: stopped and started anew, it goes on.
+records, pre-training with evaluation, detection of a swapped word, fine-tuning on three tasks with
+and without the pre-trained weights. What is finished is not done again: stopped and started anew,
+it goes on.
 
     python examples/quickstart.py --data_dir quickstart_data
 """
@@ -34,7 +35,13 @@ TEXTS = (
     "If the file does not exist, an error is raised.",
     "If the file does not exist, an array is raised.",
 )
-MODEL_NAME = "quickstart"
+TASKS = {  # of docstring_tasks.py
+    "library": "which package a paragraph is from",
+    "code": "which words of a sentence are code",
+    "argument": "what an argument means",
+}
+# Same network, same tasks, its weights drawn anew.
+MODEL_NAME, SCRATCH_NAME = "quickstart", "quickstart_from_scratch"
 
 
 def main(argv=None):
@@ -58,6 +65,8 @@ def main(argv=None):
         title("Which word was swapped? The probability of each token to be a replacement")
         run("-m", "electra.serve.detect", "--model_dir", config.model_dir,
             *(part for text in TEXTS for part in ("--text", text)))  # fmt: skip
+        fine_tune(config)
+        print(compare(Path(args.data_dir)))
     except subprocess.CalledProcessError as error:
         print(f"\nThe last command ended with status {error.returncode}. Run again to go on.")
         return error.returncode if error.returncode > 0 else 1
@@ -92,6 +101,46 @@ def prepare(config, packages=None):
         "--vocab_file", config.vocab_file, "--output_dir", folder / "pretrain_tfrecords",
         "--eval_fraction", 0.05, "--max_seq_length", config.max_seq_length,
         "--num_processes", os.cpu_count())  # fmt: skip
+
+
+def fine_tune(config):
+    """Learns each task twice: from the pre-trained weights, and from new ones."""
+    folder = tasks_folder(config.data_dir)
+    title("Three labelled tasks made from the same documentation")
+    run("-m", "examples.docstring_tasks", "--out", folder)
+    for name, question in TASKS.items():
+        hparams = {"task_files": [str(folder / name / "task.json")]}
+        scratch = {**hparams, "init_checkpoint": config.model_dir, "from_scratch": True}
+        title(f"Fine-tuning: {question}")
+        for model, given in ((MODEL_NAME, hparams), (SCRATCH_NAME, scratch)):
+            run("run_finetuning.py", "--data-dir", config.data_dir, "--model-name", model,
+                "--hparams", json.dumps(given))  # fmt: skip
+
+
+def compare(data_dir):
+    """The table of the tasks' scores: without a network, from scratch, pre-trained.
+
+    Args:
+      data_dir: Path, the D of the data layout.
+
+    Returns:
+      str.
+    """
+    baselines = json.loads((tasks_folder(data_dir) / "baselines.json").read_text())
+    lines = [f"{'on held-out modules':36}{'metric':>10}{'baseline':>10}{'scratch':>10}{'ours':>10}"]
+    for name, question in TASKS.items():
+        scores = [baselines[name]]
+        for model in (SCRATCH_NAME, MODEL_NAME):
+            path = data_dir / "models" / model / "results" / f"{name}_results.json"
+            results = json.loads(path.read_text())
+            metric = results["main_metrics"][name]
+            scores.append(results["summary"][name][metric]["mean"])
+        lines.append(f"{question:36}{metric:>10}" + "".join(f"{score:10.1f}" for score in scores))
+    return "\n".join(lines)
+
+
+def tasks_folder(data_dir):
+    return Path(data_dir) / "finetuning_data" / "docstrings"
 
 
 def read_evaluations(folder):

@@ -33,6 +33,25 @@ def test_a_log_without_step_zero_is_refused(tmp_path):
         quickstart.read_evaluations(tmp_path)
 
 
+def test_the_last_table_sets_scores_beside_baselines(tmp_path):
+    folder = quickstart.tasks_folder(tmp_path)
+    folder.mkdir(parents=True)
+    (folder / "baselines.json").write_text('{"library": 14.0, "code": 50.0, "argument": 20.0}')
+    for model, score in ((quickstart.SCRATCH_NAME, 30.0), (quickstart.MODEL_NAME, 60.25)):
+        results = tmp_path / "models" / model / "results"
+        results.mkdir(parents=True)
+        for name in quickstart.TASKS:
+            summary = {name: {"f1": {"mean": score}}}
+            values = {"main_metrics": {name: "f1"}, "summary": summary}
+            (results / f"{name}_results.json").write_text(json.dumps(values))
+    lines = quickstart.compare(tmp_path).splitlines()
+    assert [line.split()[-4:] for line in lines[1:]] == [
+        ["f1", "14.0", "30.0", "60.2"],
+        ["f1", "50.0", "30.0", "60.2"],
+        ["f1", "20.0", "30.0", "60.2"],
+    ]
+
+
 def test_a_failing_command_ends_the_quickstart_with_its_status(monkeypatch, capsys, tmp_path):
     def fail(*arguments, **options):
         raise subprocess.CalledProcessError(3, arguments)
