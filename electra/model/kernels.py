@@ -56,12 +56,10 @@ def _row_mean(y):
     return _row_sum(y) * (1.0 / y.shape[-1])
 
 
+@compiled
 def _column_sum(y):
-    """Sum over all axes but the last; only for islands."""
+    """Sum over all axes but the last."""
     return ops.sum(_fold(ops.add, ops.reshape(_float32(y), (-1, y.shape[-1])), 0), axis=0)
-
-
-_compiled_column_sum = compiled(_column_sum)
 
 
 def _noise(rate, seed):
@@ -92,7 +90,7 @@ def _gelu_gradient(x, bias, dy):
 
 def _gelu_backward(kept, dy):
     dx = _gelu_gradient(*kept, dy)
-    return dx, _compiled_column_sum(dx)
+    return dx, _column_sum(dx)
 
 
 @island(backward=_gelu_backward)
@@ -195,7 +193,7 @@ def _join_heads(dys):
 
 def _split_heads_backward(kept, dys, heads):
     dx = tf.bitcast(_join_heads(dys), dys[0].dtype)
-    return dx, _compiled_column_sum(dx)
+    return dx, _column_sum(dx)
 
 
 @island(backward=_split_heads_backward)
@@ -209,13 +207,7 @@ def _split_heads(x, bias, heads):
     return tuple(ops.transpose(part, (0, 2, 1, 3)) for part in parts)
 
 
-@compiled
-def _merge_heads_backward(kept, dy):
-    batch, heads, length, size = kept[0].shape
-    return (ops.transpose(ops.reshape(dy, (batch, length, heads, size)), (0, 2, 1, 3)),)
-
-
-@island(backward=_merge_heads_backward)
+@island
 def _merge_heads(x):
     """(B, A, L, H/A) -> (B, L, H)."""
     batch, heads, length, size = x.shape
@@ -280,7 +272,7 @@ def _cross_entropy_gradient(logits, bias, ids, log_sum, dy):
 
 def _cross_entropy_backward(kept, dys):
     dlogits = _cross_entropy_gradient(*kept, dys[0])
-    return dlogits, _compiled_column_sum(dlogits)
+    return dlogits, _column_sum(dlogits)
 
 
 @island(backward=_cross_entropy_backward, keeps=lambda xs, ys: (*xs, ys[1]))
@@ -303,22 +295,22 @@ def cross_entropy(logits, bias, ids):
     return _cross_entropy(logits, bias, ids)[0]
 
 
-def _scores(logits, bias, ids, disallowed, temperature, disallows):
-    y = (_float32(logits) + bias) / temperature
-    return ops.where(ids == disallowed[:, None], y - 1000.0, y) if disallows else y
+@island
+def _disallow(logits, ids):
+    chosen = ops.arange(logits.shape[-1], dtype="int32") == ids[:, None]
+    return ops.where(chosen, logits - 1000.0, logits)
 
 
 @island
-def _fold_weights(logits, bias, disallowed, *constants):
+def _fold_weights(logits, bias, temperature):
     """Returns what `_draw` looks up: each row's maximum and folded exponentials."""
-    ids = ops.arange(logits.shape[-1], dtype="int32")
-    y = _scores(logits, bias, ids, disallowed, *constants)
+    y = (_float32(logits) + bias) / temperature
     top = _row_max(y)
     return top, _fold(ops.add, ops.exp(y - top), -1)  # (M, 1), (M, V / terms)
 
 
 @island
-def _draw(logits, bias, disallowed, top, folded, uniform, *constants):
+def _draw(logits, bias, top, folded, uniform, temperature):
     # In three levels, where one running sum over the vocabulary would be serial: with the folded
     # weights in rows of `width` find the column, then the row, then the token folded into both.
     size = folded.shape[-1]
@@ -329,9 +321,8 @@ def _draw(logits, bias, disallowed, top, folded, uniform, *constants):
     column, target = _pick(columns, uniform[:, None] * ops.sum(columns, axis=-1, keepdims=True))
     row, target = _pick(ops.take_along_axis(grid, column[:, None], axis=2)[..., 0], target)
     ids = row * width + column + size * ops.arange(logits.shape[-1] // size, dtype="int32")
-    logits = ops.take_along_axis(logits, ids, axis=1)
-    y = _scores(logits, ops.take(bias, ids), ids, disallowed, *constants)
-    term, _ = _pick(ops.exp(y - top), target)
+    y = _float32(ops.take_along_axis(logits, ids, axis=1)) + ops.take(bias, ids)
+    term, _ = _pick(ops.exp(y / temperature - top), target)
     return ops.take_along_axis(ids, term, axis=1)[:, 0]
 
 
@@ -359,9 +350,8 @@ def sample(logits, bias, uniform, *, temperature=1.0, disallowed=None):
             its logit), or None.
     Returns: int32 (M,), no gradient.
     """
-    constants = (float(temperature), disallowed is not None)
-    if disallowed is None:
-        disallowed = ops.full((logits.shape[0],), -1, dtype="int32")
-    top, folded = _fold_weights(logits, bias, disallowed, constants=constants)
-    drawn = _draw(logits, bias, disallowed, top, folded, uniform, constants=constants)
-    return ops.stop_gradient(drawn)
+    if disallowed is not None:
+        logits = _disallow(logits, disallowed)
+    constants = (float(temperature),)
+    top, folded = _fold_weights(logits, bias, constants=constants)
+    return ops.stop_gradient(_draw(logits, bias, top, folded, uniform, constants=constants))
