@@ -106,7 +106,7 @@ def test_the_discriminator_is_the_official_one(tmp_path, monkeypatch):
     inputs["input_ids"] = batch["expected/corrupted_input_ids"]
     monkeypatch.setattr(detect, "pack", lambda *arguments: inputs)
     vocab = read_vocab(tmp_path / "vocab.txt")
-    probs = detect._probabilities(tmp_path, hparams, vocab, [])
+    probs = detect._probabilities(tmp_path, hparams, vocab, [[]])  # one batch
     np.testing.assert_allclose(probs, batch["expected/disc_probs"], atol=5e-5)
 
 
