@@ -265,12 +265,10 @@ def build_unit(job):
             split = "eval" if _is_held_out(key, options) else "train"
             builder, writer = builders[split], writers[split]
             for ids in lines:
-                for example in builder.add_line(ids):
-                    writer.write(builder, example)
+                writer.write(builder.add_line(ids))
             if ends:
                 documents += 1
-                for example in builder.flush():
-                    writer.write(builder, example)
+                writer.write(builder.flush())
     for split in SPLITS:
         path = _unit_path(work, number, split)
         os.replace(path + unfinished + join.SIZES, path + join.SIZES)
