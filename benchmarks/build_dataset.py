@@ -77,12 +77,12 @@ def in_a_new_process(way, corpus, args):
 def measure_build(args):
     """Builds the corpus. Returns rate (MB/s) and startup (seconds)."""
     begin = time.time()
-    from electra.data import build, corpus
+    from electra.data import build, corpus, units
 
     if WAYS[args.way] == 1:
-        build.use_one_thread()
+        units.use_one_thread()
     size = sum(os.path.getsize(path) for path in corpus.find_files(args.corpus_dir))
-    stamped_unit.original, build.build_unit = build.build_unit, stamped_unit
+    stamped_unit.original, units.build_unit = units.build_unit, stamped_unit
     with tempfile.TemporaryDirectory() as folder:
         stamps = os.environ[STAMPS] = os.path.join(folder, "stamps")
         os.mkdir(stamps)
@@ -93,15 +93,15 @@ def measure_build(args):
     return {"rate": size / 1e6 / (end - first_line), "startup": first_line - begin}
 
 
-def stamped_unit(job):
+def stamped_unit(*unit, **options):
     """build_unit that notes when a process reads its first line; runs in the workers too."""
-    from electra.data import build
+    from electra.data import units
 
     stamp = Path(os.environ[STAMPS], str(os.getpid()))
     if not stamp.exists():
-        build.tokenizer_of(job[-1])[1].encode_lines(["a"])
+        units.tokenizer_of(**options)[1].encode_lines(["a"])
         stamp.write_text(str(time.time()))
-    return getattr(stamped_unit, "original", build.build_unit)(job)
+    return getattr(stamped_unit, "original", units.build_unit)(*unit, **options)
 
 
 def measure_reference(args):
