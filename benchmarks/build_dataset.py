@@ -49,9 +49,8 @@ def main():
         repeat_corpus(args.corpus_dir, corpus, args.repeat)
         for i in range(args.rounds):
             order = list(WAYS) if i % 2 == 0 else list(WAYS)[::-1]
-            rounds.append({way: in_a_new_process(way, corpus, args) for way in order})
-            shown = ", ".join(f"{way} {rounds[-1][way]['rate']:.2f} MB/s" for way in WAYS)
-            print(f"round {i + 1}: {shown}", flush=True)
+            rounds.append({way: in_a_new_process(way, corpus) for way in order})
+            print(f"round {i + 1}: {rounds[-1]}", flush=True)
     report(rounds)
 
 
@@ -63,10 +62,9 @@ def repeat_corpus(source, target, repeat):
         os.symlink(os.path.realpath(path), f"{target}/{copy:03}-{i:05}-{os.path.basename(path)}")
 
 
-def in_a_new_process(way, corpus, args):
+def in_a_new_process(way, corpus):
     done = subprocess.run(
-        [sys.executable, os.path.abspath(__file__), "--way", way, "--corpus_dir", corpus,
-         "--vocab_file", args.vocab_file, "--max_seq_length", str(args.max_seq_length)],
+        [sys.executable, *sys.argv, "--way", way, "--corpus_dir", corpus],
         stdout=subprocess.PIPE, check=True, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2",
              "CUDA_VISIBLE_DEVICES": "-1"},
@@ -144,15 +142,12 @@ def measure_reference(args):
 
 
 def report(rounds):
-    def of(way, what):
-        return [each[way][what] for each in rounds]
-
-    parts = [
-        f"{way}: {spread(of(way, 'rate'))} MB/s, start-up {spread(of(way, 'startup'))} s"
-        for way in WAYS
-    ]
+    parts = []
+    for way in WAYS:
+        rates, waits = ([each[way][what] for each in rounds] for what in ("rate", "startup"))
+        parts.append(f"{way}: {spread(rates)} MB/s, start-up {spread(waits)} s")
     for way, other in (("one process", "reference"), ("two processes", "one process")):
-        ratios = [a / b for a, b in zip(of(way, "rate"), of(other, "rate"), strict=True)]
+        ratios = [each[way]["rate"] / each[other]["rate"] for each in rounds]
         parts.append(f"{way} / {other}: {spread(ratios)}")
     record("; ".join(parts))
 

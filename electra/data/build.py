@@ -7,6 +7,7 @@ number of processes.
 
 import contextlib
 import dataclasses
+import glob
 import hashlib
 import os
 import shutil
@@ -84,8 +85,7 @@ def build(corpus_dir, vocab_file, output_dir, *, num_processes=1, **flags):
         shutil.rmtree(work, ignore_errors=True)
         logging.info("%s is already built: nothing to do", output_dir)
         return done
-    with _held(work, output_dir):
-        _begin(work, identity, output_dir)
+    with _open_work(work, identity):
         whole_documents = flags.eval_fraction > 0 and flags.blanks_separate_docs
         parts = corpus.cut_units(corpus_dir, files, whole_documents=whole_documents)
         jobs = [(os.path.join(work, f"unit-{i:06d}"), unit) for i, unit in enumerate(parts)]
@@ -151,13 +151,17 @@ def _refuse_difference(before, now, folder):
 
 
 @contextlib.contextmanager
-def _held(work, output_dir):
-    """Keeps other builds out of `work`; the kernel lets go however this process ends."""
-    strangers = [name for name in _listdir(output_dir) if ".tfrecord" in name]
-    if strangers and not os.path.exists(_state(work)):
+def _open_work(work, identity):
+    """Makes or re-opens the folder of unfinished work and keeps other builds out of it.
+
+    The kernel lets them in again however this process ends.
+    """
+    output_dir, state = os.path.dirname(work), os.path.join(work, "state.json")
+    strangers = glob.glob("*.tfrecord*", root_dir=output_dir)
+    if strangers and not os.path.exists(state):
         raise ValueError(
-            f"{output_dir} holds records without a manifest: {strangers[:3]}. Choose another "
-            "--output_dir, or remove them"
+            f"{output_dir} holds records without a manifest: {sorted(strangers)[:3]}. Choose "
+            "another --output_dir, or remove them"
         )
     os.makedirs(work, exist_ok=True)
     with open(os.path.join(work, "lock"), "w") as lock:
@@ -169,24 +173,12 @@ def _held(work, output_dir):
                 f"Another process is building in {output_dir}. Wait for its end, or choose "
                 "another --output_dir"
             ) from None
+        if os.path.exists(state):
+            before = read_json(state, f"Remove {work} to begin the build again")
+            _refuse_difference(before, identity, output_dir)
+        else:
+            write_json(state, identity)
         yield
-
-
-def _begin(work, identity, output_dir):
-    """Notes what the build is, or refuses to go on with another one."""
-    if os.path.exists(_state(work)):
-        before = read_json(_state(work), f"Remove {work} to begin the build again")
-        _refuse_difference(before, identity, output_dir)
-    else:
-        write_json(_state(work), identity)
-
-
-def _state(work):
-    return os.path.join(work, "state.json")
-
-
-def _listdir(folder):
-    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
 
 
 def _join(folders, work, output_dir, flags, vocab):
