@@ -3,6 +3,8 @@
 Enters: lines as arrays of token ids. Leaves: [CLS] A [SEP] B [SEP], at most max_seq_length ids.
 """
 
+import numpy as np
+
 ONE_SEGMENT_PROB = 0.1
 SHORT_EXAMPLE_PROB = 0.05
 _WHOLE = 100_000  # first-segment target of an example of one segment
@@ -25,7 +27,8 @@ class ExampleBuilder:
     """
 
     def __init__(self, cls_id, sep_id, max_seq_length, rng, keep_long_lines=True):
-        self.cls_id, self.sep_id, self.max_seq_length = cls_id, sep_id, max_seq_length
+        self._cls, self._sep = np.array([[cls_id], [sep_id]], np.int32)
+        self.max_seq_length = max_seq_length
         self.rng, self.keep_long_lines = rng, keep_long_lines
         self.target_length = max_seq_length
         self._lines, self._length = [], 0
@@ -34,8 +37,11 @@ class ExampleBuilder:
         """Adds a line.
 
         Args:
-            ids: int32 array, or list, of token ids.
-        Returns: list of the examples that became full: tuples (A, B) of lists of arrays.
+            ids: int32 (n,), token ids.
+        Returns: list of the examples that became full: tuples of
+            pieces: list of int32 arrays, the ids of [CLS] A [SEP] B [SEP] when joined;
+            start: where segment 1, of B and its [SEP], begins; the length where there is no B;
+            length: of all pieces together.
         """
         size = len(ids)
         if not size:  # it would change no example
@@ -78,39 +84,20 @@ class ExampleBuilder:
         room = max(0, room - first_length - 1)
         if second_length > room:
             rest += _cut(second, room)
-        self._lines = rest if self.keep_long_lines else []
-        self._length = sum(map(len, self._lines))
+            second_length = room
+        if self.keep_long_lines:
+            self._lines = rest
+            self._length -= first_length + second_length
+        else:
+            self._lines, self._length = [], 0
         self.target_length = self.max_seq_length
         if rng.random() < SHORT_EXAMPLE_PROB:
             self.target_length = rng.randint(5, self.max_seq_length)
-        return first, second
-
-    def write_row(self, example, row):
-        """Lays an example out in a row.
-
-        Args:
-            example: (A, B); row: int32 (L,) of zeros, filled here.
-        Returns: (tokens, where B starts): segment 1 covers B and its [SEP]; None without B.
-        """
-        first, second = example
-        row[0], at = self.cls_id, 1
-        at = _lay(first, row, at)
-        row[at] = self.sep_id
-        at += 1
+        start = first_length + 2
         if not second:
-            return at, at
-        start = at
-        at = _lay(second, row, at)
-        row[at] = self.sep_id
-        return at + 1, start
-
-
-def _lay(lines, row, at):
-    for line in lines:
-        end = at + len(line)
-        row[at:end] = line
-        at = end
-    return at
+            return [self._cls, *first, self._sep], start, start
+        pieces = [self._cls, *first, self._sep, *second, self._sep]
+        return pieces, start, start + second_length + 1
 
 
 def _cut(lines, room):

@@ -8,6 +8,8 @@ import os
 
 import numpy as np
 
+from electra.hparams import published
+
 SIZES = ".sizes"  # of a file's records beside it, int32 (n, 2): bytes, tokens
 FILE_BYTES = 64 << 20  # size of a final file, if their number is not given
 _TOGETHER = 4096  # records that are copied together
@@ -42,7 +44,7 @@ def join_files(paths, work, output_dir, name, number):
         count = examples * (i + 1) // number - examples * i // number
         entry = {"name": f"{name}.tfrecord-{i}-of-{number}", "examples": count, "tokens": 0}
         unfinished = os.path.join(work, entry["name"])
-        with open(unfinished, "wb") as file:
+        with published(unfinished) as file:
             for records, tokens in chunks.take(count):
                 file.write(records)
                 entry["tokens"] += tokens

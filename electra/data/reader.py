@@ -30,7 +30,7 @@ class Records:
     """The records of some files, addressed by number.
 
     Args:
-        pattern: glob, several with commas between them, or a list of globs.
+        pattern: glob, or several with commas between them.
         max_seq_length: L that the records must have; None takes theirs.
         vocab: Vocabulary that they must have been made with; None leaves that unchecked.
         do_lower_case, strip_accents: with which they must have been made, or None.
@@ -50,7 +50,7 @@ class Records:
     ):  # fmt: skip
         self.kind = kind
         self.files = _find(pattern, kind)
-        self._patterns = _globs(pattern)
+        self._patterns = pattern.split(",")
         self._mapped = functools.lru_cache(_OPEN_FILES)(_map)
         starts, sizes, owners = [], [], []
         for number, path in enumerate(self.files):
@@ -204,25 +204,18 @@ class Records:
 
 
 def find_files(pattern):
-    """Returns the sorted paths that match a glob, several with commas, or a list of globs."""
+    """Returns the sorted paths that match a glob, or several with commas between them."""
     # The comma is the official code's.
-    return sorted({path for each in _globs(pattern) for path in glob.glob(each)})
-
-
-def _globs(pattern):
-    one = isinstance(pattern, (str, os.PathLike))
-    return os.fspath(pattern).split(",") if one else [os.fspath(each) for each in pattern]
+    return sorted({path for each in pattern.split(",") for path in glob.glob(each)})
 
 
 def _find(pattern, kind):
-    files, patterns = find_files(pattern), _globs(pattern)
+    files = find_files(pattern)
     if not files:
-        folder = os.path.dirname(patterns[0]) or "."
+        folder = os.path.dirname(pattern.split(",")[0]) or "."
         inside = sorted(os.listdir(folder))[:5] if os.path.isdir(folder) else None
         holds = "does not exist" if inside is None else f"holds {inside or 'nothing'}"
-        raise FileNotFoundError(
-            f"No {kind} records match {', '.join(patterns)}; the folder {holds}. {_BUILD}"
-        )
+        raise FileNotFoundError(f"No {kind} records match {pattern}; the folder {holds}. {_BUILD}")
     return files
 
 

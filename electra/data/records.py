@@ -1,12 +1,13 @@
 """Writes examples as TFRecords, many at a time: tf.train.Example encoded by hand in NumPy.
 
-Enters: a matrix of token ids with lengths and segment borders. Leaves: a TFRecord file whose
-records hold input_ids, input_mask and segment_ids, int64 lists of max_seq_length values; beside
-it the bytes and the tokens of each record.
+Enters: examples of an ExampleBuilder. Leaves: a TFRecord file whose records hold input_ids,
+input_mask and segment_ids, int64 lists of max_seq_length values; beside it the bytes and the tokens
+of each record.
 """
 
 import errno
 import functools
+import itertools
 import os
 
 import numpy as np
@@ -16,6 +17,7 @@ from electra.data.join import SIZES
 
 BATCH = 1024  # examples encoded together
 FRAME_BYTES = 16  # what a TFRecord file adds to a record: its length and two checksums
+_FIRST_BYTES = np.tri(5, 4, -1, dtype=bool)  # row n: the first n of four bytes
 
 
 class RecordWriter:
@@ -31,9 +33,7 @@ class RecordWriter:
 
     def __init__(self, path, max_seq_length):
         self._path, self._writer = path, tf.io.TFRecordWriter(path)
-        self._rows = np.zeros((BATCH, max_seq_length), np.int32)
-        self._lengths, self._starts = np.zeros((2, BATCH), np.int32)
-        self._waiting = 0
+        self._max_seq_length, self._waiting = max_seq_length, []
 
     def __enter__(self):
         self._sizes = open(self._path + SIZES, "wb")
@@ -49,29 +49,21 @@ class RecordWriter:
             if error[0] is None:
                 raise _os_error(failed, self._path) from None
 
-    def write(self, builder, example):
-        """Writes an example (A, B) of an ExampleBuilder."""
-        i = self._waiting
-        self._lengths[i], self._starts[i] = builder.write_row(example, self._rows[i])
-        self._waiting += 1
-        if self._waiting == BATCH:
+    def write(self, examples):
+        """Writes examples of an ExampleBuilder; a list of any length."""
+        self._waiting += examples
+        while len(self._waiting) >= BATCH:
             self._flush()
 
     def _flush(self):
-        n = self._waiting
-        lengths = self._lengths[:n]
-        records = encode_examples(self._rows[:n], lengths, self._starts[:n])
+        examples, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+        records, sizes = encode_examples(examples, self._max_seq_length)
         try:
             for record in records:
                 self._writer.write(record)
         except tf.errors.OpError as error:
             raise _os_error(error, self._path) from None
-        sizes = np.empty((n, 2), np.int32)
-        sizes[:, 0] = [len(record) + FRAME_BYTES for record in records]
-        sizes[:, 1] = lengths
         self._sizes.write(sizes.tobytes())
-        self._rows[:n] = 0
-        self._waiting = 0
 
 
 def _os_error(error, path):
@@ -80,58 +72,72 @@ def _os_error(error, path):
     return OSError(number, os.strerror(number), path)
 
 
-def encode_examples(input_ids, lengths, segment_starts):
+def encode_examples(examples, max_seq_length):
     """Encodes examples as tf.train.Example.
 
     Args:
-        input_ids: int32 (n, L), 0 behind each example.
-        lengths: int32 (n,), tokens of each example.
-        segment_starts: int32 (n,), where segment 1 begins; the length where there is none.
-    Returns: list of n bytes.
+        examples: list, as ExampleBuilder gives them.
+        max_seq_length: L; behind an example's ids are zeros.
+    Returns: list of bytes; the bytes of each record in a file and its tokens, int32 (n, 2).
     Source: the wire format of Protocol Buffers. A number is a varint: seven bits a byte, the
         lowest first, the top bit says that more follow; 300 is AC 02.
     """
-    n, length = input_ids.shape
-    place = np.arange(length)
-    input_mask = place < lengths[:, None]
-    segment_ids = input_mask & (place >= segment_starts[:, None])
+    if not examples:
+        return [], np.zeros((0, 2), np.int32)
+    pieces, starts, lengths = zip(*examples, strict=True)
+    starts, lengths = np.array([starts, lengths])[..., np.newaxis]
+    places = np.arange(max_seq_length)
+    input_mask = places < lengths  # (n, L)
+    segment_ids = input_mask & (places >= starts)
+    input_ids = np.zeros(input_mask.shape, np.intp)
+    input_ids[input_mask] = np.concatenate(list(itertools.chain.from_iterable(pieces)))
     # Zeros and ones are one byte each, so both features have one layout for all examples.
-    mask_head, segment_head = (
-        np.frombuffer(_feature_head(name, length), np.uint8) for name in (b"input_mask",
-                                                                          b"segment_ids")
-    )  # fmt: skip
     tails = np.concatenate(
-        [np.tile(mask_head, (n, 1)), input_mask, np.tile(segment_head, (n, 1)), segment_ids],
+        [
+            _repeated_head(b"input_mask", input_mask.shape), input_mask,
+            _repeated_head(b"segment_ids", input_mask.shape), segment_ids,
+        ],
         axis=1, dtype=np.uint8, casting="unsafe",
     )  # fmt: skip
     tail_size, tails = tails.shape[1], tails.tobytes()
     ids, ends = _varints(input_ids)
-    records, start = [], 0
-    for i, end in enumerate(ends):
+    records, start, tail = [], 0, 0
+    for end in ends:
         head = _record_head(end - start, tail_size)
-        records.append(
-            b"".join((head, ids[start:end], tails[i * tail_size : (i + 1) * tail_size]))
-        )
-        start = end
-    return records
+        records.append(b"".join((head, ids[start:end], tails[tail : tail + tail_size])))
+        start, tail = end, tail + tail_size
+    sizes = np.array([len(record) + FRAME_BYTES for record in records], np.int32)
+    return records, np.stack([sizes, lengths[:, 0].astype(np.int32)], axis=1)
+
+
+def _repeated_head(name, shape):
+    return np.tile(np.frombuffer(_feature_head(name, shape[1]), np.uint8), (shape[0], 1))
 
 
 def _varints(numbers):
     """Returns the varints of all rows joined, and where each row ends (list)."""
-    numbers = numbers.astype(np.uint32)
-    width = 1
-    while int(numbers.max(initial=0)) >> (7 * width):
-        width += 1
-    digits = np.empty((*numbers.shape, width), np.uint8)
-    used = np.empty(digits.shape, bool)
-    for k in range(width):
-        more = numbers >= np.uint32(1 << (7 * (k + 1))) if k < width - 1 else False
-        digits[..., k] = ((numbers >> np.uint32(7 * k)) & np.uint32(127)) | (
-            np.uint32(128) * more if k < width - 1 else 0
-        )
-        used[..., k] = numbers >= np.uint32(1 << (7 * k)) if k else True
-    ends = np.cumsum(used.sum(axis=(1, 2)))
-    return digits[used].tobytes(), ends.tolist()
+    packed, sizes = _varint_table(int(numbers.max()).bit_length())
+    sizes = sizes.take(numbers)
+    digits = packed.take(numbers).view(np.uint8)
+    used = _FIRST_BYTES.take(sizes, axis=0)
+    # np.compress is twice as fast as digits[used] here.
+    joined = np.compress(used.ravel(), digits.ravel())
+    return joined.tobytes(), np.cumsum(sizes.sum(axis=1)).tolist()
+
+
+@functools.lru_cache(maxsize=4)
+def _varint_table(bits):
+    """The varints of all numbers of `bits` bits, 28 at most.
+
+    Returns: uint32 (2^bits,), four bytes each, and int (2^bits,), how many of them are used.
+    """
+    numbers = np.arange(1 << bits, dtype=np.uint32)
+    packed, sizes = numbers & 127, np.ones(len(numbers), np.intp)
+    for k in range(1, 4):
+        goes_on = numbers >= 1 << 7 * k
+        sizes += goes_on
+        packed |= goes_on.astype(np.uint32) << (8 * k - 1) | (numbers >> 7 * k & 127) << 8 * k
+    return packed.astype("<u4"), sizes
 
 
 @functools.lru_cache(maxsize=4096)

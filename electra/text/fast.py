@@ -1,29 +1,39 @@
-"""The fast tokenizer: the ids of the reference tokenizer, in batches, at the speed of C++.
+"""The fast tokenizer: the ids of the reference tokenizer, for many lines together.
 
 Text is folded by `BasicTokenizer.fold` (C speed in Python) and cut by tensorflow-text's
-`FastWordpieceTokenizer`. The library's idea of control characters, white space, punctuation and
-ideographs is a little different, so each code point is judged once, when it first comes up, by
-running both tokenizers on it; a line with a code point that they treat differently goes through
-the reference, and so does a line that may hold a word over the reference's limit.
+`FastWordpieceTokenizer`; `electra.text.words` spares it what it has cut before. The library's idea
+of control characters, white space, punctuation and ideographs is a little different, so each code
+point is judged once, when it first comes up, by running both tokenizers on it; a line with a code
+point that they treat differently goes through the reference, and so does a line that may hold a
+word over the reference's limit.
 
 Libraries: numpy, and tensorflow with tensorflow-text; without them `make_tokenizer` falls back
 on the reference.
 """
 
+import functools
+import itertools
 import warnings
 
 import numpy as np
 
 from electra.features import SPECIAL_TOKENS
 from electra.text.vocab import Vocabulary
-from electra.text.wordpiece import MAX_WORD_CHARACTERS, SUFFIX, UNKNOWN, WordPieceTokenizer
+from electra.text.wordpiece import (
+    MAX_WORD_CHARACTERS,
+    SUFFIX,
+    UNKNOWN,
+    BasicTokenizer,
+    WordPieceTokenizer,
+)
+from electra.text.words import WordTable
 
-_BATCH_LINES = 4096
 _BLOCK = 256  # code points are judged in blocks of this size
 # What a code point is: inside a word, between words, treated differently, not judged yet.
 _INSIDE, _BETWEEN, _DIFFERENT, _UNJUDGED = range(4)
 # The library's limit counts bytes, the reference's characters: it is kept here instead.
 _NO_LIMIT_BYTES = 1 << 30
+_PROBED = Vocabulary([*SPECIAL_TOKENS, "a", "b", f"{SUFFIX}b"])  # see FastTokenizer._judge
 
 
 def make_tokenizer(vocab, do_lower_case=True, strip_accents=None):
@@ -34,18 +44,19 @@ def make_tokenizer(vocab, do_lower_case=True, strip_accents=None):
         do_lower_case, strip_accents: as in electra.text.wordpiece.BasicTokenizer.
 
     Returns:
-        FastTokenizer, or with a warning SlowTokenizer where tensorflow-text is not installed or
-        refuses the vocabulary.
+        WordTable over FastTokenizer, or with a warning over SlowTokenizer where tensorflow-text
+        is not installed or refuses the vocabulary.
     """
     try:
-        return FastTokenizer(vocab, do_lower_case, strip_accents)
+        tokenizer = FastTokenizer(vocab, do_lower_case, strip_accents)
     except (ImportError, ValueError) as error:
         warnings.warn(
             "Tokenizing runs in pure Python, several times slower, with the same result, because "
             f"tensorflow-text cannot be used: {error}",
             stacklevel=2,
         )
-        return SlowTokenizer(vocab, do_lower_case, strip_accents)
+        tokenizer = SlowTokenizer(vocab, do_lower_case, strip_accents)
+    return WordTable(tokenizer)
 
 
 class SlowTokenizer:
@@ -56,7 +67,9 @@ class SlowTokenizer:
 
     def encode_lines(self, lines):
         """As FastTokenizer.encode_lines."""
-        return _flatten([self._reference.encode(line) for line in lines])
+        lists = [self._reference.encode(line) for line in lines]
+        ids = np.fromiter(itertools.chain.from_iterable(lists), np.int32)
+        return ids, _offsets([len(each) for each in lists])
 
 
 class FastTokenizer:
@@ -72,8 +85,11 @@ class FastTokenizer:
     """
 
     def __init__(self, vocab, do_lower_case=True, strip_accents=None):
-        self._reference = WordPieceTokenizer(vocab, do_lower_case, strip_accents)
+        self._basic = BasicTokenizer(do_lower_case, strip_accents)
         self._library = _Library(vocab)
+        self._slow = SlowTokenizer(vocab, do_lower_case, strip_accents)
+        self._probed_library = _Library(_PROBED)
+        self._probed_reference = WordPieceTokenizer(_PROBED, do_lower_case, strip_accents)
         self._kinds = np.full(0x110000, _UNJUDGED, np.int8)
         self._max_run = MAX_WORD_CHARACTERS
         self._judge([0])
@@ -88,36 +104,24 @@ class FastTokenizer:
             ids: int32 (T,), the pieces of all lines one after the other.
             offsets: int64 (n + 1,); line i is ids[offsets[i]:offsets[i + 1]].
         """
-        batches = [
-            self._encode_batch(lines[start : start + _BATCH_LINES])
-            for start in range(0, len(lines), _BATCH_LINES)
-        ]
-        return _join(batches)
-
-    def _encode_batch(self, lines):
-        special = self._lines_for_reference(lines)
-        folded = [self._reference.basic.fold(line) for line in lines]
-        if not special.size:
-            return self._library.encode(folded)
+        lines = [line.replace("\n", " ") for line in lines]  # white space either way
+        text = "\n".join(lines)
+        folded = self._basic.fold(text).split("\n") if lines else []
+        special = self._lines_for_reference(text, lines)
         for index in special:
             folded[index] = ""
         ids, offsets = self._library.encode(folded)
-        repaired, repaired_offsets = _flatten(
-            [self._reference.encode(lines[index]) for index in special]
-        )
-        lengths = np.diff(offsets)
-        lengths[special] = np.diff(repaired_offsets)
-        is_special = np.zeros(len(lines), bool)
-        is_special[special] = True
-        from_reference = np.repeat(is_special, lengths)
-        merged = np.empty(len(from_reference), np.int32)
-        merged[from_reference] = repaired
-        merged[~from_reference] = ids
-        return merged, _offsets(lengths)
+        if special.size:
+            repaired, borders = self._slow.encode_lines([lines[index] for index in special])
+            lengths, counts = np.diff(offsets), np.diff(borders)
+            ids = np.insert(ids, np.repeat(offsets[special], counts), repaired)
+            lengths[special] = counts
+            offsets = _offsets(lengths)
+        return ids, offsets
 
-    def _lines_for_reference(self, lines):
+    def _lines_for_reference(self, text, lines):
         """Returns the indices of the lines on which the library may differ: int64, sorted."""
-        kinds = self._kinds_of("\n".join(lines))
+        kinds = self._kinds_of(text)
         ends = np.cumsum([len(line) + 1 for line in lines])
         different = np.flatnonzero(kinds == _DIFFERENT)
         # A newline between lines is no part of a word, so a run of inner characters lies in a line.
@@ -139,35 +143,29 @@ class FastTokenizer:
         return self._kinds[codes]
 
     def _judge(self, blocks):
-        """Compares reference and library on "a", code point, "b" for each code point of `blocks`.
+        """Compares library and reference on "a", code point, "b" for each code point of `blocks`.
 
         Both tokenizers classify code points one by one and share the folding, so agreement here
-        is agreement everywhere. The vocabulary of the comparison holds every character that the
-        reference can give, alone and inside a word, so that equal ids mean equal strings.
+        is agreement everywhere. Of the pieces "a", "b", "##b" and [UNK] come "a", "b" for a blank,
+        "a", "##b" for what is dropped, "a", [UNK], "b" for a mark and [UNK] for part of a word.
         """
         codes = (np.asarray(blocks)[:, np.newaxis] * _BLOCK + np.arange(_BLOCK)).ravel().tolist()
         self._kinds[codes] = _DIFFERENT
         # Surrogates stay different: the library reads UTF-8, which has none.
         chars = [chr(code) for code in codes if not 0xD800 <= code <= 0xDFFF]
-        if not chars:
-            return
-        basic = self._reference.basic
         probes = [f"a{char}b" for char in chars]
-        tokens = [basic.tokens(probe) for probe in probes]
-        alphabet = sorted({char for words in tokens for word in words for char in word})
-        vocab = Vocabulary([*SPECIAL_TOKENS, *alphabet, *(SUFFIX + char for char in alphabet)])
-        reference = WordPieceTokenizer(vocab, basic.do_lower_case, basic.strip_accents)
-        ids, offsets = _Library(vocab).encode([basic.fold(probe) for probe in probes])
-        for index, (char, probe, words) in enumerate(zip(chars, probes, tokens, strict=True)):
-            found = ids[offsets[index] : offsets[index + 1]].tolist()
-            if found != reference.encode(probe):
+        ids, offsets = self._probed_library.encode([self._basic.fold(probe) for probe in probes])
+        found = [ids[i:j].tolist() for i, j in itertools.pairwise(offsets)]
+        for char, probe, pieces in zip(chars, probes, found, strict=True):
+            if pieces != self._probed_reference.encode(probe):
                 continue
+            words = self._basic.tokens(probe)
             if words[0] == "a" and words[-1] == "b":
                 self._kinds[ord(char)] = _BETWEEN
             else:
                 self._kinds[ord(char)] = _INSIDE
                 # Folding may lengthen a word: a Hangul syllable decomposes into three letters.
-                longest = MAX_WORD_CHARACTERS // max(1, len(basic.fold(char)))
+                longest = MAX_WORD_CHARACTERS // max(1, len(self._basic.fold(char)))
                 self._max_run = min(self._max_run, longest)
 
 
@@ -178,7 +176,7 @@ class _Library:
         import tensorflow as tf
         import tensorflow_text
 
-        self._constant = tf.constant
+        self._make_strings = functools.partial(tf.constant, dtype=tf.string)
         try:
             self._tokenizer = tensorflow_text.FastWordpieceTokenizer(
                 _reachable(vocab),
@@ -195,7 +193,7 @@ class _Library:
             ) from error
 
     def encode(self, lines):
-        ragged = self._tokenizer.tokenize(self._constant(lines))
+        ragged = self._tokenizer.tokenize(self._make_strings(lines))
         return ragged.flat_values.numpy(), ragged.row_splits.numpy()
 
 
@@ -217,20 +215,6 @@ def _reachable(vocab):
         )
         tokens.append(token if is_reachable else f"(unreachable.{index})")
     return tokens
-
-
-def _flatten(lists):
-    lengths = np.array([len(ids) for ids in lists], np.int64)
-    return np.array([piece for ids in lists for piece in ids], np.int32), _offsets(lengths)
-
-
-def _join(batches):
-    if len(batches) == 1:
-        return batches[0]
-    if not batches:
-        return _flatten([])
-    lengths = np.concatenate([np.diff(offsets) for _, offsets in batches])
-    return np.concatenate([ids for ids, _ in batches]), _offsets(lengths)
 
 
 def _offsets(lengths):

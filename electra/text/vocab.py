@@ -20,6 +20,7 @@ from pathlib import Path
 from absl import flags, logging
 
 from electra.features import SPECIAL_TOKENS
+from electra.hparams import write_text
 from electra.text.wordpiece import MAX_WORD_CHARACTERS, SUFFIX, BasicTokenizer
 
 _MIN_FREQUENCY = 2  # a pair of pieces seen once is no pattern
@@ -193,15 +194,7 @@ def check_output(path, corpus_dir):
 
 def write_vocab(path, tokens):
     """Writes a vocabulary file, one token a line; it appears whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="\n") as out:
-            out.writelines(f"{token}\n" for token in tokens)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_text(path, "".join(f"{token}\n" for token in tokens))
 
 
 def _sample(lines, fraction, seed):

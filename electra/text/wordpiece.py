@@ -26,7 +26,7 @@ CJK_RANGES = (
 )
 # ASCII that is neither letter, digit, white space nor control: "$" and "^" split although
 # Unicode calls them symbols.
-_ASCII_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
+ASCII_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 
 class BasicTokenizer:
@@ -154,7 +154,7 @@ def _without_mark(char):
 
 
 def _split_punctuation(char):
-    if char in _ASCII_PUNCTUATION or unicodedata.category(char).startswith("P"):
+    if char in ASCII_PUNCTUATION or unicodedata.category(char).startswith("P"):
         return f" {char} "
     return char
 

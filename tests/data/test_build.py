@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from electra.data import build as building
-from electra.data import corpus, join
+from electra.data import corpus, join, units
 from electra.data.build import build
 from electra.data.manifest import read_manifest
 from tests.data.tiny import (
@@ -181,7 +181,8 @@ def test_a_build_that_ends_anywhere_goes_on_to_the_same_files(
     place, small_units, monkeypatch, failing, calls
 ):
     run(place, "whole", eval_fraction=0.2)
-    where = {"join_files": join, "rmtree": building.shutil}.get(failing, building)
+    where = {"build_unit": units, "join_files": join, "rmtree": building.shutil}
+    where = where.get(failing, building)
     original, left = getattr(where, failing), [calls]
 
     def fails(*args, **kwargs):
@@ -200,20 +201,20 @@ def test_a_build_that_ends_anywhere_goes_on_to_the_same_files(
 
 
 def test_units_that_are_finished_are_not_built_again(place, small_units, monkeypatch):
-    original, built = building.build_unit, []
+    original, built = units.build_unit, []
 
-    def interrupted(job):
+    def interrupted(folder, unit, **options):
         if len(built) == 3:
             raise KeyboardInterrupt
-        built.append(job[0])
-        return original(job)
+        built.append(folder)
+        return original(folder, unit, **options)
 
-    monkeypatch.setattr(building, "build_unit", interrupted)
+    monkeypatch.setattr(units, "build_unit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(place)
-    monkeypatch.setattr(building, "build_unit", lambda job: built.append(job[0]) or original(job))
+    built.append("the rest")
     run(place)
-    assert sorted(built) == list(range(len(built)))
+    assert len(set(built)) == len(built)
     assert len(built) > 5
 
 
@@ -244,7 +245,7 @@ def test_other_flags_are_refused_with_the_difference_named(place, monkeypatch, i
         run(place)
     else:
         with monkeypatch.context() as patch:
-            patch.setattr(building, "_build_units", lambda *_: 1 / 0)
+            patch.setattr(units, "build_units", lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 run(place)
     before = read_files(place / "out")
@@ -260,13 +261,26 @@ def test_other_flags_are_refused_with_the_difference_named(place, monkeypatch, i
     assert read_files(place / "out") == before
 
 
+def test_two_builds_in_one_folder_are_refused(place, monkeypatch):
+    original = units.build_unit
+
+    def meets_another(*unit, **options):
+        with pytest.raises(ValueError, match="Another process is building in .*out. Wait"):
+            run(place)
+        return original(*unit, **options)
+
+    monkeypatch.setattr(units, "build_unit", meets_another)
+    manifest = run(place)
+    assert run(place) == manifest
+
+
 def test_a_worker_that_dies_ends_the_build_with_an_error(place, small_units, monkeypatch):
-    monkeypatch.setattr(building, "build_unit", die)
+    monkeypatch.setattr(units, "build_unit", die)
     with pytest.raises(ValueError, match="worker process ended at once.*same command again"):
         run(place, num_processes=2)
 
 
-def die(_):
+def die(*_, **options):
     os._exit(9)
 
 
@@ -332,14 +346,14 @@ def test_bad_input_ends_the_build_with_its_place(place):
     assert json.loads((place / "out" / ".build" / "state.json").read_text())["seed"] == 3
 
 
-@pytest.mark.parametrize("kind", ["json", "train", "train.sizes"])
+@pytest.mark.parametrize("kind", ["about.json", "train", "train.sizes"])
 def test_a_damaged_unit_is_built_again(place, small_units, monkeypatch, kind):
     run(place, "whole")
     with monkeypatch.context() as patch:
         patch.setattr(building, "_join", lambda *arguments: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run(place)
-    unit = place / "out" / building.WORK / f"unit-000001.{kind}"
+    unit = place / "out" / building.WORK / "unit-000001" / kind
     unit.write_bytes(unit.read_bytes()[:-8])
     run(place)
     assert read_files(place / "out") == read_files(place / "whole")
@@ -357,9 +371,9 @@ def test_a_full_disk_names_the_file_and_leaves_no_unfinished_one(place, monkeypa
         raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
 
     monkeypatch.setattr(tf.io.TFRecordWriter, "write", full)
-    with pytest.raises(OSError, match=r"No space left on device.*unit-000000.train"):
+    with pytest.raises(OSError, match=r"No space left on device.*unit-000000.*train"):
         run(place)
-    assert os.listdir(place / "out" / building.WORK) == ["state.json"]
+    assert sorted(os.listdir(place / "out" / building.WORK)) == ["lock", "state.json"]
 
 
 def test_an_output_folder_needs_a_name(place):

@@ -45,14 +45,14 @@ def build(lines, draws, length, **options):
     """The examples of one document, laid out, without padding: list of (ids, where B starts)."""
     builder = ExampleBuilder(CLS, SEP, length, draws, **options)
     examples = [example for line in lines for example in builder.add_line(np.array(line, np.int32))]
-    return [lay_out(builder, example) for example in examples + builder.flush()]
+    return [join(example) for example in examples + builder.flush()]
 
 
-def lay_out(builder, example):
-    row = np.zeros(builder.max_seq_length, np.int32)
-    tokens, start = builder.write_row(example, row)
-    assert not row[tokens:].any()
-    return row[:tokens].tolist(), start
+def join(example):
+    pieces, start, length = example
+    ids = [int(token) for piece in pieces for token in piece]
+    assert len(ids) == length
+    return ids, start
 
 
 # ---- literal ids --------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def feed(tokenizer, rng, length, path, blanks_separate_docs):
         target = builder.target_length
         examples = builder.add_line(tokenizer.encode(line)) if line else builder.flush()
         for example in examples:
-            ids, start = lay_out(builder, example)
+            ids, start = join(example)
             found.append(
                 {
                     "after_line": index,
@@ -219,7 +219,7 @@ def run_statistics(vocab, lines, length, seed):
         target = builder.target_length
         examples = builder.add_line(ids) if ids else builder.flush()
         targets += [target] * len(examples)
-        found += [lay_out(builder, example) for example in examples]
+        found += [join(example) for example in examples]
     lengths = np.array([len(ids) for ids, _ in found])
     starts = np.array([start for _, start in found])
     return {

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra.data.examples import ExampleBuilder
 from electra.data.join import SIZES
 from electra.data.records import BATCH, RecordWriter, encode_examples
 from tests.data.tiny import encode, parse
@@ -15,9 +14,14 @@ from tests.data.tiny import encode, parse
 IDS = [1, 127, 128, 300, 16383, 16384, 30521, 2_097_151, 2_097_152, 0, 0, 0]
 
 
+def example(ids, start):
+    """An example as ExampleBuilder gives it, in two pieces."""
+    ids = np.array(ids, np.int32)
+    return [ids[:2], ids[2:]], start, len(ids)
+
+
 def test_records_are_parsed_to_the_same_numbers():
-    ids = np.array([IDS, [5, 6, 3] + [0] * 9, [0] * 12], np.int32)
-    records = encode_examples(ids, np.array([9, 3, 0]), np.array([4, 3, 0]))
+    records, sizes = encode_examples([example(IDS[:9], 4), example([5, 6, 3], 3)], 12)
     assert [parse(record) for record in records] == [
         {
             "input_ids": IDS,
@@ -29,8 +33,8 @@ def test_records_are_parsed_to_the_same_numbers():
             "input_mask": [1] * 3 + [0] * 9,
             "segment_ids": [0] * 12,
         },
-        {"input_ids": [0] * 12, "input_mask": [0] * 12, "segment_ids": [0] * 12},
     ]
+    assert sizes.tolist() == [[len(records[0]) + 16, 9], [len(records[1]) + 16, 3]]
 
 
 @pytest.mark.parametrize("length", [5, 127, 128, 300, 512])
@@ -38,7 +42,7 @@ def test_records_are_as_long_as_those_of_tensorflow(length):
     # The order of a map's entries is free, their bytes are not.
     rng = np.random.default_rng(0)
     ids = rng.integers(0, 70000, (3, length), np.int32)
-    ours = encode_examples(ids, np.full(3, length), np.full(3, 4))
+    ours, _ = encode_examples([example(row, 4) for row in ids], length)
     for record, row in zip(ours, ids, strict=True):
         theirs = encode(row, [1] * length, [0] * 4 + [1] * (length - 4))
         assert parse(record) == parse(theirs)
@@ -46,22 +50,26 @@ def test_records_are_as_long_as_those_of_tensorflow(length):
 
 
 def test_a_vocabulary_below_128_takes_one_byte_an_id():
-    (record,) = encode_examples(np.full((1, 8), 7, np.int32), np.array([8]), np.array([8]))
+    (record,), _ = encode_examples([example([7] * 8, 8)], 8)
     assert bytes([7] * 8) in record
     assert parse(record)["input_ids"] == [7] * 8
 
 
-def test_a_writer_writes_more_examples_than_it_encodes_together(tmp_path):
-    builder = ExampleBuilder(2, 3, 8, None)
+@pytest.mark.parametrize("together", [1, 3 * BATCH])
+def test_a_writer_writes_more_examples_than_it_encodes_together(tmp_path, together):
     path = str(tmp_path / "records")
+    numbers = range(BATCH + 3 if together == 1 else together)
+    # Every second example is shorter: nothing of the one before it may be left.
+    examples = [
+        example([2, 10 + i, 3, i % 5, 3], 3) if i % 2 else example([2, *[10 + i] * 4, 3], 6)
+        for i in numbers
+    ]
     with RecordWriter(path, 8) as writer:
-        for i in range(BATCH + 3):
-            # Every second one is shorter: nothing of the example before it may be left.
-            first = [10 + i] * (1 if i % 2 else 4)
-            writer.write(builder, ([first], [[i % 5]] if i % 2 else []))
+        for start in range(0, len(examples), together):
+            writer.write(examples[start : start + together])
     records = [parse(record) for record in tf.data.TFRecordDataset(path).as_numpy_iterator()]
     sizes = np.fromfile(path + SIZES, np.int32).reshape(-1, 2)
-    assert len(records) == len(sizes) == BATCH + 3
+    assert len(records) == len(sizes) == len(numbers)
     assert records[BATCH]["input_ids"] == [2, *[10 + BATCH] * 4, 3, 0, 0]
     assert records[1] == {
         "input_ids": [2, 11, 3, 1, 3, 0, 0, 0],

@@ -1,0 +1,192 @@
+"""Builds the units of a corpus, each on its own, in one process or several.
+
+A finished unit is a folder, renamed to its place when it is whole: for training and for held-out
+text a TFRecord file and the sizes of its records, and a JSON. Units are not forced to the disk: a
+kill does not lose what was written, only a power cut may, and the sizes tell most of that. Uses
+tqdm for progress.
+"""
+
+import contextlib
+import functools
+import hashlib
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import threading
+from concurrent import futures
+
+import tqdm
+
+from electra.data import corpus, join
+from electra.hparams import read_json, write_json
+from electra.text.vocab import read_vocab
+
+SPLITS = ("train", "eval")
+_CHARACTERS = 1 << 19  # of lines that are tokenised together, at least
+
+
+def build_units(jobs, options, num_processes):
+    """Builds the units that are not there yet, with a progress bar in bytes.
+
+    Args:
+        jobs: list of (folder, unit), see build_unit.
+        options: arguments of tokenizer_of.
+        num_processes: at most so many.
+    """
+    sizes = {folder: sum(part.stop - part.start for part in unit) for folder, unit in jobs}
+    jobs = [job for job in jobs if not _is_finished(job[0])]
+    processes = min(num_processes, len(jobs))
+    finished = _in_workers if processes > 1 else _in_this_process
+    with tqdm.tqdm(total=sum(sizes.values()), unit="B", unit_scale=True, desc="building records",
+                   dynamic_ncols=True, disable=None) as bar:  # fmt: skip
+        bar.update(bar.total - sum(sizes[folder] for folder, _ in jobs))
+        for folder in finished(jobs, options, processes):
+            bar.update(sizes[folder])
+
+
+def _in_this_process(jobs, options, _):
+    return (build_unit(*job, **options) for job in jobs)
+
+
+def _in_workers(jobs, options, processes):
+    """Yields the folders of the units as they are finished."""
+    context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+    pool = futures.ProcessPoolExecutor(processes, context, _prepare_worker)
+    try:
+        for done in futures.as_completed(
+            [pool.submit(build_unit, *job, **options) for job in jobs]
+        ):
+            yield done.result()
+    except futures.process.BrokenProcessPool:
+        raise ValueError(
+            "A worker process ended at once, perhaps for lack of memory. Run the same command "
+            "again, it goes on from here; a smaller --num_processes needs less memory"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def use_one_thread():
+    """Makes TensorFlow use one thread and no GPU; before its first operation."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.set_visible_devices([], "GPU")
+
+
+def _prepare_worker():
+    use_one_thread()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C: end at once, the first process speaks
+
+    def end_with_first_process():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_first_process, daemon=True).start()
+
+
+@functools.lru_cache(maxsize=1)
+def tokenizer_of(vocab_file, vocab_sha256, flags):
+    """Returns (Vocabulary, tokenizer), made once a process."""
+    from electra.text.fast import make_tokenizer
+
+    vocab = read_vocab(vocab_file)
+    if vocab.sha256 != vocab_sha256:
+        raise ValueError(f"{vocab_file} was changed during the build. Remove the build, start anew")
+    return vocab, make_tokenizer(vocab, flags.do_lower_case, flags.strip_accents)
+
+
+def build_unit(folder, unit, **options):
+    """Builds one unit.
+
+    Args:
+        folder: where it is when it is finished.
+        unit: list of corpus.Part.
+        options: arguments of tokenizer_of.
+    Returns: folder.
+    """
+    # A worker of a killed build may still be at it: each process has a folder of its own.
+    unfinished = f"{folder}.{os.getpid()}.tmp"
+    os.makedirs(unfinished)
+    try:
+        documents = _write_unit(unfinished, unit, **options)
+        write_json(os.path.join(unfinished, "about.json"), {"documents": documents})
+        if os.path.exists(folder):  # but damaged
+            shutil.rmtree(folder)
+        os.rename(unfinished, folder)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)  # on a full disk it would be in the way
+        raise
+    return folder
+
+
+def _write_unit(folder, unit, vocab_file, vocab_sha256, flags):
+    """Writes a unit's records. Returns the number of its documents."""
+    from electra.data.examples import ExampleBuilder
+    from electra.data.records import RecordWriter
+
+    vocab, tokenizer = tokenizer_of(vocab_file, vocab_sha256, flags)
+    length, documents, builders, writers = flags.max_seq_length, 0, {}, {}
+    with contextlib.ExitStack() as stack:
+        for split in SPLITS:
+            writers[split] = stack.enter_context(RecordWriter(os.path.join(folder, split), length))
+            rng = random.Random(f"{flags.seed}/{unit[0].key}/{split}")
+            builders[split] = ExampleBuilder(
+                vocab.cls_id, vocab.sep_id, length, rng, flags.keep_long_lines
+            )
+        for key, lines, ends in _tokenized(unit, tokenizer, flags):
+            split = "eval" if _is_held_out(key, flags) else "train"
+            builder, writer = builders[split], writers[split]
+            for ids in lines:
+                writer.write(builder.add_line(ids))
+            if ends:
+                documents += 1
+                writer.write(builder.flush())
+    return documents
+
+
+def _is_finished(folder):
+    """Returns whether a unit's files are there and as long as their sizes say."""
+    try:
+        count_documents(folder)
+        paths = [os.path.join(folder, split) for split in SPLITS]
+        return all(os.path.getsize(path) == join.count_bytes(path) for path in paths)
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def count_documents(folder):
+    """Returns the number of documents of a finished unit."""
+    return read_json(os.path.join(folder, "about.json"), "Remove it")["documents"]
+
+
+def _tokenized(unit, tokenizer, flags):
+    """Yields (key, list of id arrays, ends) of the unit's documents, tokenised many at once."""
+
+    def encode(pieces):
+        ids, offsets = tokenizer.encode_lines([line for _, lines, _ in pieces for line in lines])
+        borders, at = offsets.tolist(), 0
+        for key, lines, ends in pieces:
+            yield key, [ids[borders[i] : borders[i + 1]] for i in range(at, at + len(lines))], ends
+            at += len(lines)
+
+    pieces, waiting = [], 0
+    separate, field = flags.blanks_separate_docs, flags.jsonl_field
+    for part in unit:
+        for piece in corpus.read_documents(part, blanks_separate_docs=separate, jsonl_field=field):
+            pieces.append(piece)
+            waiting += sum(map(len, piece[1]))
+            if waiting >= _CHARACTERS:
+                yield from encode(pieces)
+                pieces, waiting = [], 0
+    yield from encode(pieces)
+
+
+def _is_held_out(key, flags):
+    if not flags.eval_fraction:
+        return False
+    digest = hashlib.blake2b(f"{flags.seed}/{key}".encode("utf-8", "replace"), digest_size=8)
+    return int.from_bytes(digest.digest(), "little") < flags.eval_fraction * 2**64
