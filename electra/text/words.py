@@ -7,6 +7,8 @@ between them and blanks, whatever it holds. Words of at most 16 bytes are looked
 all words of a text at once in NumPy; the tokenizer cuts the others.
 """
 
+import re
+
 import numpy as np
 
 from electra.text.wordpiece import ASCII_PUNCTUATION
@@ -16,10 +18,11 @@ _KINDS = bytes(
     _BLANK if chr(byte) in " \t\n\r" else _MARK if chr(byte) in ASCII_PUNCTUATION else _INSIDE
     for byte in range(256)
 )
+_ODD = re.compile("[\n\0Σ]")
 _SIGMA = "Σ"  # its lower case depends on whether a letter follows, behind a mark too
 _LONGEST = 16  # bytes of a word that is remembered: two numbers of eight
-_MOST_PIECES = 8  # of a word that is remembered
-_SLOTS_LOG2 = 17  # of either half of the table: 14 MB, however large the corpus
+_SLOTS_LOG2 = 18  # of the table: 8 MB
+_MOST_PIECES = 1 << 22  # that are remembered: 16 MB, however large the corpus
 _OWN_BITS = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)  # of n bytes among eight
 _FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)  # odd, no pattern
 
@@ -27,8 +30,8 @@ _FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)  # odd,
 class WordTable:
     """Encodes lines as the tokenizer underneath does.
 
-    The table is hashed and has one slot for a word: a new one that falls there takes it. Its
-    first half is for words of up to eight bytes, most of them, whose second number is zero.
+    The table is hashed and has one slot for a word: a new one that falls there takes it. When
+    the pieces of all words that were cut are too many, everything is forgotten.
 
     Args:
         tokenizer: has encode_lines, like electra.text.fast.FastTokenizer.
@@ -36,21 +39,23 @@ class WordTable:
 
     def __init__(self, tokenizer):
         self._tokenizer = tokenizer
-        slots = 2 << _SLOTS_LOG2
-        self._first, self._second = np.zeros((2, slots), np.uint64)  # a word's bytes
-        self._counts = np.zeros(slots, np.int64)
-        self._size = slots * _MOST_PIECES
-        self._pieces = np.zeros(self._size, np.int32)  # the table's, and others behind them
-        self._scratch = np.zeros(slots, np.int64)
+        self._forget()
+
+    def _forget(self):
+        self._keys = np.zeros((2, 1 << _SLOTS_LOG2), np.uint64)  # a word's bytes
+        self._places, self._counts = np.zeros((2, 1 << _SLOTS_LOG2), np.int64)  # of its pieces
+        self._pieces, self._size = np.zeros(0, np.int32), 0  # with room behind the first `size`
 
     def encode_lines(self, lines):
         """As FastTokenizer.encode_lines; needs memory in proportion to the text."""
-        lines = [line.replace("\n", " ") for line in lines]
-        text = "\n".join([*lines, ""])
-        if _SIGMA in text or "\0" in text:  # zeros fill a word's numbers up
-            return self._tokenizer.encode_lines(lines)
-        # In front a border for the first word, behind room to read sixteen bytes at the last.
-        data = b"\n%b%b" % (text.encode("utf-8", "surrogatepass"), b"\n" * 16)
+        text = "\n".join(["", *lines, ""])
+        if _SIGMA in text or "\0" in text or text.count("\n") > len(lines) + 1:
+            odd = [i for i, line in enumerate(lines) if _ODD.search(line)]
+            others = ["" if _ODD.search(line) else line for line in lines]
+            found = self._tokenizer.encode_lines([lines[i] for i in odd])
+            return put_lines(*self.encode_lines(others), odd, *found)
+        # Behind there is room to read sixteen bytes at the last.
+        data = text.encode("utf-8", "surrogatepass") + b"\n" * _LONGEST
         codes = np.frombuffer(data, np.uint8)
         kinds = np.frombuffer(data.translate(_KINDS), np.uint8)
         is_inner = kinds[:-1] & kinds[1:] & _INSIDE  # no border between these bytes
@@ -65,74 +70,63 @@ class WordTable:
 
     def _encode_words(self, data, starts, ends):
         """Returns the pieces of the words data[start:end], int32 (T,), and where each one's end."""
-        slots, keys, is_new = self._look_up(data, starts, ends - starts)
-        new = np.flatnonzero(is_new)
-        cut, speakers = self._choose(slots[new], keys[:, new], (ends - starts)[new] <= _LONGEST)
-        cut = new[cut]
+        if self._size > _MOST_PIECES:
+            self._forget()
+        slots, keys, is_known = self._look_up(data, starts, ends - starts)
+        places, counts = self._places.take(slots), self._counts.take(slots)
+        new = np.flatnonzero(~is_known)
         words = [
             data[start:end].decode("utf-8", "surrogatepass")
-            for start, end in zip(starts[cut].tolist(), ends[cut].tolist(), strict=True)
+            for start, end in zip(starts[new].tolist(), ends[new].tolist(), strict=True)
         ]
-        ids, offsets = self._tokenizer.encode_lines(words)
-        counts, places = self._counts.take(slots), slots * _MOST_PIECES
-        counts[new] = np.diff(offsets)[speakers]
-        places[new] = self._size + offsets[speakers]
+        numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
+        ids, offsets = self._tokenizer.encode_lines(list(numbers))
+        own = np.array([numbers[word] for word in words], np.int64)
+        places[new] = self._add_pieces(ids) + offsets[own]
+        counts[new] = np.diff(offsets)[own]
+        new = new[(ends - starts)[new] <= _LONGEST]
+        # Of words that share a slot the last stays, in all four.
+        there = slots[new]
+        self._keys[:, there] = keys[:, new]
+        self._places[there], self._counts[there] = places[new], counts[new]
         piece_ends = np.cumsum(counts)
         places = np.repeat(places - (piece_ends - counts), counts)
         places += np.arange(len(places))
-        pieces = self._lay_behind(ids).take(places)
-        is_short = (ends - starts)[cut] <= _LONGEST
-        self._remember(slots[cut], keys[:, cut], is_short, ids, np.diff(offsets))
-        return pieces, piece_ends
+        return self._pieces.take(places), piece_ends
 
     def _look_up(self, data, starts, sizes):
-        """Returns for each word its slot, its numbers, uint64 (2, n), and whether it is new."""
+        """Returns for each word its slot, its bytes, uint64 (2, n), and whether it is there."""
         numbers = np.ndarray(len(data) - 7, "<u8", data, strides=(1,))  # one begins at each byte
-        keys = np.zeros((2, len(starts)), np.uint64)
-        keys[0] = numbers[starts] & _OWN_BITS.take(sizes, mode="clip")
-        slots = (keys[0] * _FACTORS[0] >> np.uint64(64 - _SLOTS_LOG2)).view(np.int64)
-        is_new = self._first.take(slots) != keys[0]
-        longer = np.flatnonzero(sizes > 8)
-        first, sizes = keys[0, longer], sizes[longer]
-        second = numbers[starts[longer] + 8] & _OWN_BITS.take(sizes - 8, mode="clip")
-        mixed = (first * _FACTORS[0] + second * _FACTORS[1]) >> np.uint64(64 - _SLOTS_LOG2)
-        there = mixed.view(np.int64) + (1 << _SLOTS_LOG2)
-        keys[1, longer], slots[longer] = second, there
-        is_new[longer] = (self._first[there] != first) | (self._second[there] != second)
-        is_new[longer[sizes > _LONGEST]] = True
-        return slots, keys, is_new
+        first = numbers[starts] & _OWN_BITS.take(sizes, mode="clip")
+        second = numbers[starts + 8] & _OWN_BITS.take(sizes - 8, mode="clip")
+        mixed = first * _FACTORS[0] + second * _FACTORS[1]
+        slots = (mixed >> np.uint64(64 - _SLOTS_LOG2)).view(np.int64)
+        is_known = self._keys[0].take(slots) == first
+        is_known &= self._keys[1].take(slots) == second
+        is_known &= sizes <= _LONGEST
+        return slots, np.stack([first, second]), is_known
 
-    def _choose(self, slots, keys, is_short):
-        """Chooses which words are cut: of equal ones that share a slot one.
+    def _add_pieces(self, ids):
+        """Puts pieces behind the others. Returns where."""
+        place, self._size = self._size, self._size + len(ids)
+        if self._size > len(self._pieces):
+            self._pieces = np.resize(self._pieces, 2 * self._size)
+        self._pieces[place : self._size] = ids
+        return place
 
-        Returns: their numbers, and for each word which of them speaks for it.
-        """
-        every = np.arange(len(slots))
-        self._scratch[slots] = every  # one of those that share the slot stays there
-        speakers = self._scratch[slots]
-        is_equal = (keys[:, speakers] == keys).all(axis=0) & is_short & is_short[speakers]
-        speakers = np.where(is_equal, speakers, every)
-        is_cut = speakers == every
-        return np.flatnonzero(is_cut), (np.cumsum(is_cut) - 1)[speakers]
 
-    def _lay_behind(self, ids):
-        """Returns the table's pieces with others behind them."""
-        stop = self._size + len(ids)
-        if stop > len(self._pieces):
-            self._pieces = np.append(self._pieces[: self._size], ids)
-        self._pieces[self._size : stop] = ids
-        return self._pieces
+def put_lines(ids, offsets, indices, their_ids, their_offsets):
+    """Puts encoded lines in the place of empty ones.
 
-    def _remember(self, slots, keys, is_short, ids, counts):
-        """Puts words into the table, long ones left out; where several share a slot, one."""
-        every = np.arange(len(slots))
-        self._scratch[slots] = every
-        fit = (self._scratch[slots] == every) & is_short & (counts <= _MOST_PIECES)
-        slots, ids, counts = slots[fit], ids[np.repeat(fit, counts)], counts[fit]
-        self._first[slots], self._second[slots] = keys[:, fit]
-        self._counts[slots] = counts
-        first = np.repeat(slots * _MOST_PIECES - (np.cumsum(counts) - counts), counts)
-        self._pieces[first + np.arange(len(ids))] = ids
+    Args:
+        ids, offsets: of all lines, see FastTokenizer.encode_lines.
+        indices: which are empty, sorted; their_ids, their_offsets: what they become.
+    Returns: ids and offsets of all lines.
+    """
+    lengths, counts = np.diff(offsets), np.diff(their_offsets)
+    lengths[indices] = counts
+    ids = np.insert(ids, np.repeat(offsets[indices], counts), their_ids)
+    return ids, np.append(0, np.cumsum(lengths))
 
 
 def _find_words_of_one_character(codes):

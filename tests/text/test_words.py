@@ -13,7 +13,7 @@ from electra.text.words import WordTable
 from tests.text.tiny import TINY
 
 CAPITAL, SMALL, FINAL = "\u03a3\u03c3\u03c2"  # the sigmas
-LETTERS = f"ab'é{CAPITAL}{SMALL}{FINAL}.…—汉字\u3000\u0301\u200b\x00 \t\r-"
+LETTERS = f"ab'é{CAPITAL}{SMALL}{FINAL}.…—汉字\u3000\u0301\u200b\x00\x0b\x1c\u2028 \t\r-"
 VOCAB = Vocabulary([*TINY, *LETTERS, *(f"##{letter}" for letter in LETTERS)])
 
 
@@ -47,14 +47,22 @@ def test_a_word_is_asked_for_once():
     assert asked.words == []
 
 
-def test_long_words_and_words_of_many_pieces_are_not_remembered():
+def test_long_words_are_not_remembered():
     asked = Asked()
     table = WordTable(asked)
     for _ in range(2):
-        assert_equal(table, asked.tokenizer, ["ab" * 4, "a" * 17, "a" * 9, "a" * 300])
-    assert asked.words.count("a" * 17) == 2
-    assert asked.words.count("a" * 9) == 2
-    assert asked.words.count("ab" * 4) == 1
+        assert_equal(table, asked.tokenizer, ["a" * 16, "a" * 17, "é" * 8, "é" * 9, "a" * 300])
+    assert [asked.words.count(word) for word in ("a" * 16, "é" * 8)] == [1, 1]
+    assert [asked.words.count(word) for word in ("a" * 17, "é" * 9, "a" * 300)] == [2, 2, 2]
+
+
+def test_everything_is_forgotten_when_the_pieces_are_too_many(monkeypatch):
+    monkeypatch.setattr(words, "_MOST_PIECES", 10)
+    asked = Asked()
+    table = WordTable(asked)
+    for lines in ["a b"], ["a b"], ["ab" * 5], ["a b"]:
+        assert_equal(table, asked.tokenizer, lines)
+    assert asked.words == ["a", "b", "ab" * 5, "a", "b"]
 
 
 @pytest.mark.parametrize("slots_log2", [2, 10])
@@ -62,6 +70,7 @@ def test_long_words_and_words_of_many_pieces_are_not_remembered():
 def test_random_text_is_cut_as_without_the_table(monkeypatch, slots_log2, flags):
     # With four slots nearly all words displace others.
     monkeypatch.setattr(words, "_SLOTS_LOG2", slots_log2)
+    monkeypatch.setattr(words, "_MOST_PIECES", 1000)
     rng = random.Random(slots_log2)
     asked = Asked(*flags)
     table = WordTable(asked)
@@ -81,10 +90,13 @@ def test_words_that_differ_behind_their_first_bytes_are_kept_apart():
 
 
 def test_a_sigma_before_a_mark_is_folded_in_its_line():
-    tokenizer = SlowTokenizer(VOCAB)
-    ids, _ = WordTable(tokenizer).encode_lines([f"a{CAPITAL} a{CAPITAL}.a"])
-    pieces = [VOCAB.tokens[i] for i in ids]
+    asked = Asked()
+    lines = ["b a", f"a{CAPITAL} a{CAPITAL}.a", "", f"{CAPITAL}", "a\nb", "b"]
+    ids, offsets = WordTable(asked).encode_lines(lines)
+    pieces = [VOCAB.tokens[i] for i in ids[offsets[1] : offsets[2]]]
     assert pieces == ["a", f"##{FINAL}", "a", f"##{SMALL}", ".", "a"]
+    assert offsets.tolist() == [0, 2, 8, 8, 9, 11, 12]
+    assert sorted(asked.words) == sorted([lines[1], lines[3], lines[4], "a", "b"])
 
 
 def test_every_mark_that_ends_a_word_ends_it_for_the_reference():
