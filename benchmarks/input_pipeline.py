@@ -64,8 +64,8 @@ def write_records(folder, count, length, files=1):
             for start in range(0, count // files, BATCH):
                 shape = (min(BATCH, count // files - start), length)
                 ids = rng.integers(pretraining_step.FIRST_WORD, pretraining_step.VOCAB_SIZE, shape)
-                lengths = np.full(len(ids), length, np.int32)
-                for record in encode_examples(ids.astype(np.int32), lengths, lengths // 2):
+                examples = [([row], length // 2, length) for row in ids]
+                for record in encode_examples(examples, length)[0]:
                     writer.write(record)
     return f"{folder}/pretrain_data.tfrecord*"
 

@@ -1,4 +1,4 @@
-"""Settings: JSON overrides, configs made of knobs, and files that appear whole.
+"""Settings: JSON overrides, configs made of knobs; whole files; folders of one's own.
 
 Enters: `--hparams` text (a JSON dict or a path to one), a config class whose attributes are knobs.
 Leaves: checked dicts, configs, JSON files.
@@ -11,6 +11,11 @@ import difflib
 import json
 import math
 import os
+
+try:
+    import fcntl
+except ImportError:  # on Windows, where two processes in one folder go unnoticed
+    fcntl = None
 
 _KIND_NAMES = {
     bool: "true or false",
@@ -319,6 +324,28 @@ def published(path):
         with contextlib.suppress(OSError):
             os.remove(temporary)
         raise
+
+
+@contextlib.contextmanager
+def locked(folder, advice):
+    """Keeps a folder for this process; the kernel frees it however the process ends.
+
+    Args:
+        folder: made if missing; the empty file .lock in it stays.
+        advice: what to do when another process has it; ends the message.
+    Raises:
+        ValueError: another process has it.
+    """
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, ".lock"), "a") as lock:
+        try:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"Another process is at work in {folder}. {advice}") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
 
 
 def read_json(path, advice):

@@ -86,9 +86,10 @@ def test_a_build_that_is_killed_gives_the_same_files(place, whole, num_processes
 
 
 def wait_for(folder, process, start):
-    """Waits until a file begins with `start` in the folder, or the process has ended."""
+    """Waits until a finished file or folder begins with `start`, or the process has ended."""
     while process.poll() is None:
-        if folder.is_dir() and any(name.startswith(start) for name in os.listdir(folder)):
+        names = os.listdir(folder) if folder.is_dir() else []
+        if any(name.startswith(start) and not name.endswith(".tmp") for name in names):
             return
         time.sleep(0.01)
 

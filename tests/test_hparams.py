@@ -1,7 +1,10 @@
-"""JSON overrides, configs made of knobs, and files that appear whole."""
+"""JSON overrides, configs made of knobs, files that appear whole and folders kept for one."""
 
 import json
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -9,6 +12,7 @@ from electra.hparams import (
     Config,
     Knob,
     load_hparams,
+    locked,
     read_json,
     write_json,
 )
@@ -145,3 +149,26 @@ def test_a_damaged_json_is_named_with_the_remedy(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"a\.json is damaged: (?s:.*)\. Do this"):
         read_json(path, "Do this")
+
+
+def test_a_folder_is_kept_until_the_end_or_a_kill(tmp_path):
+    pytest.importorskip("fcntl")
+    folder = tmp_path / "new"
+    with (
+        locked(folder, "Wait"),
+        pytest.raises(ValueError, match="Another process is at work in .*new. Wait"),
+        locked(folder, "Wait"),
+    ):
+        pass
+    code = (
+        "import sys, time; from electra.hparams import locked\n"
+        "with locked(sys.argv[1], ''): print(flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE)
+    with holder:
+        holder.stdout.readline()
+        with pytest.raises(ValueError, match="Another process"), locked(folder, ""):
+            pass
+        holder.send_signal(signal.SIGKILL)
+    with locked(folder, ""):
+        assert os.listdir(folder) == [".lock"]

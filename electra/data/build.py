@@ -16,13 +16,8 @@ from absl import logging
 
 from electra.data import corpus, join, units
 from electra.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
-from electra.hparams import read_json, write_json
+from electra.hparams import locked, read_json, write_json
 from electra.text.vocab import read_vocab
-
-try:
-    import fcntl
-except ImportError:  # on Windows, where two builds in one folder go unnoticed
-    fcntl = None
 
 WORK = ".build"
 NAMES = {"train": "pretrain_data", "eval": "eval_data"}  # of each split's files
@@ -152,10 +147,7 @@ def _refuse_difference(before, now, folder):
 
 @contextlib.contextmanager
 def _open_work(work, identity):
-    """Makes or re-opens the folder of unfinished work and keeps other builds out of it.
-
-    The kernel lets them in again however this process ends.
-    """
+    """Makes or re-opens the folder of unfinished work and keeps other builds out of it."""
     output_dir, state = os.path.dirname(work), os.path.join(work, "state.json")
     strangers = glob.glob("*.tfrecord*", root_dir=output_dir)
     if strangers and not os.path.exists(state):
@@ -163,16 +155,7 @@ def _open_work(work, identity):
             f"{output_dir} holds records without a manifest: {sorted(strangers)[:3]}. Choose "
             "another --output_dir, or remove them"
         )
-    os.makedirs(work, exist_ok=True)
-    with open(os.path.join(work, "lock"), "w") as lock:
-        try:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"Another process is building in {output_dir}. Wait for its end, or choose "
-                "another --output_dir"
-            ) from None
+    with locked(work, "Wait for that build's end, or choose another --output_dir"):
         if os.path.exists(state):
             before = read_json(state, f"Remove {work} to begin the build again")
             _refuse_difference(before, identity, output_dir)

@@ -25,7 +25,7 @@ from electra.optim.schedule import learning_rate_at
 from electra.train import checkpoints, outputs, trials
 from electra.train.finetuning_data import FinetuningData
 from electra.train.finetuning_step import FinetuningLoop, FinetuningStep, Programs
-from electra.train.folder import read_hparams, refuse_non_finite, write_folder
+from electra.train.folder import held, read_hparams, refuse_non_finite, write_folder
 from electra.train.interval import Interval
 from electra.train.logs import RunLog
 from electra.train.loop import next_boundary, stopping_signals
@@ -45,7 +45,8 @@ def run_finetuning(config):
         NonFiniteLossError: the training diverged.
     """
     run = Finetuning(config)
-    stopped_by = run.run()
+    with held(trials.planned(config)[0].folder, config.do_train):
+        stopped_by = run.run()
     return 128 + signal.SIGINT if stopped_by == signal.SIGINT else 0
 
 

@@ -1,13 +1,25 @@
 """A run's folder: what travels with the model, and the last good checkpoint when a run diverges."""
 
+import contextlib
 import os
 import shutil
 
 import numpy as np
 
-from electra.hparams import read_json, write_json
+from electra.hparams import locked, read_json, write_json
 from electra.train import checkpoints
 from electra.train.loop import NonFiniteLossError
+
+
+def held(folder, does_write):
+    """Returns a context manager that keeps other commands' training out of a model's folder.
+
+    Args:
+        folder: of a model.
+        does_write: whether this process trains and saves; else nothing happens.
+    """
+    advice = "Wait until that training ends, or choose another model_name or model_dir"
+    return locked(folder, advice) if does_write else contextlib.nullcontext()
 
 
 def write_folder(folder, hparams, vocab_file):

@@ -4,6 +4,7 @@ It opens the data, builds or restores the model, and decides after every call of
 due: a log line, an evaluation, a checkpoint.
 """
 
+import contextlib
 import os
 import signal
 
@@ -18,7 +19,7 @@ from electra.text.vocab import read_vocab
 from electra.train import checkpoints
 from electra.train.assembly import build_model, build_optimizer, build_step
 from electra.train.evaluation import Evaluator, write_results
-from electra.train.folder import read_hparams, refuse_non_finite, write_folder
+from electra.train.folder import held, read_hparams, refuse_non_finite, write_folder
 from electra.train.interval import PretrainingInterval
 from electra.train.logs import EVAL_LOG, RunLog, read_lines
 from electra.train.loop import Loop, next_boundary, stopping_signals
@@ -43,13 +44,14 @@ def run_pretraining(config):
     if checkpoints.latest(config.model_dir) is not None:
         config = config.going_on(read_hparams(config.model_dir))
     placement = placement_of(config)
-    return _Run(config, placement).run()
+    with contextlib.ExitStack() as until_end:
+        return _Run(config, placement, until_end).run()
 
 
 class _Run:
-    """One run: what its parts share."""
+    """One run: what its parts share; `until_end` is an ExitStack for what is held that long."""
 
-    def __init__(self, config, placement):
+    def __init__(self, config, placement, until_end):
         self.config, self.placement = config, placement
         self.folder = config.model_dir
         self.vocab = read_vocab(config.vocab_file)
@@ -60,6 +62,7 @@ class _Run:
         if config.do_train:
             self._check_shares()
         self.records, self.held_out = self._open_records()
+        until_end.enter_context(held(self.folder, config.do_train and placement.is_chief))
         self.checkpoint = checkpoints.latest(self.folder)
         if self.checkpoint is None and not config.do_train:
             raise FileNotFoundError(

@@ -11,6 +11,7 @@ from electra.data import build as building
 from electra.data import corpus, join, units
 from electra.data.build import build
 from electra.data.manifest import read_manifest
+from tests.data import dying
 from tests.data.tiny import (
     CLS,
     PAD,
@@ -265,7 +266,7 @@ def test_two_builds_in_one_folder_are_refused(place, monkeypatch):
     original = units.build_unit
 
     def meets_another(*unit, **options):
-        with pytest.raises(ValueError, match="Another process is building in .*out. Wait"):
+        with pytest.raises(ValueError, match="Another process is at work in .*build. Wait"):
             run(place)
         return original(*unit, **options)
 
@@ -275,13 +276,10 @@ def test_two_builds_in_one_folder_are_refused(place, monkeypatch):
 
 
 def test_a_worker_that_dies_ends_the_build_with_an_error(place, small_units, monkeypatch):
-    monkeypatch.setattr(units, "build_unit", die)
+    monkeypatch.setattr(units, "build_unit", dying.die)
+    monkeypatch.setattr(units, "_prepare_worker", None)  # it would load TensorFlow
     with pytest.raises(ValueError, match="worker process ended at once.*same command again"):
         run(place, num_processes=2)
-
-
-def die(*_, **options):
-    os._exit(9)
 
 
 # ---- bad input ----------------------------------------------------------------------------------
@@ -373,7 +371,7 @@ def test_a_full_disk_names_the_file_and_leaves_no_unfinished_one(place, monkeypa
     monkeypatch.setattr(tf.io.TFRecordWriter, "write", full)
     with pytest.raises(OSError, match=r"No space left on device.*unit-000000.*train"):
         run(place)
-    assert sorted(os.listdir(place / "out" / building.WORK)) == ["lock", "state.json"]
+    assert sorted(os.listdir(place / "out" / building.WORK)) == [".lock", "state.json"]
 
 
 def test_an_output_folder_needs_a_name(place):

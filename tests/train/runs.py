@@ -58,8 +58,9 @@ def records_file(folder, kind="pretrain_data"):
 
 
 def write_records(path, ids, lengths):
+    examples = [([row[:n]], n // 2, n) for row, n in zip(ids, lengths, strict=True)]
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for record in encode_examples(ids, lengths, lengths // 2):
+        for record in encode_examples(examples, ids.shape[1])[0]:
             writer.write(record)
 
 

@@ -11,8 +11,9 @@ from configure_finetuning import FinetuningConfig
 from electra.text.vocab import Vocabulary
 from electra.train import checkpoints
 from electra.train.compare import differences
-from electra.train.finetuning import Finetuning
+from electra.train.finetuning import Finetuning, run_finetuning
 from electra.train.finetuning_step import FinetuningLoop
+from electra.train.folder import held
 from tests.shared import FIXTURES, needs_fixtures
 from tests.train.finetune_runs import config_of, finetune, make_data
 from tests.train.runs import TOKENS
@@ -148,6 +149,12 @@ def test_what_is_wrong_is_said_before_the_first_step(data, tmp_path):
     vocab.write_text((data / "vocab.txt").read_text().replace("w9", "v9"))
     with pytest.raises(ValueError, match="is not the vocabulary this model was trained with"):
         Finetuning(config_of(data, vocab_file=str(vocab), task_names=["sts"]))
+
+
+def test_two_runs_of_the_same_tasks_are_refused(data):
+    folder = data / "models" / "m" / "finetuning_models" / "cola_model_1"
+    with held(folder, True), pytest.raises(ValueError, match="is at work in .*cola_model_1. Wait"):
+        run_finetuning(config_of(data, task_names=["cola"]))
 
 
 def test_all_files_are_looked_for_before_any_is_read(data, tmp_path):

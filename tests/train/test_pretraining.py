@@ -16,6 +16,7 @@ from electra.pretrain.metrics import METRICS
 from electra.train import checkpoints, logs
 from electra.train import loop as loop_module
 from electra.train.compare import differences
+from electra.train.folder import held
 from tests.pretrain.reference import FOLDERS, config_of
 from tests.shared import needs_fixtures
 from tests.train import runs
@@ -48,7 +49,7 @@ def never_trains(*args):
 def test_the_folder_holds_what_travels_with_the_model(data, unbroken):
     names = {path.name for path in unbroken.iterdir() if not path.name.startswith("events")}
     assert names == {
-        "hparams.json", "vocab.txt", logs.TRAIN_LOG, logs.EVAL_LOG,
+        ".lock", "hparams.json", "vocab.txt", logs.TRAIN_LOG, logs.EVAL_LOG,
         *(f"model.ckpt-{step}.json" for step in (4, 8, 12)),
         *(f"model.ckpt-{step}.safetensors" for step in (4, 8, 12)),
     }  # fmt: skip
@@ -254,6 +255,15 @@ def test_what_does_not_fit_is_refused_before_the_first_step(data, monkeypatch, h
     monkeypatch.setattr(loop_module.Loop, "run", never_trains)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         runs.train(data, "refused", **hparams)
+
+
+def test_two_runs_in_one_folder_are_refused_but_not_to_look_at_it(data, monkeypatch):
+    monkeypatch.setattr(loop_module.Loop, "run", never_trains)
+    with held(data / "models" / "busy", True):
+        with pytest.raises(ValueError, match="Another process is at work in .*busy. Wait"):
+            runs.train(data, "busy")
+        with pytest.raises(FileNotFoundError, match="holds no checkpoint to evaluate"):
+            runs.train(data, "busy", do_train=False, do_eval=True)
 
 
 def test_another_vocabulary_than_the_records_or_the_models_is_refused(data, unbroken, tmp_path):
