@@ -54,18 +54,21 @@ def _in_workers(jobs, options, processes):
     """Yields the folders of the units as they are finished."""
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
     pool = futures.ProcessPoolExecutor(processes, context, _prepare_worker)
+    all_finished = False
     try:
         for done in futures.as_completed(
             [pool.submit(build_unit, *job, **options) for job in jobs]
         ):
             yield done.result()
+        all_finished = True
     except futures.process.BrokenProcessPool:
         raise ValueError(
             "A worker process ended at once, perhaps for lack of memory. Run the same command "
             "again, it goes on from here; a smaller --num_processes needs less memory"
         ) from None
     finally:
-        pool.shutdown(cancel_futures=True)
+        # TensorFlow's end in the workers takes a while: only after an error it is waited for.
+        pool.shutdown(wait=not all_finished, cancel_futures=True)
 
 
 def use_one_thread():
