@@ -178,7 +178,8 @@ class Config:
 
     def __init_subclass__(cls):
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Knob)}
-        cls.knobs = {**getattr(cls, "knobs", {}), **own}
+        inherited = getattr(cls, "knobs", {})
+        cls.knobs = {**own, **{k: each for k, each in inherited.items() if k not in own}}
 
     def fill(self, given, derived):
         """Sets every knob: to what was given, else to what was derived, else to the default.
@@ -191,17 +192,6 @@ class Config:
         for name, each in self.knobs.items():
             value = given.get(name, derived.get(name, each.default))
             setattr(self, name, each.checked(name, value))
-
-    def check_run(self):
-        """Refuses a model_name that is no folder's, and another strategy than use_tpu wants."""
-        name = self.model_name
-        if name in ("", os.curdir, os.pardir) or os.path.basename(name) != name:
-            raise ValueError(f"model_name must be the name of a folder. Received: {name!r}")
-        if self.use_tpu and self.strategy not in ("auto", "tpu"):
-            raise ValueError(
-                f"use_tpu is true and strategy is {self.strategy!r}. Expected: strategy 'tpu' or "
-                "'auto', or use_tpu false"
-            )
 
     def to_json(self):
         """Returns the values of all knobs as a dict of JSON values."""
@@ -296,7 +286,7 @@ def write_json(path, values):
 def write_text(path, text):
     """Writes a UTF-8 text as `write_json` does."""
     with published(path) as file:
-        file.write(text.encode("utf-8"))
+        file.write(text.encode("utf-8", "backslashreplace"))  # of half a character: JSON's escape
 
 
 @contextlib.contextmanager
@@ -307,7 +297,11 @@ def published(path):
         path: its folder is made if missing. What fails inside leaves the old file.
     """
     path = os.fspath(path)
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    folder = os.path.dirname(path) or "."
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise NotADirectoryError(f"{folder} or a part of it is a file. Name a folder") from None
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
         with open(temporary, "wb") as file:

@@ -5,8 +5,6 @@ takes it, and the run that it would do with it.
 """
 
 import os
-import signal
-import sys
 
 from absl import flags, logging
 
@@ -59,13 +57,10 @@ def main(row_of, booleans=()):
         booleans: names of the family's boolean flags.
     """
     from configure_finetuning import FinetuningConfig
-    from electra.door import run_door
-
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes
+    from electra.door import run_door, start_run
 
     def run(_):
-        logging.set_verbosity(logging.INFO)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as run_finetuning.py
+        start_run()
         model_name, data_dir, hparams = settings(flags.FLAGS, row_of(flags.FLAGS))
         config = FinetuningConfig(model_name, data_dir, **hparams)
         from electra.train.finetuning import run_finetuning
