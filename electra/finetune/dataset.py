@@ -53,12 +53,15 @@ class Splits:
             raise ValueError(f"Task {task.name!r}: resolve_labels comes before its features")
 
         def make():
-            return collect(
-                featurize(
-                    task, examples or self.examples(task, split), self.tokenizer,
-                    is_training=split == "train", **self.sizes,
-                )
-            )  # fmt: skip
+            found = examples or self.examples(task, split)
+            is_training = split == "train"
+            made = collect(
+                featurize(task, found, self.tokenizer, is_training=is_training, **self.sizes)
+            )
+            if not made.columns:
+                path, _ = find_file(task, split, self.folder, self.reading["language"])
+                raise ValueError(f"{path}: all texts are empty. Expected: words. Mend the file")
+            return made
 
         if self.cache_folder is None:
             return make()

@@ -130,8 +130,19 @@ def resolve_labels(task, folder, language="es"):
             if split == "train":
                 raise
             continue
-        for each in examples:
-            found.update((each.tags or ()) if task.family == TAGGING else [each.label])
+        if task.family == TAGGING:
+            found.update(tag for each in examples for tag in each.tags or ())
+            continue
+        labels = [each.label for each in examples]
+        path, source = find_file(task, split, folder, language)
+        is_header = labels[0] not in labels[1:] and len(set(labels)) < len(labels)
+        if is_header and not isinstance(source.columns["label"], str):
+            raise ValueError(
+                f"{path}, line 1: the label {labels[0]!r} stands in no other line. Is this a "
+                "header? Then name the columns in place of their numbers; else give the task its "
+                "labels"
+            )
+        found.update(labels)
     if task.has_spans and task.labels == FROM_TRAIN:
         found = all_tags(found)
     labels = tuple(sorted(found - {None}))
@@ -180,7 +191,7 @@ def _read_texts(path, source, task, needs_label, language):
 def _as_text(value):
     """A JSON value as text; a list is joined by spaces."""
     if isinstance(value, list):
-        return " ".join(map(_as_text, value))
+        return " ".join(_as_text(each) or "null" for each in value)
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
@@ -228,7 +239,7 @@ def _mark_spans(text, target, where):
 
 
 def _read_sentences(path, source, task, needs_tags):
-    examples, words, tags, width = [], [], [], 0
+    examples, words, tags, places, width = [], [], [], [], 0
     word_at, tag_at = source.columns["words"], source.columns.get("tags")
 
     def end_sentence():
@@ -236,9 +247,11 @@ def _read_sentences(path, source, task, needs_tags):
             kept = tuple(tags) if len(tags) == len(words) else None
             if kept and task.has_spans:
                 kept = tuple(write_spans(read_spans(kept), len(kept)))
+            for number, tag in zip(places, kept or (), strict=False):
+                _check_label(tag, task.labels, f"{path}, line {number}")
             examples.append(TaggingExample(str(len(examples)), tuple(words), kept))
-            words.clear()
-            tags.clear()
+            for each in (words, tags, places):
+                each.clear()
 
     lines = list(read_lines(path))
     has_tabs = any("\t" in line for _, line in lines)
@@ -257,26 +270,22 @@ def _read_sentences(path, source, task, needs_tags):
             not -len(fields) <= word_at < len(fields) or (needs_tags and not has_tag)
             or len(fields) != width
         ):  # fmt: skip
+            before = f", {width} in the line before" if len(fields) != width else ""
             raise ValueError(
-                f"{path}, line {number}: {len(fields)} columns. Expected: {width}, the word in "
+                f"{path}, line {number}: {len(fields)} columns{before}. Expected: the word in "
                 f"column {word_at}, its tag in column {tag_at}, {'tabs' if has_tabs else 'spaces'} "
                 f"between. Received: {line.strip()[:200]!r}"
             )
         words.append(fields[word_at])
+        places.append(number)
         if has_tag:
-            tags.append(fields[tag_at])
-            _check_tag(fields[tag_at], task, f"{path}, line {number}")
+            tag = fields[tag_at]
+            if task.has_spans and tag != "O" and (tag[0] not in "BIES" or tag[1:2] != "-"):
+                raise ValueError(
+                    f"{path}, line {number}: tag {tag!r} marks no span. Expected: O, or B-, I-, E- "
+                    "or S- and a type. Is it another column? Tags of single words want the metric "
+                    "accuracy"
+                )
+            tags.append(tag)
     end_sentence()
     return examples
-
-
-def _check_tag(tag, task, where):
-    if not task.has_spans:
-        _check_label(tag, task.labels, where)
-    elif tag != "O" and (tag[0] not in "BIES" or tag[1:2] != "-"):
-        raise ValueError(
-            f"{where}: tag {tag!r} marks no span. Expected: O, or B-, I-, E- or S- and a type. Is "
-            "it another column? Tags of single words want the metric accuracy"
-        )
-    elif task.labels not in (FROM_TRAIN, FROM_FILES):
-        _check_label(tag[2:], {label[2:] for label in task.labels}, where)

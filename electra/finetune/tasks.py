@@ -188,12 +188,12 @@ def make_task(values, where, folder):
     columns = {**_OWN_COLUMNS[family], **values.get("columns", {})}
     needed, others = COLUMNS[family]
     _refuse_other(where, "column", columns, needed + others)
-    kind = int if family == TAGGING else (int, str)
-    wrong = [role for role in {*needed, *columns} if not isinstance(columns.get(role), kind)]
+    kind = (int,) if family == TAGGING else (int, str)
+    wrong = [role for role in {*needed, *columns} if type(columns.get(role)) not in kind]
     if wrong:
         raise ValueError(
             f"{where}: columns must give {', '.join(sorted(wrong))} a number"
-            f"{'' if kind is int else ' or a name'}. Received: {columns}"
+            f"{' or a name' if str in kind else ''}. Received: {columns}"
         )
     _refuse_other(where, "split", values["files"], _SPLITS)
     for split, path in values["files"].items():
