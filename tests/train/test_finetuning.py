@@ -9,7 +9,7 @@ import pytest
 
 from configure_finetuning import FinetuningConfig
 from electra.text.vocab import Vocabulary
-from electra.train import checkpoints
+from electra.train import checkpoints, outputs
 from electra.train.compare import differences
 from electra.train.finetuning import Finetuning
 from electra.train.finetuning_step import FinetuningLoop
@@ -21,6 +21,13 @@ from tests.train.runs import TOKENS
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return make_data(tmp_path_factory.mktemp("finetuning") / "data")
+
+
+@pytest.fixture(autouse=True)
+def no_plots(monkeypatch):
+    """The tests of outputs look at them."""
+    for name in ("write_summary", "write_dev"):
+        monkeypatch.setattr(outputs, name, lambda *args: None)
 
 
 def test_several_tasks_are_learnt_together_and_scored(finetuned):
@@ -97,7 +104,7 @@ def test_two_replicas_train_as_one(data, tmp_path):
     results = [
         finetune(
             data, task_names=["chunk"], strategy=strategy, model_hparam_overrides=without,
-            eval_batch_size=7, model_dir=str(tmp_path / strategy),
+            num_train_epochs=1, eval_batch_size=7, model_dir=str(tmp_path / strategy),
             results_txt=str(tmp_path / f"{strategy}.txt"),
         )[1]["trials"][0]
         for strategy in ("one", "mirrored")
