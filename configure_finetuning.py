@@ -68,11 +68,9 @@ class FinetuningConfig(RunConfig):
     keep_all_models = Knob(True, "Keep every trial's model; false: the best.", may_change=True)
     retry_collapsed = Knob(
         False,
-        "Repeat a collapsed trial with another seed. The table and the mean keep it; its retry is "
-        "reported apart.",
-        source="ours",
-        may_change=True,
-    )
+        "Repeat a collapsed trial with another seed. The table and the mean keep it; its retry "
+        "is reported apart.", source="ours", may_change=True,
+    )  # fmt: skip
     ensemble = Knob(
         False, "Score the mean of the trials' outputs too.", source="ours", may_change=True
     )
@@ -103,8 +101,6 @@ class FinetuningConfig(RunConfig):
 
     # --- optimization ---
     learning_rate = Knob(1e-4, "Highest learning rate; large: 5e-5.", above=0)
-    lr_decay_power = Knob(1.0, "Power of the polynomial decay; 1 is linear.", at_least=0)
-    weight_decay_rate = Knob(0.01, "Decoupled weight decay.", unit="per rate", at_least=0)
     layerwise_lr_decay = Knob(
         0.8, "Rate of a layer as a share of the one above; large: 0.9; 0: no such decay.",
         at_least=0, at_most=1,
@@ -123,7 +119,6 @@ class FinetuningConfig(RunConfig):
         300, "Seconds between checkpoints, from which a killed trial goes on.", unit="seconds",
         source="ours", at_least=0, may_change=True,
     )  # fmt: skip
-    log_every_steps = _PRETRAINING["log_every_steps"]
     use_tfrecords_if_existing = Knob(
         True, "Use featurised data of an earlier run where nothing that shaped it changed.",
         may_change=True,
@@ -131,9 +126,8 @@ class FinetuningConfig(RunConfig):
 
     # --- predictions ---
     write_test_outputs = Knob(
-        False, "Write predictions of the test files as the leaderboards take them.",
-        may_change=True,
-    )  # fmt: skip
+        False, "Write predictions of the test files as the leaderboards take them.", may_change=True
+    )
     n_writes_test = Knob(
         5, "Of the first so many trials.", unit="trials", at_least=1, may_change=True
     )
@@ -198,7 +192,6 @@ class FinetuningConfig(RunConfig):
         None, "Scores as text, and beside it as JSON. null: D/models/M/results/T_results.txt",
         may_change=True,
     )  # fmt: skip
-    results_pkl = _PRETRAINING["results_pkl"]
     qa_eval_file = Knob(
         None, "QA scores of the best trial; {:} is the task. null: D/models/M/results/T_qa/"
         "{:}_eval.json", may_change=True,

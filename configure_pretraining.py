@@ -24,6 +24,16 @@ DEBUG = {
 class RunConfig(Config):
     """What pre-training and fine-tuning have in common."""
 
+    lr_decay_power = Knob(1.0, "Power of the polynomial decay; 1 is linear.", at_least=0)
+    weight_decay_rate = Knob(0.01, "Decoupled weight decay.", unit="per rate", at_least=0)
+    log_every_steps = Knob(
+        100, "Steps between log lines.", unit="steps", source="ours", at_least=1, may_change=True
+    )
+    results_pkl = Knob(
+        None, "Accepted for old dicts; scores are written as JSON and nothing is pickled.",
+        may_change=True,
+    )  # fmt: skip
+
     # --- network ---
     model_size = Knob("small", "Size of the discriminator.", choices=tuple(MODEL_SIZES))
     model_hparam_overrides = Knob({}, "Sizes that replace those of model_size; see EncoderConfig.")
@@ -38,27 +48,19 @@ class RunConfig(Config):
 
     # --- devices ---
     strategy = Knob(
-        "auto",
-        "How devices share the work. auto: tpu with use_tpu, multi_worker with TF_CONFIG, mirrored "
-        "with several GPUs, else one.",
-        source="ours",
-        choices=("auto", "one", "mirrored", "multi_worker", "tpu"),
-        may_change=True,
-    )
+        "auto", "How devices share the work. auto: tpu with use_tpu, multi_worker with TF_CONFIG, "
+        "mirrored with several GPUs, else one.", source="ours",
+        choices=("auto", "one", "mirrored", "multi_worker", "tpu"), may_change=True,
+    )  # fmt: skip
     precision = Knob(
         "auto",
         "Type of the matrix products; weights and moments are float32. auto: bfloat16 where the "
-        "device is fast at it.",
-        source="ours",
-        choices=("auto", "float32", "bfloat16"),
-    )
+        "device is fast at it.", source="ours", choices=("auto", "float32", "bfloat16"),
+    )  # fmt: skip
     xla = Knob(
-        "auto",
-        "Compile the whole step with XLA. auto: on GPU and TPU.",
-        source="ours",
-        choices=("auto", True, False),
-        may_change=True,
-    )
+        "auto", "Compile the whole step with XLA. auto: on GPU and TPU.", source="ours",
+        choices=("auto", True, False), may_change=True,
+    )  # fmt: skip
     require_gpu = Knob(False, "Stop if no GPU is found.", source="ours", may_change=True)
     use_tpu = Knob(False, "Train on a TPU.", may_change=True)
     num_tpu_cores = Knob(1, "Cores of the TPU.", unit="cores", at_least=1, may_change=True)
@@ -141,31 +143,20 @@ class PretrainingConfig(RunConfig):
 
     # --- optimization ---
     learning_rate = Knob(5e-4, "Highest learning rate.", above=0)
-    lr_decay_power = Knob(1.0, "Power of the polynomial decay; 1 is linear.", at_least=0)
-    weight_decay_rate = Knob(0.01, "Decoupled weight decay.", unit="per rate", at_least=0)
     num_warmup_steps = Knob(10000, "Linear warm-up.", unit="steps", at_least=0)
     warmup_proportion = Knob(
-        0.0,
-        "Warm-up as a share of num_train_steps; the longer of the two warm-ups counts.",
-        source="official (fine-tuning)",
-        at_least=0,
-        at_most=1,
-    )
+        0.0, "Warm-up as a share of num_train_steps; the longer of the two warm-ups counts.",
+        source="official (fine-tuning)", at_least=0, at_most=1,
+    )  # fmt: skip
     lr_restart_step = Knob(
-        0,
-        "From this step s the schedule starts anew over the remaining steps, warm-up included: "
+        0, "From this step s the schedule starts anew over the remaining steps, warm-up included: "
         "rate(t) is that of step t - s in a run of num_train_steps - s steps. 0: no restart.",
-        unit="steps",
-        source="ours",
-        at_least=0,
-        may_change=True,
-    )
+        unit="steps", source="ours", at_least=0, may_change=True,
+    )  # fmt: skip
     gradient_accumulation_steps = Knob(
-        1,
-        "Micro-batches into which train_batch_size is cut; the update stays that of the batch.",
-        source="ours",
-        at_least=1,
-    )
+        1, "Micro-batches into which train_batch_size is cut; the update stays that of the batch.",
+        source="ours", at_least=1,
+    )  # fmt: skip
 
     # --- training ---
     iterations_per_loop = Knob(
@@ -185,18 +176,10 @@ class PretrainingConfig(RunConfig):
         100, "Batches of an evaluation, at most.", unit="steps", at_least=1, may_change=True
     )
     eval_every_steps = Knob(
-        None,
-        "Steps between evaluations on eval_tfrecords while training, if such records exist. "
-        "null: at every checkpoint; 0: never.",
-        unit="steps",
-        source="ours",
-        kinds=(int,),
-        at_least=0,
-        may_change=True,
-    )
-    log_every_steps = Knob(
-        100, "Steps between log lines.", unit="steps", source="ours", at_least=1, may_change=True
-    )
+        None, "Steps between evaluations on eval_tfrecords while training, if such records exist. "
+        "null: at every checkpoint; 0: never.", unit="steps", source="ours", kinds=(int,),
+        at_least=0, may_change=True,
+    )  # fmt: skip
     seed = Knob(
         0,
         "Sets weights, order, masks, samples and dropout.",
@@ -207,12 +190,8 @@ class PretrainingConfig(RunConfig):
     init_checkpoint = Knob(
         None,
         "Checkpoint whose weights a new run starts from, at step 0 with fresh moments. Read only "
-        "when the model's folder holds no checkpoint.",
-        source="ours",
-        may_change=True,
-    )
-
-    max_seq_length = Knob(128, "Length L of an example.", unit="tokens", at_least=5)
+        "when the model's folder holds no checkpoint.", source="ours", may_change=True,
+    )  # fmt: skip
 
     # --- generator ---
     uniform_generator = Knob(False, "Replacements are drawn uniformly; no generator network.")
@@ -227,6 +206,7 @@ class PretrainingConfig(RunConfig):
     temperature = Knob(1.0, "Temperature of the generator's draw.", above=0)
 
     # --- batches ---
+    max_seq_length = Knob(128, "Length L of an example.", unit="tokens", at_least=5)
     train_batch_size = Knob(128, "Global batch of an update.", unit="examples", at_least=1)
     eval_batch_size = Knob(
         128, "Global batch of an evaluation.", unit="examples", at_least=1, may_change=True
@@ -237,22 +217,15 @@ class PretrainingConfig(RunConfig):
         None, "Records, a glob. null: D/pretrain_tfrecords/pretrain_data.tfrecord*", may_change=True
     )
     eval_tfrecords = Knob(
-        None,
-        "Held-out records, a glob. null: D/pretrain_tfrecords/eval_data.tfrecord*",
-        source="ours",
-        may_change=True,
-    )
+        None, "Held-out records, a glob. null: D/pretrain_tfrecords/eval_data.tfrecord*",
+        source="ours", may_change=True,
+    )  # fmt: skip
     vocab_file = Knob(
         None, "Vocabulary. null: D/vocab.txt, or model_dir's where there is none", may_change=True
     )
     model_dir = Knob(None, "The run's folder. null: D/models/M", may_change=True)
     results_txt = Knob(
         None, "Scores as text. null: results/unsup_results.txt in model_dir", may_change=True
-    )
-    results_pkl = Knob(
-        None,
-        "Accepted for old dicts; scores are written as JSON and nothing is pickled.",
-        may_change=True,
     )
 
     def __init__(self, model_name, data_dir, **hparams):

@@ -35,20 +35,27 @@ def load_hparams(text):
     text = (text or "").strip()
     if not text:
         return {}
-    where = "--hparams"
     if text[0] not in "{[\"'" or os.path.isfile(text):
-        where = text
-        try:
-            with open(text, encoding="utf-8") as file:
-                text = file.read()
-        except OSError as error:
-            raise FileNotFoundError(
-                f"--hparams: cannot read {where!r} ({error.strerror}). Expected: a JSON dict or "
-                "the path of a .json file"
-            ) from error
-        except UnicodeDecodeError as error:
-            raise ValueError(f"--hparams: {where!r} is not UTF-8 text ({error})") from None
-    return parse_json_dict(text, where)
+        return read_json_dict(text, "--hparams", "a JSON dict or the path of a .json file")
+    return parse_json_dict(text, "--hparams")
+
+
+def read_json_dict(path, what, expected):
+    """Reads a user's JSON file strictly; what and expected (str) are for messages.
+
+    Returns: dict.
+    Raises:
+        FileNotFoundError: it cannot be read. ValueError: as parse_json_dict, or not UTF-8.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return parse_json_dict(file.read(), path)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{what}: cannot read {path!r} ({error.strerror}). Expected: {expected}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{what}: {path!r} is not UTF-8 text ({error}). Convert it") from None
 
 
 def parse_json_dict(text, where):
@@ -63,11 +70,12 @@ def parse_json_dict(text, where):
     """
 
     def unique(pairs):
-        names = [name for name, _ in pairs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = sorted(name for name in result if names.count(name) > 1)
             raise ValueError(f"{where}: {twice} given more than once. Keep one of each")
-        return dict(pairs)
+        return result
 
     def finite(constant):
         raise ValueError(f"{where}: {constant} is no JSON number. Give a finite one")
@@ -192,6 +200,10 @@ class Config:
         for name, each in self.knobs.items():
             value = given.get(name, derived.get(name, each.default))
             setattr(self, name, each.checked(name, value))
+
+    def values(self, *names):
+        """Returns some of the config's attributes as a dict."""
+        return {name: getattr(self, name) for name in names}
 
     def to_json(self):
         """Returns the values of all knobs as a dict of JSON values."""
@@ -327,9 +339,6 @@ def read_json(path, advice):
     """
     try:
         with open(path, encoding="utf-8") as file:
-            values = json.load(file)
-        if type(values) is not dict:
-            raise ValueError(f"a JSON dict was expected, not {values!r:.100}")
-    except (ValueError, RecursionError) as error:
+            return parse_json_dict(file.read(), "it")
+    except ValueError as error:
         raise ValueError(f"{os.fspath(path)} is damaged: {error}. {advice}") from None
-    return values

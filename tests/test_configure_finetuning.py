@@ -5,6 +5,7 @@ import json
 import pytest
 
 from configure_finetuning import FinetuningConfig
+from configure_pretraining import PretrainingConfig
 from electra.finetune.tasks import TASKS
 from electra.text.vocab import Vocabulary
 from tests.train.runs import TOKENS
@@ -178,3 +179,10 @@ def test_a_task_file_brings_its_task_and_its_defaults(tmp_path):
     path.write_text(json.dumps(row | {"hparams": {"model_size": "large"}}))
     with pytest.raises(ValueError, match=r"Task 'my': \['model_size'\] are no task's"):
         config(task_files=[str(path)])
+
+
+@pytest.mark.parametrize("kind", [FinetuningConfig, PretrainingConfig])
+def test_recorded_hparams_make_the_same_config(kind):
+    recorded = kind("M", "D", max_seq_length=64).to_json()
+    hparams = {name: value for name, value in recorded.items() if name != "model_name"}
+    assert kind("M", "D", **hparams).to_json() == recorded

@@ -36,6 +36,10 @@ class Splits:
         self.reading = {"language": language, "double_unordered": double_unordered}
         self.refresh, self.sizes = refresh, sizes
 
+    def find(self, task, split):
+        """Returns (path, Source) of a split; as readers.find_file."""
+        return find_file(task, split, self.folder, self.reading["language"])
+
     def examples(self, task, split):
         """Returns the examples of a split; as readers.read_examples."""
         return read_examples(task, split, self.folder, **self.reading)
@@ -59,7 +63,7 @@ class Splits:
                 featurize(task, found, self.tokenizer, is_training=is_training, **self.sizes)
             )
             if not made.columns:
-                path, _ = find_file(task, split, self.folder, self.reading["language"])
+                path, _ = self.find(task, split)
                 raise ValueError(f"{path}: all texts are empty. Expected: words. Mend the file")
             return made
 
@@ -70,7 +74,7 @@ class Splits:
 
     def key(self, task, split):
         """Returns a digest of all that shapes the features of a split."""
-        path, _ = find_file(task, split, self.folder, self.reading["language"])
+        path, _ = self.find(task, split)
         basic = self.tokenizer.basic
         shaped_by = [
             dataclasses.asdict(task), split, path, _digest(path), self.tokenizer.vocab.sha256,

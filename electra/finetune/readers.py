@@ -120,7 +120,7 @@ def resolve_labels(task, folder, language="es"):
     Differs from source: tags "from train" get all four letters of a type, so that a span of
     another length can be said.
     """
-    if task.labels not in (FROM_TRAIN, FROM_FILES):
+    if not isinstance(task.labels, str):
         return task
     found = set()
     for split in task.sources if task.labels == FROM_FILES else ("train",):
@@ -210,7 +210,7 @@ def _score(label, label_range, where):
 
 
 def _check_label(label, labels, where):
-    if labels not in (FROM_TRAIN, FROM_FILES) and label not in labels:
+    if not isinstance(labels, str) and label not in labels:
         raise ValueError(
             f"{where}: label {label!r} is unknown. Expected: {', '.join(labels)[:200]}. Mend the "
             "line, or the task's labels or column"
@@ -240,6 +240,7 @@ def _mark_spans(text, target, where):
 
 def _read_sentences(path, source, task, needs_tags):
     examples, words, tags, places, width = [], [], [], [], 0
+    known = set() if isinstance(task.labels, str) else set(task.labels)
     word_at, tag_at = source.columns["words"], source.columns.get("tags")
 
     def end_sentence():
@@ -247,8 +248,9 @@ def _read_sentences(path, source, task, needs_tags):
             kept = tuple(tags) if len(tags) == len(words) else None
             if kept and task.has_spans:
                 kept = tuple(write_spans(read_spans(kept), len(kept)))
-            for number, tag in zip(places, kept or (), strict=False):
-                _check_label(tag, task.labels, f"{path}, line {number}")
+            if kept and not set(kept) <= known:
+                for number, tag in zip(places, kept, strict=True):
+                    _check_label(tag, task.labels, f"{path}, line {number}")
             examples.append(TaggingExample(str(len(examples)), tuple(words), kept))
             for each in (words, tags, places):
                 each.clear()
@@ -261,8 +263,10 @@ def _read_sentences(path, source, task, needs_tags):
             continue
         if has_tabs and line.startswith("#") and "\t" not in line:
             continue  # a comment of CoNLL-U
-        fields = line.rstrip("\r\n").split("\t") if has_tabs else _SPACES.split(line.strip())
-        fields = [field.strip() for field in fields]
+        if has_tabs:
+            fields = [field.strip() for field in line.rstrip("\r\n").split("\t")]
+        else:
+            fields = _SPACES.split(line.strip())
         has_tag = tag_at is not None and len(fields) > 1 and -len(fields) <= tag_at < len(fields)
         has_tag = has_tag and fields[tag_at] != ""
         width = width if words else len(fields)
