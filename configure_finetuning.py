@@ -7,10 +7,9 @@ has checked itself. `python configure_finetuning.py` prints the table of hparams
 import dataclasses
 import os
 
-from configure_pretraining import PretrainingConfig
+from configure_pretraining import PretrainingConfig, RunConfig
 from electra.finetune.tasks import get_task, read_task_file
-from electra.hparams import Config, Knob, read_json, refuse_unknown
-from electra.model.config import EncoderConfig, encoder_config
+from electra.hparams import Knob, read_json, refuse_unknown
 from electra.text.vocab import read_vocab
 
 # What `debug` stands for; hparams given beside it win.
@@ -32,7 +31,7 @@ _RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_ra
 _PRETRAINING = PretrainingConfig.knobs
 
 
-class FinetuningConfig(Config):
+class FinetuningConfig(RunConfig):
     """Settings of one fine-tuning run: its trials and tasks.
 
     Args:
@@ -69,11 +68,9 @@ class FinetuningConfig(Config):
     keep_all_models = Knob(True, "Keep every trial's model; false: the best.", may_change=True)
     retry_collapsed = Knob(
         False,
-        "Repeat a collapsed trial with another seed. The table and the mean keep it; its retry is "
-        "reported apart.",
-        source="ours",
-        may_change=True,
-    )
+        "Repeat a collapsed trial with another seed. The table and the mean keep it; its retry "
+        "is reported apart.", source="ours", may_change=True,
+    )  # fmt: skip
     ensemble = Knob(
         False, "Score the mean of the trials' outputs too.", source="ours", may_change=True
     )
@@ -94,12 +91,6 @@ class FinetuningConfig(Config):
     )  # fmt: skip
 
     # --- network: as pre-trained ---
-    model_size = _PRETRAINING["model_size"]
-    model_hparam_overrides = _PRETRAINING["model_hparam_overrides"]
-    embedding_size = _PRETRAINING["embedding_size"]
-    vocab_size = _PRETRAINING["vocab_size"]
-    do_lower_case = _PRETRAINING["do_lower_case"]
-    strip_accents = _PRETRAINING["strip_accents"]
     init_checkpoint = Knob(
         None, "Checkpoint, or folder of checkpoints, to start from. null: D/models/M",
         may_change=True,
@@ -110,8 +101,6 @@ class FinetuningConfig(Config):
 
     # --- optimization ---
     learning_rate = Knob(1e-4, "Highest learning rate; large: 5e-5.", above=0)
-    lr_decay_power = Knob(1.0, "Power of the polynomial decay; 1 is linear.", at_least=0)
-    weight_decay_rate = Knob(0.01, "Decoupled weight decay.", unit="per rate", at_least=0)
     layerwise_lr_decay = Knob(
         0.8, "Rate of a layer as a share of the one above; large: 0.9; 0: no such decay.",
         at_least=0, at_most=1,
@@ -130,7 +119,6 @@ class FinetuningConfig(Config):
         300, "Seconds between checkpoints, from which a killed trial goes on.", unit="seconds",
         source="ours", at_least=0, may_change=True,
     )  # fmt: skip
-    log_every_steps = _PRETRAINING["log_every_steps"]
     use_tfrecords_if_existing = Knob(
         True, "Use featurised data of an earlier run where nothing that shaped it changed.",
         may_change=True,
@@ -138,9 +126,8 @@ class FinetuningConfig(Config):
 
     # --- predictions ---
     write_test_outputs = Knob(
-        False, "Write predictions of the test files as the leaderboards take them.",
-        may_change=True,
-    )  # fmt: skip
+        False, "Write predictions of the test files as the leaderboards take them.", may_change=True
+    )
     n_writes_test = Knob(
         5, "Of the first so many trials.", unit="trials", at_least=1, may_change=True
     )
@@ -179,16 +166,11 @@ class FinetuningConfig(Config):
     qa_na_threshold = Knob(-2.75, "Null odds above which a question counts as unanswered.")
 
     # --- devices ---
-    strategy = _PRETRAINING["strategy"]
-    precision = _PRETRAINING["precision"]
-    xla = _PRETRAINING["xla"]
-    require_gpu = _PRETRAINING["require_gpu"]
-    use_tpu = _PRETRAINING["use_tpu"]
-    num_tpu_cores = _PRETRAINING["num_tpu_cores"]
-    tpu_job_name = _PRETRAINING["tpu_job_name"]
-    tpu_name = _PRETRAINING["tpu_name"]
-    tpu_zone = _PRETRAINING["tpu_zone"]
-    gcp_project = _PRETRAINING["gcp_project"]
+    strategy = dataclasses.replace(
+        _PRETRAINING["strategy"], choices=("auto", "one", "mirrored", "tpu"),
+        help="How devices share the work. auto: tpu with use_tpu, mirrored with several GPUs, else "
+        "one.",
+    )  # fmt: skip
 
     # --- places; null: from data_dir (D), model_name (M) and the names of the tasks (T) ---
     output_dir = Knob(
@@ -210,7 +192,6 @@ class FinetuningConfig(Config):
         None, "Scores as text, and beside it as JSON. null: D/models/M/results/T_results.txt",
         may_change=True,
     )  # fmt: skip
-    results_pkl = _PRETRAINING["results_pkl"]
     qa_eval_file = Knob(
         None, "QA scores of the best trial; {:} is the task. null: D/models/M/results/T_qa/"
         "{:}_eval.json", may_change=True,
@@ -226,6 +207,9 @@ class FinetuningConfig(Config):
             name: self.knobs[name].checked(name, hparams.get(name, []))
             for name in ("task_names", "task_files")
         }
+        for name, values in listed.items():
+            if not all(type(each) is str for each in values):
+                raise ValueError(f"hparam {name!r} must be a list of strings. Received: {values}")
         own = [read_task_file(path) for path in listed["task_files"]]
         names = listed["task_names"] or [task.name for task in own] or ["chunk"]
         self.tasks = [get_task(name, own) for name in names]
@@ -243,10 +227,6 @@ class FinetuningConfig(Config):
         self._fill_network()
         self._fill_places(home)
         self._check()
-
-    def to_json(self):
-        """Returns the model's name and every hparam, resolved, as a dict of JSON values."""
-        return {"model_name": self.model_name, **super().to_json()}
 
     def check_vocab(self, vocab):
         """Compares the vocabulary with the pre-trained model's.
@@ -286,26 +266,14 @@ class FinetuningConfig(Config):
         before = self.recorded.get("model_hparam_overrides", {})
         if self.from_scratch and "model_hparam_overrides" in self.given:
             before = {}
-        refuse_unknown(
-            self.model_hparam_overrides, [f.name for f in dataclasses.fields(EncoderConfig)],
-            "model_hparam_overrides:",
-        )  # fmt: skip
-
-        def encoder(overrides):
-            return encoder_config(
-                self.model_size, vocab_size=self.vocab_size, embedding_size=self.embedding_size,
-                overrides=overrides,
-            )  # fmt: skip
-
         self.model_hparam_overrides = {**before, **self.model_hparam_overrides}
-        self.encoder = encoder(self.model_hparam_overrides)
+        encoder = self.make_encoder(self.model_hparam_overrides)
         if self.recorded:
-            old, new = (each.to_dict() for each in (encoder(before), self.encoder))
+            old, new = (each.to_dict() for each in (self.make_encoder(before), encoder))
             for name in sorted(set(old) - set(_RATES)):
                 if old[name] != new[name]:
                     self._refuse(name, new[name], old[name], {"from_scratch": self.from_scratch})
-        self.embedding_size = self.encoder.embedding_size
-        self.vocab_size = self.encoder.vocab_size
+        self.set_encoder(encoder)
 
     def _refuse(self, name, given, value, hparams):
         if hparams.get("from_scratch") is not True:
@@ -342,20 +310,15 @@ class FinetuningConfig(Config):
             raise ValueError(f"task_names holds a task twice: {self.task_names}")
         for task in self.tasks:
             if self.do_train and "train" not in task.sources:
-                of = task.model_of and f" It is predicted with the model of {task.model_of!r}"
-                raise ValueError(f"Task {task.name!r} has no training data.{of}")
+                of = f"It is predicted with the model of {task.model_of!r}"
+                advice = of if task.model_of else "Name its train file, or set do_train to false"
+                raise ValueError(f"Task {task.name!r} has no training data. {advice}")
         if not (self.do_train or self.do_eval or self.do_predict or self.write_test_outputs):
             raise ValueError(
                 "do_train, do_eval, do_predict and write_test_outputs are false: nothing to do. "
                 "Set one to true"
             )
         self._check_predict_files()
-        longest = self.encoder.max_position_embeddings
-        if self.max_seq_length > longest:
-            raise ValueError(
-                f"max_seq_length {self.max_seq_length} is more than the model's position table "
-                f"holds: {longest}. Set max_seq_length to that or less"
-            )
 
     def _check_predict_files(self):
         """Makes predict_files a dict task -> list of paths. Raises: ValueError."""
@@ -378,6 +341,8 @@ def _of_tasks(tasks):
     """Returns the defaults of the tasks' rows; of several tasks the longest length only."""
     for task in tasks:
         refuse_unknown(task.hparams, FinetuningConfig.knobs, f"Task {task.name!r}: hparam")
+        if wrong := sorted({*OF_MODEL, "task_names", "task_files"} & set(task.hparams)):
+            raise ValueError(f"Task {task.name!r}: {wrong} are no task's. Give them with --hparams")
     if len(tasks) == 1:
         return dict(tasks[0].hparams)
     lengths = [task.hparams.get("max_seq_length", 0) for task in tasks]

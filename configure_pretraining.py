@@ -21,7 +21,92 @@ DEBUG = {
 }
 
 
-class PretrainingConfig(Config):
+class RunConfig(Config):
+    """What pre-training and fine-tuning have in common."""
+
+    lr_decay_power = Knob(1.0, "Power of the polynomial decay; 1 is linear.", at_least=0)
+    weight_decay_rate = Knob(0.01, "Decoupled weight decay.", unit="per rate", at_least=0)
+    log_every_steps = Knob(
+        100, "Steps between log lines.", unit="steps", source="ours", at_least=1, may_change=True
+    )
+    results_pkl = Knob(
+        None, "Accepted for old dicts; scores are written as JSON and nothing is pickled.",
+        may_change=True,
+    )  # fmt: skip
+
+    # --- network ---
+    model_size = Knob("small", "Size of the discriminator.", choices=tuple(MODEL_SIZES))
+    model_hparam_overrides = Knob({}, "Sizes that replace those of model_size; see EncoderConfig.")
+    embedding_size = Knob(
+        None, "Width of the tables. null: 128 for small, else the hidden size.", kinds=(int,)
+    )
+    vocab_size = Knob(30522, "Rows of the word table.", unit="tokens", at_least=1)
+    do_lower_case = Knob(True, "Lower-case the input.")
+    strip_accents = Knob(
+        None, "Strip accents from the input. null: as do_lower_case.", source="ours", kinds=(bool,)
+    )
+
+    # --- devices ---
+    strategy = Knob(
+        "auto", "How devices share the work. auto: tpu with use_tpu, multi_worker with TF_CONFIG, "
+        "mirrored with several GPUs, else one.", source="ours",
+        choices=("auto", "one", "mirrored", "multi_worker", "tpu"), may_change=True,
+    )  # fmt: skip
+    precision = Knob(
+        "auto",
+        "Type of the matrix products; weights and moments are float32. auto: bfloat16 where the "
+        "device is fast at it.", source="ours", choices=("auto", "float32", "bfloat16"),
+    )  # fmt: skip
+    xla = Knob(
+        "auto", "Compile the whole step with XLA. auto: on GPU and TPU.", source="ours",
+        choices=("auto", True, False), may_change=True,
+    )  # fmt: skip
+    require_gpu = Knob(False, "Stop if no GPU is found.", source="ours", may_change=True)
+    use_tpu = Knob(False, "Train on a TPU.", may_change=True)
+    num_tpu_cores = Knob(1, "Cores of the TPU.", unit="cores", at_least=1, may_change=True)
+    tpu_job_name = Knob(None, "Job of the TPU workers.", may_change=True)
+    tpu_name = Knob(None, "Cloud TPU to use.", may_change=True)
+    tpu_zone = Knob(None, "Zone of the Cloud TPU.", may_change=True)
+    gcp_project = Knob(None, "Project of the Cloud TPU.", may_change=True)
+
+    def to_json(self):
+        """Returns the model's name and every hparam, resolved, as a dict of JSON values."""
+        return {"model_name": self.model_name, **super().to_json()}
+
+    def make_encoder(self, overrides):
+        """Returns the EncoderConfig of the config's sizes and some overrides, which are checked."""
+        sizes = [field.name for field in dataclasses.fields(EncoderConfig)]
+        refuse_unknown(overrides, sizes, "model_hparam_overrides:")
+        return encoder_config(
+            self.model_size, vocab_size=self.vocab_size, embedding_size=self.embedding_size,
+            overrides=overrides,
+        )  # fmt: skip
+
+    def set_encoder(self, encoder):
+        """Takes an EncoderConfig, and the sizes that it resolves."""
+        self.encoder = encoder
+        self.embedding_size, self.vocab_size = encoder.embedding_size, encoder.vocab_size
+
+    def check_run(self):
+        """Refuses what makes no run, as far as both kinds of run have it. Raises: ValueError."""
+        name = self.model_name
+        if name in ("", os.curdir, os.pardir) or os.path.basename(name) != name:
+            raise ValueError(f"model_name must be the name of a folder. Received: {name!r}")
+        if self.use_tpu and self.strategy not in ("auto", "tpu"):
+            raise ValueError(
+                f"use_tpu is true and strategy is {self.strategy!r}. Expected: strategy 'tpu' or "
+                "'auto', or use_tpu false"
+            )
+        longest = self.encoder.max_position_embeddings
+        if self.max_seq_length > longest:
+            raise ValueError(
+                f"max_seq_length {self.max_seq_length} is more than the position table holds: "
+                f"max_position_embeddings {longest}. Lower max_seq_length; a network that is yet "
+                "to be trained may get a longer table in model_hparam_overrides"
+            )
+
+
+class PretrainingConfig(RunConfig):
     """Settings of one pre-training run.
 
     Args:
@@ -58,31 +143,20 @@ class PretrainingConfig(Config):
 
     # --- optimization ---
     learning_rate = Knob(5e-4, "Highest learning rate.", above=0)
-    lr_decay_power = Knob(1.0, "Power of the polynomial decay; 1 is linear.", at_least=0)
-    weight_decay_rate = Knob(0.01, "Decoupled weight decay.", unit="per rate", at_least=0)
     num_warmup_steps = Knob(10000, "Linear warm-up.", unit="steps", at_least=0)
     warmup_proportion = Knob(
-        0.0,
-        "Warm-up as a share of num_train_steps; the longer of the two warm-ups counts.",
-        source="official (fine-tuning)",
-        at_least=0,
-        at_most=1,
-    )
+        0.0, "Warm-up as a share of num_train_steps; the longer of the two warm-ups counts.",
+        source="official (fine-tuning)", at_least=0, at_most=1,
+    )  # fmt: skip
     lr_restart_step = Knob(
-        0,
-        "From this step s the schedule starts anew over the remaining steps, warm-up included: "
+        0, "From this step s the schedule starts anew over the remaining steps, warm-up included: "
         "rate(t) is that of step t - s in a run of num_train_steps - s steps. 0: no restart.",
-        unit="steps",
-        source="ours",
-        at_least=0,
-        may_change=True,
-    )
+        unit="steps", source="ours", at_least=0, may_change=True,
+    )  # fmt: skip
     gradient_accumulation_steps = Knob(
-        1,
-        "Micro-batches into which train_batch_size is cut; the update stays that of the batch.",
-        source="ours",
-        at_least=1,
-    )
+        1, "Micro-batches into which train_batch_size is cut; the update stays that of the batch.",
+        source="ours", at_least=1,
+    )  # fmt: skip
 
     # --- training ---
     iterations_per_loop = Knob(
@@ -102,18 +176,10 @@ class PretrainingConfig(Config):
         100, "Batches of an evaluation, at most.", unit="steps", at_least=1, may_change=True
     )
     eval_every_steps = Knob(
-        None,
-        "Steps between evaluations on eval_tfrecords while training, if such records exist. "
-        "null: at every checkpoint; 0: never.",
-        unit="steps",
-        source="ours",
-        kinds=(int,),
-        at_least=0,
-        may_change=True,
-    )
-    log_every_steps = Knob(
-        100, "Steps between log lines.", unit="steps", source="ours", at_least=1, may_change=True
-    )
+        None, "Steps between evaluations on eval_tfrecords while training, if such records exist. "
+        "null: at every checkpoint; 0: never.", unit="steps", source="ours", kinds=(int,),
+        at_least=0, may_change=True,
+    )  # fmt: skip
     seed = Knob(
         0,
         "Sets weights, order, masks, samples and dropout.",
@@ -124,23 +190,8 @@ class PretrainingConfig(Config):
     init_checkpoint = Knob(
         None,
         "Checkpoint whose weights a new run starts from, at step 0 with fresh moments. Read only "
-        "when the model's folder holds no checkpoint.",
-        source="ours",
-        may_change=True,
-    )
-
-    # --- network ---
-    model_size = Knob("small", "Size of the discriminator.", choices=tuple(MODEL_SIZES))
-    model_hparam_overrides = Knob({}, "Sizes that replace those of model_size; see EncoderConfig.")
-    embedding_size = Knob(
-        None, "Width of the tables. null: 128 for small, else the hidden size.", kinds=(int,)
-    )
-    vocab_size = Knob(30522, "Rows of the word table.", unit="tokens", at_least=1)
-    do_lower_case = Knob(True, "Lower-case the input.")
-    strip_accents = Knob(
-        None, "Strip accents from the input. null: as do_lower_case.", source="ours", kinds=(bool,)
-    )
-    max_seq_length = Knob(128, "Length L of an example.", unit="tokens", at_least=5)
+        "when the model's folder holds no checkpoint.", source="ours", may_change=True,
+    )  # fmt: skip
 
     # --- generator ---
     uniform_generator = Knob(False, "Replacements are drawn uniformly; no generator network.")
@@ -155,62 +206,26 @@ class PretrainingConfig(Config):
     temperature = Knob(1.0, "Temperature of the generator's draw.", above=0)
 
     # --- batches ---
+    max_seq_length = Knob(128, "Length L of an example.", unit="tokens", at_least=5)
     train_batch_size = Knob(128, "Global batch of an update.", unit="examples", at_least=1)
     eval_batch_size = Knob(
         128, "Global batch of an evaluation.", unit="examples", at_least=1, may_change=True
     )
-
-    # --- devices ---
-    strategy = Knob(
-        "auto",
-        "How devices share the work. auto: tpu with use_tpu, multi_worker with TF_CONFIG, mirrored "
-        "with several GPUs, else one.",
-        source="ours",
-        choices=("auto", "one", "mirrored", "multi_worker", "tpu"),
-        may_change=True,
-    )
-    precision = Knob(
-        "auto",
-        "Type of the matrix products; weights and moments are float32. auto: bfloat16 where the "
-        "device is fast at it.",
-        source="ours",
-        choices=("auto", "float32", "bfloat16"),
-    )
-    xla = Knob(
-        "auto",
-        "Compile the whole step with XLA. auto: on GPU and TPU.",
-        source="ours",
-        choices=("auto", True, False),
-    )
-    require_gpu = Knob(False, "Stop if no GPU is found.", source="ours", may_change=True)
-    use_tpu = Knob(False, "Train on a TPU.", may_change=True)
-    num_tpu_cores = Knob(1, "Cores of the TPU.", unit="cores", at_least=1, may_change=True)
-    tpu_job_name = Knob(None, "Job of the TPU workers.", may_change=True)
-    tpu_name = Knob(None, "Cloud TPU to use.", may_change=True)
-    tpu_zone = Knob(None, "Zone of the Cloud TPU.", may_change=True)
-    gcp_project = Knob(None, "Project of the Cloud TPU.", may_change=True)
 
     # --- places; null: from data_dir (D) and model_name (M) ---
     pretrain_tfrecords = Knob(
         None, "Records, a glob. null: D/pretrain_tfrecords/pretrain_data.tfrecord*", may_change=True
     )
     eval_tfrecords = Knob(
-        None,
-        "Held-out records, a glob. null: D/pretrain_tfrecords/eval_data.tfrecord*",
-        source="ours",
-        may_change=True,
-    )
+        None, "Held-out records, a glob. null: D/pretrain_tfrecords/eval_data.tfrecord*",
+        source="ours", may_change=True,
+    )  # fmt: skip
     vocab_file = Knob(
         None, "Vocabulary. null: D/vocab.txt, or model_dir's where there is none", may_change=True
     )
     model_dir = Knob(None, "The run's folder. null: D/models/M", may_change=True)
     results_txt = Knob(
         None, "Scores as text. null: results/unsup_results.txt in model_dir", may_change=True
-    )
-    results_pkl = Knob(
-        None,
-        "Accepted for old dicts; scores are written as JSON and nothing is pickled.",
-        may_change=True,
     )
 
     def __init__(self, model_name, data_dir, **hparams):
@@ -225,16 +240,7 @@ class PretrainingConfig(Config):
         if self.strip_accents is None:
             self.strip_accents = self.do_lower_case
         self.keep_checkpoint_max = self.keep_checkpoint_max or 0
-        sizes = [field.name for field in dataclasses.fields(EncoderConfig)]
-        refuse_unknown(self.model_hparam_overrides, sizes, "model_hparam_overrides:")
-        self.encoder = encoder_config(
-            self.model_size,
-            vocab_size=self.vocab_size,
-            embedding_size=self.embedding_size,
-            overrides=self.model_hparam_overrides,
-        )
-        self.embedding_size = self.encoder.embedding_size
-        self.vocab_size = self.encoder.vocab_size
+        self.set_encoder(self.make_encoder(self.model_hparam_overrides))
         self.generator = self._generator()
         self._check()
 
@@ -250,10 +256,6 @@ class PretrainingConfig(Config):
         """Returns N, the masked slots of an example: 1 to max_seq_length."""
         slots = int((self.mask_prob + 0.005) * self.max_seq_length)
         return min(max(1, slots), self.max_seq_length)
-
-    def to_json(self):
-        """Returns the model's name and every hparam, resolved, as a dict of JSON values."""
-        return {"model_name": self.model_name, **super().to_json()}
 
     def check_vocab(self, vocab):
         """Compares the vocabulary with the word table.
@@ -357,12 +359,6 @@ class PretrainingConfig(Config):
         self.check_run()
         if not self.do_train and not self.do_eval:
             raise ValueError("do_train and do_eval are both false: nothing to do. Set one to true")
-        if self.max_seq_length > self.encoder.max_position_embeddings:
-            raise ValueError(
-                f"max_seq_length {self.max_seq_length} is more than the position table holds: "
-                f"max_position_embeddings {self.encoder.max_position_embeddings}. Raise that in "
-                "model_hparam_overrides or lower max_seq_length"
-            )
         if self.train_batch_size % self.gradient_accumulation_steps:
             raise ValueError(
                 f"train_batch_size {self.train_batch_size} is not a multiple of "

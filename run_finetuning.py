@@ -6,37 +6,21 @@
 See configure_finetuning.py for the hparams and README.md for the folders.
 """
 
-import os
-import signal
-import sys
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes
-
-from absl import flags, logging
+from absl import flags
 
 from configure_finetuning import FinetuningConfig
-from electra.door import run_door
-from electra.hparams import load_hparams
-
-FLAGS = flags.FLAGS
-
-
-def define_flags():
-    flags.DEFINE_string("data_dir", None, "Root of the data layout.", required=True)
-    flags.DEFINE_string("model_name", None, "Names the pre-trained model's folder.", required=True)
-    flags.DEFINE_string("hparams", "{}", "A JSON dict of hparams, or the path of one.")
+from electra.door import define_run_flags, run_door, run_settings, start_run
 
 
 def main(_):
-    logging.set_verbosity(logging.INFO)
-    # While it trains, the loop handles SIGTERM; before and after that nothing is left to save.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    config = FinetuningConfig(FLAGS.model_name, FLAGS.data_dir, **load_hparams(FLAGS.hparams))
+    start_run()
+    model_name, data_dir, hparams = run_settings(flags.FLAGS)
+    config = FinetuningConfig(model_name, data_dir, **hparams)
     from electra.train.finetuning import run_finetuning  # TensorFlow: after the quick checks
 
     return run_finetuning(config)
 
 
 if __name__ == "__main__":
-    define_flags()
+    define_run_flags()
     run_door(main)

@@ -2,12 +2,17 @@
 
 import errno
 import os
+import signal
 import sys
 
-from absl import app
+from absl import app, flags, logging
+
+from electra.hparams import load_hparams
 
 _TRUE = ("true", "t", "1", "yes")
 _FALSE = ("false", "f", "0", "no")
+# What a run's hparams.json holds besides hparams.
+_ABOUT_THE_RUN = ("model_name", "tasks", "trial_seed")
 
 
 def run_door(main, booleans=()):
@@ -40,6 +45,44 @@ def run_door(main, booleans=()):
             sys.exit(f"Error: {message}")
 
     app.run(guarded, argv=normalize_argv(sys.argv, booleans))
+
+
+def define_run_flags():
+    """Defines the flags of run_pretraining.py and run_finetuning.py."""
+    flags.DEFINE_string("data_dir", None, "Root of the data layout.", required=True)
+    flags.DEFINE_string("model_name", None, "Names the model's folder.", required=True)
+    flags.DEFINE_string(
+        "hparams", "{}", "A JSON dict of hparams, or the path of one, as a run's hparams.json."
+    )
+
+
+def run_settings(values):
+    """Reads those flags.
+
+    Args:
+        values: absl's flags, or what has such attributes.
+    Returns: (model_name, data_dir, hparams).
+    Raises:
+        ValueError: --hparams is no JSON dict, or is the hparams.json of another model.
+        FileNotFoundError: it is a path and nothing lies there.
+    """
+    hparams = load_hparams(values.hparams)
+    about = {name: hparams.pop(name) for name in _ABOUT_THE_RUN if name in hparams}
+    if about.get("model_name", values.model_name) != values.model_name:
+        raise ValueError(
+            f"--hparams is of model {about['model_name']!r}, and its places are that model's. "
+            f"Received: --model_name {values.model_name}. Take that model, or model_name and the "
+            "places out of the dict"
+        )
+    return values.model_name, values.data_dir, hparams
+
+
+def start_run():
+    """Sets up the process of a run: TensorFlow quiet, notes in the log, exit at SIGTERM."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes
+    logging.set_verbosity(logging.INFO)
+    # While it trains, the loop handles SIGTERM; before and after that nothing is left to save.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 def normalize_argv(argv, booleans):

@@ -40,20 +40,27 @@ def load_hparams(text):
     text = (text or "").strip()
     if not text:
         return {}
-    where = "--hparams"
     if text[0] not in "{[\"'" or os.path.isfile(text):
-        where = text
-        try:
-            with open(text, encoding="utf-8") as file:
-                text = file.read()
-        except OSError as error:
-            raise FileNotFoundError(
-                f"--hparams: cannot read {where!r} ({error.strerror}). Expected: a JSON dict or "
-                "the path of a .json file"
-            ) from error
-        except UnicodeDecodeError as error:
-            raise ValueError(f"--hparams: {where!r} is not UTF-8 text ({error})") from None
-    return parse_json_dict(text, where)
+        return read_json_dict(text, "--hparams", "a JSON dict or the path of a .json file")
+    return parse_json_dict(text, "--hparams")
+
+
+def read_json_dict(path, what, expected):
+    """Reads a user's JSON file strictly; what and expected (str) are for messages.
+
+    Returns: dict.
+    Raises:
+        FileNotFoundError: it cannot be read. ValueError: as parse_json_dict, or not UTF-8.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return parse_json_dict(file.read(), path)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{what}: cannot read {path!r} ({error.strerror}). Expected: {expected}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{what}: {path!r} is not UTF-8 text ({error}). Convert it") from None
 
 
 def parse_json_dict(text, where):
@@ -68,11 +75,12 @@ def parse_json_dict(text, where):
     """
 
     def unique(pairs):
-        names = [name for name, _ in pairs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = sorted(name for name in result if names.count(name) > 1)
             raise ValueError(f"{where}: {twice} given more than once. Keep one of each")
-        return dict(pairs)
+        return result
 
     def finite(constant):
         raise ValueError(f"{where}: {constant} is no JSON number. Give a finite one")
@@ -183,7 +191,8 @@ class Config:
 
     def __init_subclass__(cls):
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Knob)}
-        cls.knobs = {**getattr(cls, "knobs", {}), **own}
+        inherited = getattr(cls, "knobs", {})
+        cls.knobs = {**own, **{k: each for k, each in inherited.items() if k not in own}}
 
     def fill(self, given, derived):
         """Sets every knob: to what was given, else to what was derived, else to the default.
@@ -197,16 +206,9 @@ class Config:
             value = given.get(name, derived.get(name, each.default))
             setattr(self, name, each.checked(name, value))
 
-    def check_run(self):
-        """Refuses a model_name that is no folder's, and another strategy than use_tpu wants."""
-        name = self.model_name
-        if name in ("", os.curdir, os.pardir) or os.path.basename(name) != name:
-            raise ValueError(f"model_name must be the name of a folder. Received: {name!r}")
-        if self.use_tpu and self.strategy not in ("auto", "tpu"):
-            raise ValueError(
-                f"use_tpu is true and strategy is {self.strategy!r}. Expected: strategy 'tpu' or "
-                "'auto', or use_tpu false"
-            )
+    def values(self, *names):
+        """Returns some of the config's attributes as a dict."""
+        return {name: getattr(self, name) for name in names}
 
     def to_json(self):
         """Returns the values of all knobs as a dict of JSON values."""
@@ -301,7 +303,7 @@ def write_json(path, values):
 def write_text(path, text):
     """Writes a UTF-8 text as `write_json` does."""
     with published(path) as file:
-        file.write(text.encode("utf-8"))
+        file.write(text.encode("utf-8", "backslashreplace"))  # of half a character: JSON's escape
 
 
 @contextlib.contextmanager
@@ -312,7 +314,11 @@ def published(path):
         path: its folder is made if missing. What fails inside leaves the old file.
     """
     path = os.fspath(path)
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    folder = os.path.dirname(path) or "."
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise NotADirectoryError(f"{folder} or a part of it is a file. Name a folder") from None
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
         with open(temporary, "wb") as file:
@@ -360,9 +366,6 @@ def read_json(path, advice):
     """
     try:
         with open(path, encoding="utf-8") as file:
-            values = json.load(file)
-        if type(values) is not dict:
-            raise ValueError(f"a JSON dict was expected, not {values!r:.100}")
-    except (ValueError, RecursionError) as error:
+            return parse_json_dict(file.read(), "it")
+    except ValueError as error:
         raise ValueError(f"{os.fspath(path)} is damaged: {error}. {advice}") from None
-    return values

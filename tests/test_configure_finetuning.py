@@ -5,6 +5,7 @@ import json
 import pytest
 
 from configure_finetuning import FinetuningConfig
+from configure_pretraining import PretrainingConfig
 from electra.finetune.tasks import TASKS
 from electra.text.vocab import Vocabulary
 from tests.train.runs import TOKENS
@@ -124,9 +125,11 @@ def test_from_scratch_another_network_may_be_chosen(pretrained):
         ({"task_names": ["ax"]}, "'ax' has no training data. It is predicted with the model of"),
         ({"do_train": False, "do_eval": False}, "nothing to do"),
         ({"num_trials": 0}, "'num_trials' must be at least 1"),
-        ({"max_seq_length": 513}, "max_seq_length 513 is more than the model's position table"),
+        ({"max_seq_length": 513}, "max_seq_length 513 is more than the position table"),
         ({"model_hparam_overrides": {"hiden_size": 1}}, "'hiden_size' is unknown. Closest"),
         ({"task_files": ["none.json"]}, "none.json"),
+        ({"task_names": [5]}, r"'task_names' must be a list of strings. Received: \[5\]"),
+        ({"strategy": "multi_worker"}, "'strategy' must be one of \"auto\", \"one\", \"mirrored\""),
     ],
 )
 def test_what_makes_no_sense_is_refused(hparams, message):
@@ -173,3 +176,13 @@ def test_a_task_file_brings_its_task_and_its_defaults(tmp_path):
     path.write_text(json.dumps(row | {"hparams": {"num_train_epoch": 7}}))
     with pytest.raises(ValueError, match="Task 'my': hparam 'num_train_epoch' is unknown"):
         config(task_files=[str(path)])
+    path.write_text(json.dumps(row | {"hparams": {"model_size": "large"}}))
+    with pytest.raises(ValueError, match=r"Task 'my': \['model_size'\] are no task's"):
+        config(task_files=[str(path)])
+
+
+@pytest.mark.parametrize("kind", [FinetuningConfig, PretrainingConfig])
+def test_recorded_hparams_make_the_same_config(kind):
+    recorded = kind("M", "D", max_seq_length=64).to_json()
+    hparams = {name: value for name, value in recorded.items() if name != "model_name"}
+    assert kind("M", "D", **hparams).to_json() == recorded

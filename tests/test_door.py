@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from electra.door import normalize_argv, refuse_positionals
+from electra.door import normalize_argv, refuse_positionals, run_settings
+from electra.hparams import write_json
 from tests.shared import ROOT
 
 BOOLEANS = ("do_lower_case", "strip_accents", "blanks_separate_docs", "keep_long_lines")
@@ -54,6 +56,16 @@ def test_leftover_arguments_are_named():
     refuse_positionals(["door"])
     with pytest.raises(ValueError, match="'stray more' belongs to no flag"):
         refuse_positionals(["door", "stray", "more"])
+
+
+def test_a_runs_hparams_file_is_taken_for_that_model_only(tmp_path):
+    path = tmp_path / "hparams.json"
+    write_json(path, {"model_name": "m", "seed": 3, "tasks": [], "trial_seed": 4})
+    flags = SimpleNamespace(model_name="m", data_dir="D", hparams=str(path))
+    assert run_settings(flags) == ("m", "D", {"seed": 3})
+    flags.model_name = "n"
+    with pytest.raises(ValueError, match="--hparams is of model 'm'.* Received: --model_name n"):
+        run_settings(flags)
 
 
 DOOR = """

@@ -143,6 +143,14 @@ def test_json_is_written_whole_and_nothing_else_is_left(tmp_path):
     assert os.listdir(path.parent) == ["hparams.json"]
 
 
+def test_a_text_is_written_whatever_it_holds_and_a_file_is_no_folder(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"half": "\ud800"})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"half": "\ud800"}
+    with pytest.raises(NotADirectoryError, match=r"a\.json or a part of it is a file"):
+        write_json(path / "b.json", {})
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 200_000])
 def test_a_damaged_json_is_named_with_the_remedy(tmp_path, content):
     path = tmp_path / "a.json"

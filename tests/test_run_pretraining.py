@@ -89,7 +89,7 @@ def test_sigterm_before_the_first_step_ends_with_status_0(data):
         "import os, signal, sys, run_pretraining as door\n"
         "import electra.train.pretraining as runner\n"
         "runner.run_pretraining = lambda config: os.kill(os.getpid(), signal.SIGTERM) or 5\n"
-        "door.define_flags()\n"
+        "door.define_run_flags()\n"
         "door.run_door(door.main)\n"
     )
     command = [sys.executable, "-c", code, "--data_dir", str(data), "--model_name", "early"]

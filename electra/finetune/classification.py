@@ -10,26 +10,20 @@ objects; a number counts from 0 and says that the file has no header.
 from absl import flags
 
 from electra.finetune import command
-from electra.finetune.tasks import CLASSIFICATION, FORMATS, METRICS, REGRESSION
-
-_METRICS = f"{', '.join(METRICS[CLASSIFICATION])} (numbers: {', '.join(METRICS[REGRESSION])})"
+from electra.finetune.tasks import CLASSIFICATION, METRICS, REGRESSION
 
 
 def define_flags():
-    command.define_flags(_METRICS)
+    command.define_flags(CLASSIFICATION, f" (numbers: {', '.join(METRICS[REGRESSION])})")
     flags.adopt_module_key_flags(command)
     flags.DEFINE_string("text_column", None, "Column of the text.", required=True)
     flags.DEFINE_string("text_b_column", None, "Column of a second text, for pairs.")
     flags.DEFINE_string("label_column", None, "Column of the label, or of the score.")
     flags.DEFINE_string("id_column", None, "Column that names a row in predictions.")
-    flags.DEFINE_list("labels", None, "All labels. Default: those of --train_file.")
     flags.DEFINE_list(
         "score_range", None,
         "The labels are numbers to be met closely: the lowest and the highest, e.g. 0,5.",
     )  # fmt: skip
-    flags.DEFINE_enum(
-        "format", None, list(FORMATS[CLASSIFICATION]), "Of the files. Default: as their names end."
-    )
     flags.DEFINE_boolean("quoted", None, "Fields stand in quotes. Default: in csv, not in tsv.")
 
 
@@ -41,9 +35,8 @@ def row_of(values):
     }  # fmt: skip
     row = {"family": REGRESSION if values.score_range else CLASSIFICATION}
     row["columns"] = {role: command.column(c) for role, c in columns.items() if c is not None}
-    for name in ("labels", "format", "quoted"):
-        if getattr(values, name) is not None:
-            row[name] = getattr(values, name)
+    if values.quoted is not None:
+        row["quoted"] = values.quoted
     if values.score_range:
         try:
             row["label_range"] = [float(each) for each in values.score_range]

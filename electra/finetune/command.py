@@ -5,20 +5,19 @@ takes it, and the run that it would do with it.
 """
 
 import os
-import signal
-import sys
 
 from absl import flags, logging
 
-from electra.finetune.tasks import make_task
+from electra.finetune.tasks import CLASSIFICATION, FORMATS, METRICS, TAGGING, make_task
 from electra.hparams import load_hparams, write_json
 
 
-def define_flags(metrics):
-    """Defines the flags that all families have.
+def define_flags(family, about_metrics):
+    """Defines the flags that families share.
 
     Args:
-        metrics: str, what --metrics may be.
+        family: of tasks.METRICS.
+        about_metrics: str, what to know of them.
     """
     flags.DEFINE_string("train_file", None, "Examples to train on.")
     flags.DEFINE_string("dev_file", None, "Examples to score. Without it nothing is scored.")
@@ -27,9 +26,8 @@ def define_flags(metrics):
     flags.DEFINE_string(
         "model_dir", None,
         "The pre-trained model: its folder, or a TF1 checkpoint such as electra_small/model.ckpt.",
+        required=True,
     )  # fmt: skip
-    flags.DEFINE_string("data_dir", None, "Instead of --model_dir: D of D/models/M.")
-    flags.DEFINE_string("model_name", None, "Instead of --model_dir: M of D/models/M.")
     flags.DEFINE_string("vocab_file", None, "Vocabulary. Default: vocab.txt beside the model.")
     flags.DEFINE_string(
         "output_dir", None,
@@ -37,7 +35,14 @@ def define_flags(metrics):
         "model's.",
     )  # fmt: skip
     flags.DEFINE_string("name", "my", "Names the task, and what is written of it.")
+    metrics = f"{', '.join(METRICS[family])}{about_metrics}"
     flags.DEFINE_list("metrics", None, f"Of {metrics}. The first ranks the trials.")
+    if family in (CLASSIFICATION, TAGGING):
+        flags.DEFINE_list("labels", None, "All labels. Default: those of the files.")
+    if len(FORMATS[family]) > 1:
+        flags.DEFINE_enum(
+            "format", None, list(FORMATS[family]), "Of the files. Default: as their names end."
+        )
     flags.DEFINE_string(
         "hparams", "{}",
         'A JSON dict of hparams, or the path of one, e.g. \'{"num_train_epochs": 5, "num_trials": '
@@ -54,18 +59,15 @@ def main(row_of, booleans=()):
     """Runs a family's command; never returns.
 
     Args:
-        row_of: function of absl's flags; returns what make_task takes of a family besides name,
-            files and metrics.
+        row_of: function of absl's flags; returns what make_task takes of a family besides what
+            all families have.
         booleans: names of the family's boolean flags.
     """
     from configure_finetuning import FinetuningConfig
-    from electra.door import run_door
-
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes
+    from electra.door import run_door, start_run
 
     def run(_):
-        logging.set_verbosity(logging.INFO)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as run_finetuning.py
+        start_run()
         model_name, data_dir, hparams = settings(flags.FLAGS, row_of(flags.FLAGS))
         config = FinetuningConfig(model_name, data_dir, **hparams)
         from electra.train.finetuning import run_finetuning
@@ -89,7 +91,7 @@ def settings(values, row):
     hparams = load_hparams(values.hparams)
     for name in {"task_names", "task_files"} & set(hparams):
         raise ValueError(f"--hparams: {name!r} belongs to run_finetuning.py. Use --name and flags")
-    pretrained, folder = _model(values)
+    folder = _folder_of(values.model_dir)
     output = values.output_dir or folder
     files = {"train": values.train_file, "dev": values.dev_file, "test": values.test_file}
     files = {split: os.path.abspath(path) for split, path in files.items() if path}
@@ -99,14 +101,14 @@ def settings(values, row):
             "--hparams to use the model that was trained before"
         )
     row = {"name": values.name, **row, "files": files}
-    if values.metrics:
-        row["metrics"] = values.metrics
+    shared = {name: getattr(values, name, None) for name in ("metrics", "labels", "format")}
+    row |= {name: value for name, value in shared.items() if value is not None}
     make_task(row, "Command line", "")
     path = os.path.join(output, f"{values.name}_task.json")
     write_json(path, row)
     logging.info("Task file, for run_finetuning.py too: %s", path)
     given = {
-        "task_names": [values.name], "task_files": [path], "init_checkpoint": pretrained,
+        "task_names": [values.name], "task_files": [path], "init_checkpoint": values.model_dir,
         "output_dir": output, "do_eval": "dev" in files,
     }  # fmt: skip
     if values.vocab_file:
@@ -115,24 +117,16 @@ def settings(values, row):
         given["write_test_outputs"] = True
     if values.predict_file:
         given |= {"do_predict": True, "predict_files": {values.name: values.predict_file}}
-    model_folder = os.path.abspath(folder)
-    data_dir = values.data_dir or os.path.dirname(model_folder)
-    return values.model_name or os.path.basename(model_folder), data_dir, {**given, **hparams}
+    data_dir, model_name = os.path.split(os.path.abspath(folder))
+    return model_name, data_dir, {**given, **hparams}
 
 
-def _model(values):
-    """Returns (folder or checkpoint, folder) of the pre-trained model."""
-    by_name = values.data_dir, values.model_name
-    if bool(values.model_dir) == any(by_name) or any(by_name) != all(by_name):
-        raise ValueError(
-            "Which model? Expected: --model_dir, or --data_dir and --model_name. Received: "
-            f"model_dir {values.model_dir!r}, data_dir and model_name {by_name}"
-        )
-    path = values.model_dir or os.path.join(values.data_dir, "models", values.model_name)
+def _folder_of(path):
+    """Returns the folder of the pre-trained model, which is one or holds a checkpoint."""
     folder = path if os.path.isdir(path) else os.path.dirname(path) or os.curdir
     if not os.path.isdir(path) and not os.path.exists(path.removesuffix(".index") + ".index"):
         raise FileNotFoundError(
             f"No model at {path}. Expected: the folder of a pre-trained model, or the prefix of a "
             "TF1 checkpoint (x for x.index)"
         )
-    return path, folder
+    return folder

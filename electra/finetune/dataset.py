@@ -36,6 +36,10 @@ class Splits:
         self.reading = {"language": language, "double_unordered": double_unordered}
         self.refresh, self.sizes = refresh, sizes
 
+    def find(self, task, split):
+        """Returns (path, Source) of a split; as readers.find_file."""
+        return find_file(task, split, self.folder, self.reading["language"])
+
     def examples(self, task, split):
         """Returns the examples of a split; as readers.read_examples."""
         return read_examples(task, split, self.folder, **self.reading)
@@ -53,12 +57,15 @@ class Splits:
             raise ValueError(f"Task {task.name!r}: resolve_labels comes before its features")
 
         def make():
-            return collect(
-                featurize(
-                    task, examples or self.examples(task, split), self.tokenizer,
-                    is_training=split == "train", **self.sizes,
-                )
-            )  # fmt: skip
+            found = examples or self.examples(task, split)
+            is_training = split == "train"
+            made = collect(
+                featurize(task, found, self.tokenizer, is_training=is_training, **self.sizes)
+            )
+            if not made.columns:
+                path, _ = self.find(task, split)
+                raise ValueError(f"{path}: all texts are empty. Expected: words. Mend the file")
+            return made
 
         if self.cache_folder is None:
             return make()
@@ -67,7 +74,7 @@ class Splits:
 
     def key(self, task, split):
         """Returns a digest of all that shapes the features of a split."""
-        path, _ = find_file(task, split, self.folder, self.reading["language"])
+        path, _ = self.find(task, split)
         basic = self.tokenizer.basic
         shaped_by = [
             dataclasses.asdict(task), split, path, _digest(path), self.tokenizer.vocab.sha256,

@@ -42,9 +42,11 @@ def table_rows(path, source, task, needs_label):
     if any(isinstance(column, str) for column in columns.values()):
         header = first[1]
         for role, column in columns.items():
-            if column not in header and role not in optional:
+            count = header.count(column)
+            if count > 1 or not (count or role in optional):
+                found = f"{count} columns" if count else "no column"
                 raise ValueError(
-                    f"{path}, line 1: no column {column!r} ({role}). Received: "
+                    f"{path}, line 1: {found} {column!r} ({role}). Received: "
                     f"{', '.join(header)[:200]}. Name the columns, or number them from 0 if the "
                     "file has no header"
                 )
@@ -112,7 +114,7 @@ def json_lines(path):
     """Yields (line number, dict) of a file with a JSON object a line."""
     for number, line in read_lines(path):
         if line.strip():
-            yield number, parse_json_dict(line, f"{path}, line {number}")
+            yield number, parse_json_dict(line.strip(), f"{path}, line {number}")
 
 
 def read_lines(path):

@@ -20,10 +20,15 @@ class Head(Layer):
 
     Args:
         task: name of the task; scope of the variables and prefix of its features.
+        num_labels: outputs of its one linear layer; None for a head that has others.
     """
 
-    def __init__(self, task, **kwargs):
+    def __init__(self, task, num_labels=None, **kwargs):
         super().__init__(name=task, **kwargs)
+        self.dense = Dense(num_labels, name="dense") if num_labels else None
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
 
     def feature(self, batch, name):
         """Returns the task's feature of a batch, or None where the batch lacks it."""
@@ -33,18 +38,9 @@ class Head(Layer):
 class ClassificationHead(Head):
     """Dropout and a linear layer on the last [CLS] vector.
 
-    Args:
-        num_labels: classes.
     Features: label_ids int32 (B,).
     Source: ClassificationTask in finetune/classification of the official code.
     """
-
-    def __init__(self, task, num_labels, **kwargs):
-        super().__init__(task, **kwargs)
-        self.dense = Dense(num_labels, name="dense")
-
-    def build(self, input_shape):
-        self.dense.build(input_shape)
 
     def call(self, states, batch, seed=None, training=False):
         """Returns logits (B, C) and predictions (B,)."""
@@ -64,11 +60,7 @@ class RegressionHead(Head):
     """
 
     def __init__(self, task, **kwargs):
-        super().__init__(task, **kwargs)
-        self.dense = Dense(1, name="dense")
-
-    def build(self, input_shape):
-        self.dense.build(input_shape)
+        super().__init__(task, 1, **kwargs)
 
     def call(self, states, batch, seed=None, training=False):
         """Returns predictions (B,)."""
@@ -83,18 +75,9 @@ class RegressionHead(Head):
 class TaggingHead(Head):
     """A linear layer on the first word piece of each word; the loss is summed over the words.
 
-    Args:
-        num_labels: tags.
     Features: labeled_positions, labels int32 (B, W); labels_mask float32 (B, W), 0 for no word.
     Source: TaggingTask in finetune/tagging of the official code.
     """
-
-    def __init__(self, task, num_labels, **kwargs):
-        super().__init__(task, **kwargs)
-        self.dense = Dense(num_labels, name="dense")
-
-    def build(self, input_shape):
-        self.dense.build(input_shape)
 
     def call(self, states, batch, seed=None, training=False):
         """Returns logits (B, W, C) and predictions (B, W)."""
@@ -127,19 +110,11 @@ class QAHead(Head):
     """
 
     def __init__(
-        self,
-        task,
-        *,
-        joint_prediction=True,
-        answerable_classifier=True,
-        answerable_uses_start_logits=True,
-        answerable_weight=0.5,
-        beam_size=20,
-        **kwargs,
-    ):
+        self, task, *, joint_prediction=True, answerable_classifier=True,
+        answerable_uses_start_logits=True, answerable_weight=0.5, beam_size=20, **kwargs,
+    ):  # fmt: skip
         super().__init__(task, **kwargs)
         self.joint_prediction = joint_prediction
-        self.answerable_uses_start_logits = answerable_uses_start_logits
         self.answerable_weight, self.beam_size = answerable_weight, beam_size
         # The official names number the unnamed layers in the order of their making.
         self.start = Dense(1, name="dense")

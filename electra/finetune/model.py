@@ -7,7 +7,6 @@ import keras
 from keras import ops
 
 from electra.finetune.heads import HEADS
-from electra.model.config import EncoderConfig
 from electra.model.encoder import ElectraEncoder
 
 
@@ -15,7 +14,7 @@ class FinetuningModel(keras.Model):
     """Several tasks share one encoder.
 
     Args:
-        encoder: EncoderConfig, or its dict.
+        encoder: EncoderConfig.
         heads: dict task -> dict of "kind" (a name in HEADS) and that head's arguments. The
             order gives the tasks their task_id.
         dtype: "float32" or "mixed_bfloat16".
@@ -32,8 +31,6 @@ class FinetuningModel(keras.Model):
         super().__init__(name=name, dtype=dtype, autocast=False)
         if not heads:
             raise ValueError("A fine-tuning model needs at least one task. Received: none")
-        encoder = EncoderConfig(**encoder) if isinstance(encoder, dict) else encoder
-        self._arguments = dict(encoder=encoder.to_dict(), heads=heads)
         self.electra = ElectraEncoder(encoder, dtype=dtype)
         self.heads = {task: _head(task, **arguments) for task, arguments in heads.items()}
         self.build()
@@ -51,9 +48,6 @@ class FinetuningModel(keras.Model):
         """Returns dict official name -> trainable variable, in order of creation."""
         prefix = self.name + "/"
         return {v.path.removeprefix(prefix): v for v in self.trainable_variables}
-
-    def get_config(self):
-        return {**self._arguments, "name": self.name, "dtype": self.dtype_policy.name}
 
     def call(self, batch, tasks=None, *, seed=None, training=False):
         """Encodes a batch and applies heads to all its rows.

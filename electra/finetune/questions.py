@@ -72,16 +72,20 @@ class Document:
 
 
 def read_questions(path, source, task, split):
-    is_train, is_scored = split == "train", split.startswith("dev")
-    examples, misses, ids = [], [], set()
+    is_train, examples, misses, ids = split == "train", [], [], set()
     for where, paragraph in _paragraphs(path, format_of(path, source, task)):
         context = _take(paragraph, "context", str, where)
         document = Document(context, task.ideographs_are_words)
         for index, question in enumerate(_take(paragraph, "qas", list, where)):
             there = f"{where}, qas[{index}]"
             example = _question(question, document, task, is_train, there)
-            if is_scored and example.id in ids:
+            if not is_train and example.id in ids:
                 raise ValueError(f"{there}: the id {example.id!r} comes twice. Give each its own")
+            if split.startswith("dev") and not (example.answers or task.has_unanswerable):
+                raise ValueError(
+                    f"{there}: no answers to score with. Give them, or the metric squad_v2 where "
+                    "questions may have no answer"
+                )
             ids.add(example.id)
             if example.last_word >= -1:
                 examples.append(example)
@@ -153,7 +157,7 @@ def _locate(example, values, where):
             "metric squad_v2. Mend the question or take it out"
         ) from None
     document, found = example.document, False
-    if answer.strip() and document.words and stop < len(document.context):
+    if answer.strip() and document.words and start >= 0 and stop < len(document.context):
         first, last = document.word_at(start), document.word_at(stop)
         found = " ".join(answer.split()).lower() in document.text(first, last).lower()
     if not found:

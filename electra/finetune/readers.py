@@ -120,7 +120,7 @@ def resolve_labels(task, folder, language="es"):
     Differs from source: tags "from train" get all four letters of a type, so that a span of
     another length can be said.
     """
-    if task.labels not in (FROM_TRAIN, FROM_FILES):
+    if not isinstance(task.labels, str):
         return task
     found = set()
     for split in task.sources if task.labels == FROM_FILES else ("train",):
@@ -130,8 +130,19 @@ def resolve_labels(task, folder, language="es"):
             if split == "train":
                 raise
             continue
-        for each in examples:
-            found.update((each.tags or ()) if task.family == TAGGING else [each.label])
+        if task.family == TAGGING:
+            found.update(tag for each in examples for tag in each.tags or ())
+            continue
+        labels = [each.label for each in examples]
+        path, source = find_file(task, split, folder, language)
+        is_header = labels[0] not in labels[1:] and len(set(labels)) < len(labels)
+        if is_header and not isinstance(source.columns["label"], str):
+            raise ValueError(
+                f"{path}, line 1: the label {labels[0]!r} stands in no other line. Is this a "
+                "header? Then name the columns in place of their numbers; else give the task its "
+                "labels"
+            )
+        found.update(labels)
     if task.has_spans and task.labels == FROM_TRAIN:
         found = all_tags(found)
     labels = tuple(sorted(found - {None}))
@@ -180,7 +191,7 @@ def _read_texts(path, source, task, needs_label, language):
 def _as_text(value):
     """A JSON value as text; a list is joined by spaces."""
     if isinstance(value, list):
-        return " ".join(map(_as_text, value))
+        return " ".join(_as_text(each) or "null" for each in value)
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
@@ -199,7 +210,7 @@ def _score(label, label_range, where):
 
 
 def _check_label(label, labels, where):
-    if labels not in (FROM_TRAIN, FROM_FILES) and label not in labels:
+    if not isinstance(labels, str) and label not in labels:
         raise ValueError(
             f"{where}: label {label!r} is unknown. Expected: {', '.join(labels)[:200]}. Mend the "
             "line, or the task's labels or column"
@@ -228,7 +239,8 @@ def _mark_spans(text, target, where):
 
 
 def _read_sentences(path, source, task, needs_tags):
-    examples, words, tags, width = [], [], [], 0
+    examples, words, tags, places, width = [], [], [], [], 0
+    known = set() if isinstance(task.labels, str) else set(task.labels)
     word_at, tag_at = source.columns["words"], source.columns.get("tags")
 
     def end_sentence():
@@ -236,9 +248,12 @@ def _read_sentences(path, source, task, needs_tags):
             kept = tuple(tags) if len(tags) == len(words) else None
             if kept and task.has_spans:
                 kept = tuple(write_spans(read_spans(kept), len(kept)))
+            if kept and not set(kept) <= known:
+                for number, tag in zip(places, kept, strict=True):
+                    _check_label(tag, task.labels, f"{path}, line {number}")
             examples.append(TaggingExample(str(len(examples)), tuple(words), kept))
-            words.clear()
-            tags.clear()
+            for each in (words, tags, places):
+                each.clear()
 
     lines = list(read_lines(path))
     has_tabs = any("\t" in line for _, line in lines)
@@ -248,8 +263,10 @@ def _read_sentences(path, source, task, needs_tags):
             continue
         if has_tabs and line.startswith("#") and "\t" not in line:
             continue  # a comment of CoNLL-U
-        fields = line.rstrip("\r\n").split("\t") if has_tabs else _SPACES.split(line.strip())
-        fields = [field.strip() for field in fields]
+        if has_tabs:
+            fields = [field.strip() for field in line.rstrip("\r\n").split("\t")]
+        else:
+            fields = _SPACES.split(line.strip())
         has_tag = tag_at is not None and len(fields) > 1 and -len(fields) <= tag_at < len(fields)
         has_tag = has_tag and fields[tag_at] != ""
         width = width if words else len(fields)
@@ -257,26 +274,22 @@ def _read_sentences(path, source, task, needs_tags):
             not -len(fields) <= word_at < len(fields) or (needs_tags and not has_tag)
             or len(fields) != width
         ):  # fmt: skip
+            before = f", {width} in the line before" if len(fields) != width else ""
             raise ValueError(
-                f"{path}, line {number}: {len(fields)} columns. Expected: {width}, the word in "
+                f"{path}, line {number}: {len(fields)} columns{before}. Expected: the word in "
                 f"column {word_at}, its tag in column {tag_at}, {'tabs' if has_tabs else 'spaces'} "
                 f"between. Received: {line.strip()[:200]!r}"
             )
         words.append(fields[word_at])
+        places.append(number)
         if has_tag:
-            tags.append(fields[tag_at])
-            _check_tag(fields[tag_at], task, f"{path}, line {number}")
+            tag = fields[tag_at]
+            if task.has_spans and tag != "O" and (tag[0] not in "BIES" or tag[1:2] != "-"):
+                raise ValueError(
+                    f"{path}, line {number}: tag {tag!r} marks no span. Expected: O, or B-, I-, E- "
+                    "or S- and a type. Is it another column? Tags of single words want the metric "
+                    "accuracy"
+                )
+            tags.append(tag)
     end_sentence()
     return examples
-
-
-def _check_tag(tag, task, where):
-    if not task.has_spans:
-        _check_label(tag, task.labels, where)
-    elif tag != "O" and (tag[0] not in "BIES" or tag[1:2] != "-"):
-        raise ValueError(
-            f"{where}: tag {tag!r} marks no span. Expected: O, or B-, I-, E- or S- and a type. Is "
-            "it another column? Tags of single words want the metric accuracy"
-        )
-    elif task.labels not in (FROM_TRAIN, FROM_FILES):
-        _check_label(tag[2:], {label[2:] for label in task.labels}, where)

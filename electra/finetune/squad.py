@@ -9,20 +9,17 @@ Files: SQuAD's JSON (.json) or MRQA's JSON lines (.jsonl), also as .gz.
 from absl import flags
 
 from electra.finetune import command
-from electra.finetune.tasks import FORMATS, METRICS, QA
+from electra.finetune.tasks import QA
 
 
 def define_flags():
-    command.define_flags(f"{', '.join(METRICS[QA])}; the first if questions may have no answer")
+    command.define_flags(QA, "; the first if questions may have no answer")
     flags.adopt_module_key_flags(command)
-    flags.DEFINE_enum(
-        "format", None, list(FORMATS[QA]), "Of the files. Default: as their names end."
-    )
 
 
 def row_of(values):
     """Returns the flags as make_task takes them."""
-    return {"family": QA, **({"format": values.format} if values.format else {})}
+    return {"family": QA}
 
 
 if __name__ == "__main__":

@@ -11,22 +11,20 @@ single words.
 from absl import flags
 
 from electra.finetune import command
-from electra.finetune.tasks import METRICS, TAGGING
+from electra.finetune.tasks import TAGGING
 
 
 def define_flags():
-    command.define_flags(f"{', '.join(METRICS[TAGGING])}; the first if tags mark spans")
+    command.define_flags(TAGGING, "; the first if tags mark spans")
     flags.adopt_module_key_flags(command)
     flags.DEFINE_integer("word_column", 0, "Column of the word, from 0; -1 is the last.")
     flags.DEFINE_integer("tag_column", -1, "Column of the tag, counted as --word_column.")
-    flags.DEFINE_list("labels", None, "All tags. Default: those of the files.")
 
 
 def row_of(values):
     """Returns the flags as make_task takes them."""
-    row = {"family": TAGGING}
-    row["columns"] = {"words": values.word_column, "tags": values.tag_column}
-    return row | ({"labels": values.labels} if values.labels else {})
+    columns = {"words": values.word_column, "tags": values.tag_column}
+    return {"family": TAGGING, "columns": columns}
 
 
 if __name__ == "__main__":

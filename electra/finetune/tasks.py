@@ -11,7 +11,7 @@ import os
 import re
 
 from electra.finetune.spans import all_tags
-from electra.hparams import parse_json_dict, refuse_unknown
+from electra.hparams import read_json_dict, refuse_unknown
 
 CLASSIFICATION, REGRESSION, QA, TAGGING = "classification", "regression", "qa", "tagging"
 
@@ -141,17 +141,8 @@ def read_task_file(path):
         FileNotFoundError: no such file.
         ValueError: not JSON, or no task.
     """
-    path = os.fspath(path)
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            values = parse_json_dict(file.read(), path)
-    except OSError as error:
-        raise FileNotFoundError(
-            f"Task file {path!r} cannot be read ({error.strerror}). Expected: a .json file"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"Task file {path!r} is not UTF-8 text ({error}). Convert it") from None
-    return make_task(values, path, os.path.dirname(os.path.abspath(path)))
+    values = read_json_dict(os.fspath(path), "Task file", "a .json file")
+    return make_task(values, os.fspath(path), os.path.dirname(os.path.abspath(path)))
 
 
 def make_task(values, where, folder):
@@ -185,28 +176,28 @@ def make_task(values, where, folder):
     _refuse_other(where, "metric", metrics, METRICS[family])
     if "format" in values:
         _refuse_other(where, "format", [values["format"]], FORMATS[family])
-    columns = {**_OWN_COLUMNS[family], **values.get("columns", {})}
+    columns = {**_OWN_COLUMNS.get(family, {}), **values.get("columns", {})}
     needed, others = COLUMNS[family]
     _refuse_other(where, "column", columns, needed + others)
-    kind = int if family == TAGGING else (int, str)
-    wrong = [role for role in {*needed, *columns} if not isinstance(columns.get(role), kind)]
+    kind = (int,) if family == TAGGING else (int, str)
+    wrong = [role for role in {*needed, *columns} if type(columns.get(role)) not in kind]
     if wrong:
         raise ValueError(
             f"{where}: columns must give {', '.join(sorted(wrong))} a number"
-            f"{'' if kind is int else ' or a name'}. Received: {columns}"
+            f"{' or a name' if str in kind else ''}. Received: {columns}"
         )
     _refuse_other(where, "split", values["files"], _SPLITS)
     for split, path in values["files"].items():
         if not isinstance(path, str) or not path:
             raise ValueError(f"{where}: the file of {split!r} must have a name. Received: {path!r}")
-    labels = values.get("labels", _OWN_LABELS[family])
+    labels = values.get("labels", _OWN_LABELS.get(family, ()))
     if isinstance(labels, str):
         _refuse_other(where, "labels", [labels], (FROM_TRAIN, FROM_FILES))
     else:
         labels = tuple(each if isinstance(each, str) else json.dumps(each) for each in labels)
         if "span_f1" in metrics:
             labels = tuple(sorted(all_tags(labels)))
-        if family in _LABELLED and not 1 < len(labels) == len(set(labels)):
+        if family in _OWN_LABELS and not 1 < len(labels) == len(set(labels)):
             raise ValueError(
                 f"{where}: labels must be two or more, each once (of spans tags such as B-X). "
                 f"Received: {values['labels']}"
@@ -251,9 +242,8 @@ _OWN_KEYS = {
     "folder": (str,),
     "hparams": (dict,),
 }
-_OWN_COLUMNS = {CLASSIFICATION: {}, REGRESSION: {}, QA: {}, TAGGING: {"words": 0, "tags": -1}}
-_OWN_LABELS = {CLASSIFICATION: FROM_TRAIN, REGRESSION: (), QA: (), TAGGING: FROM_FILES}
-_LABELLED = (CLASSIFICATION, TAGGING)
+_OWN_COLUMNS = {TAGGING: {"words": 0, "tags": -1}}
+_OWN_LABELS = {CLASSIFICATION: FROM_TRAIN, TAGGING: FROM_FILES}
 
 
 # ---- rows -------------------------------------------------------------------------------------

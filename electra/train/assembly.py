@@ -11,18 +11,13 @@ def build_model(config, vocab, dtype="float32"):
         config.encoder,
         config.generator,
         {"cls": vocab.cls_id, "sep": vocab.sep_id, "mask": vocab.mask_id},
-        objective=config.objective,
-        uniform_generator=config.uniform_generator,
-        two_tower_generator=config.two_tower_generator,
-        untied_generator=config.untied_generator,
-        untied_generator_embeddings=config.untied_generator_embeddings,
-        mask_prob=config.mask_prob,
-        gen_weight=config.gen_weight,
-        disc_weight=config.disc_weight,
-        temperature=config.temperature,
-        disallow_correct=config.disallow_correct,
         dtype=dtype,
-    )
+        **config.values(
+            "objective", "uniform_generator", "two_tower_generator", "untied_generator",
+            "untied_generator_embeddings", "mask_prob", "gen_weight", "disc_weight", "temperature",
+            "disallow_correct",
+        ),
+    )  # fmt: skip
 
 
 def build_optimizer(config, model, compiled=True):
@@ -30,21 +25,13 @@ def build_optimizer(config, model, compiled=True):
 
     Args: compiled: see adamw.AdamW.
     """
-
-    def learning_rate(step):
-        return schedule.learning_rate_at(
-            step,
-            learning_rate=config.learning_rate,
-            num_train_steps=config.num_train_steps,
-            num_warmup_steps=config.num_warmup_steps,
-            warmup_proportion=config.warmup_proportion,
-            lr_decay_power=config.lr_decay_power,
-            lr_restart_step=config.lr_restart_step,
-        )
-
+    shape = config.values(
+        "learning_rate", "num_train_steps", "num_warmup_steps", "warmup_proportion",
+        "lr_decay_power", "lr_restart_step",
+    )  # fmt: skip
     return adamw.AdamW(
         model.named_variables(),
-        learning_rate=learning_rate,
+        learning_rate=lambda step: schedule.learning_rate_at(step, **shape),
         weight_decay_rate=config.weight_decay_rate,
         compiled=compiled,
     )

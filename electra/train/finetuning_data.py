@@ -10,7 +10,7 @@ from absl import logging
 from electra.data import batches
 from electra.finetune.dataset import Splits
 from electra.finetune.featurize import HOST_FEATURES
-from electra.finetune.readers import find_file, resolve_labels
+from electra.finetune.readers import resolve_labels
 from electra.finetune.tasks import FROM_FILES, FROM_TRAIN
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
@@ -54,9 +54,9 @@ class FinetuningData:
         self.tokenizer = WordPieceTokenizer(vocab, config.do_lower_case, config.strip_accents)
         self.splits = Splits(
             config.raw_data_dir, config.preprocessed_data_dir, self.tokenizer,
-            language=config.language, double_unordered=config.double_unordered,
-            refresh=not config.use_tfrecords_if_existing, max_seq_length=config.max_seq_length,
-            max_query_length=config.max_query_length, doc_stride=config.doc_stride,
+            refresh=not config.use_tfrecords_if_existing,
+            **config.values("language", "double_unordered", "max_seq_length", "max_query_length",
+                            "doc_stride"),
         )  # fmt: skip
         self._find_files()
         labels = {row["name"]: tuple(row["labels"]) for row in recorded}
@@ -78,7 +78,7 @@ class FinetuningData:
         wanted = {"dev": self.config.do_eval, "train": self.config.do_train}
         for task in self.config.tasks:
             for split in (split for split, is_read in wanted.items() if is_read):
-                find_file(task, split, self.config.raw_data_dir, self.config.language)
+                self.splits.find(task, split)
 
     def check_tasks(self, recorded, folder):
         """Compares the tasks' rows with those of a model's folder.
@@ -108,19 +108,16 @@ class FinetuningData:
         found = []
         for task in self.tasks:
             for split in ["dev", *(each for each in task.sources if each.startswith("dev_"))]:
-                if split != "dev" and not self._has(task, split):
-                    logging.info("Task %r: no file for %s, which is not scored", task.name, split)
+                try:
+                    examples = self.splits.examples(task, split)
+                except FileNotFoundError as error:
+                    if split == "dev":
+                        raise
+                    logging.info("%s. It is not scored", error)
                     continue
-                examples = self.splits.examples(task, split)
                 features = self.splits.features(task, split, examples)
                 found.append(Dev(task.name + split[3:], task, split, examples, features))
         return found
-
-    def _has(self, task, split):
-        try:
-            return bool(find_file(task, split, self.config.raw_data_dir, self.config.language))
-        except FileNotFoundError:
-            return False
 
     def _read_train(self):
         found = {}

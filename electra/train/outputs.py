@@ -94,7 +94,7 @@ def write_tests(run, trial):
     threshold = run.config.qa_na_threshold
     for test in run.tests:
         task, name = test.task, test.task.leaderboard.get(test.split, "")
-        predictions = _predict(run, test, test.examples)
+        predictions = _predict(run, test)
         if name.endswith(".tsv"):
             if task.family == REGRESSION:
                 values = files.in_range(task, predictions)
@@ -119,10 +119,7 @@ def write_tests(run, trial):
 def write_files(run):
     """Writes what the weights of a run predict for the user's files, a row an example, in order."""
     for each in run.files:
-        examples = each.examples
-        if each.task.family == QA:  # whatever ids the file gives
-            examples = [dataclasses.replace(e, id=str(i)) for i, e in enumerate(examples)]
-        predictions = _predict(run, each, examples)
+        predictions = _predict(run, each)
         rows = files.rows_of(each.task, each.examples, predictions, run.config.qa_na_threshold)
         path = os.path.join(run.config.test_predictions, f"{each.name}.jsonl")
         files.write_rows(path, rows)
@@ -196,5 +193,5 @@ def _unlabelled(source, *roles):
     return dataclasses.replace(source, columns=columns)
 
 
-def _predict(run, each, examples):
-    return run.predict(each.task, examples, each.features, run.config.predict_batch_size)[0]
+def _predict(run, each):
+    return run.predict(each.task, each.examples, each.features, run.config.predict_batch_size)[0]

@@ -5,6 +5,7 @@ A trial's folder holds its model and, written last, scores.json.
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import re
 
@@ -76,11 +77,13 @@ class Curve:
 
 
 def planned(config):
-    """Returns the Trials of a FinetuningConfig."""
-    return [
-        Trial(str(i + 1), config.seed + i, f"{config.model_dir}_{i + 1}")
-        for i in range(config.num_trials)
-    ]
+    """Returns the Trials of a FinetuningConfig: num_trials, and those behind that are finished."""
+    every = (
+        Trial(str(i), config.seed + i - 1, f"{config.model_dir}_{i}") for i in itertools.count(1)
+    )
+    return list(itertools.takewhile(
+        lambda trial: int(trial.name) <= config.num_trials or read_record(trial), every
+    ))  # fmt: skip
 
 
 def best_kept(config):
@@ -91,10 +94,7 @@ def best_kept(config):
     """
     path = _results_json(config)
     best = read_json(path, "Remove it").get("best_trial") if os.path.exists(path) else None
-    every = planned(config)
-    if best is not None:
-        every.insert(0, Trial(best, config.seed, f"{config.model_dir}_{best}"))
-    for trial in every:
+    for trial in sorted(planned(config), key=lambda trial: trial.name != best):
         if checkpoints.latest(trial.folder) is not None:
             return trial
     raise FileNotFoundError(f"{config.model_dir}_1 holds no model. Train first (do_train)")
@@ -191,8 +191,9 @@ def _results_json(config):
 
 def _known_ensemble(path, results):
     """Returns the ensemble of an earlier run of this command, if its trials were the same."""
-    before = read_json(path, "Remove it") if os.path.exists(path) else {}
-    return before.get("ensemble") if before.get("trials") == results["trials"] else None
+    before = read_json(path, "Remove it") if os.path.exists(path) else {"trials": []}
+    old, new = ([each["scores"] for each in known["trials"]] for known in (before, results))
+    return before.get("ensemble") if old == new else None
 
 
 def _ensemble(run, finished):

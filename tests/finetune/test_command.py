@@ -15,8 +15,8 @@ from electra.train.finetuning import Finetuning
 from tests.shared import ROOT
 from tests.train.finetune_runs import HPARAMS, make_data
 
-COMMON = ("train_file dev_file test_file predict_file model_dir data_dir model_name vocab_file "
-          "output_dir metrics").split()  # fmt: skip
+COMMON = ("train_file dev_file test_file predict_file model_dir vocab_file output_dir "
+          "metrics").split()  # fmt: skip
 OWN = {
     classification: "text_column text_b_column label_column id_column labels score_range format "
     "quoted",
@@ -83,24 +83,17 @@ def test_each_family_makes_its_row(model):
     assert (task.family, task.sources["train"][0].columns) == ("tagging", {"words": 1, "tags": 3})
 
 
-def test_a_checkpoint_or_a_data_folder_names_the_model(model, tmp_path):
+def test_a_checkpoint_names_the_model(model, tmp_path):
     (tmp_path / "tf1").mkdir()
     (tmp_path / "tf1" / "model.ckpt-5.index").touch()
     name, folder, hparams = settings_of(tagging, model_dir="tf1/model.ckpt-5", train_file="a")
     assert (name, folder) == ("tf1", str(tmp_path))
     assert (hparams["init_checkpoint"], hparams["output_dir"]) == ("tf1/model.ckpt-5", "tf1")
-    folder = os.path.dirname(os.path.dirname(model))
-    found = settings_of(tagging, data_dir=folder, model_name="m", train_file="a")
-    assert found[:2] == ("m", folder)
-    assert found[2]["output_dir"] == model
 
 
 @pytest.mark.parametrize(
     ("family", "values", "message"),
     [
-        (tagging, {"model_dir": None}, "Which model? Expected: --model_dir, or --data_dir and"),
-        (tagging, {"data_dir": "D"}, "Which model?"),
-        (tagging, {"model_dir": None, "model_name": "m"}, "Which model?"),
         (tagging, {"model_dir": "none"}, "No model at none. Expected: the folder"),
         (tagging, {"train_file": None}, "--train_file is missing"),
         (tagging, {"hparams": '{"task_names": ["a"]}'}, "'task_names' belongs to run_finetuning"),
@@ -127,7 +120,7 @@ def test_a_command_trains_and_scores_and_its_model_is_found_again(data, model, t
         (folder / f"{split}.csv").write_text("\n".join(["text,label", *lines]))
     (folder / "new.csv").write_text("text\nw5 w9\nw9\n")
     (folder / "more.csv").write_text("label,text\n?,w5\n")
-    hparams = {k: v for k, v in HPARAMS.items() if k != "task_names"}
+    hparams = {k: v for k, v in HPARAMS.items() if k != "task_names"} | {"num_train_epochs": 1}
     flags = {
         "--model-dir": model, "--train-file": "files/train.csv", "--dev_file": "files/dev.csv",
         "--text-column": "text", "--label-column": "label", "--metrics": "mcc,accuracy",
@@ -144,7 +137,7 @@ def test_a_command_trains_and_scores_and_its_model_is_found_again(data, model, t
     results = json.loads((tmp_path / "out/results/has_w5_results.json").read_text())
     (record,) = results["trials"]
     assert done.stdout.startswith(f"has_w5: mcc: {record['scores']['has_w5']['mcc']:.2f} - acc")
-    assert record["steps"] == 18  # 3 epochs of 48 examples in batches of 8
+    assert record["steps"] == 6  # an epoch of 48 examples in batches of 8
     for name, count in (("trial_1/has_w5.jsonl", 2), ("has_w5_more.jsonl", 1)):
         rows = (tmp_path / "out" / "test_predictions" / name).read_text().splitlines()
         assert [set(json.loads(row)["probabilities"]) for row in rows] == [{"no", "yes"}] * count

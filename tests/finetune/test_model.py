@@ -68,12 +68,6 @@ def test_one_encoder_serves_a_head_for_each_task(model):
     np.testing.assert_allclose(alone["chunk"]["logits"], outputs["chunk"]["logits"], rtol=1e-6)
 
 
-def test_the_config_rebuilds_the_model(model):
-    again = FinetuningModel.from_config(model.get_config())
-    shapes = {name: tuple(v.shape) for name, v in model.named_variables().items()}
-    assert {name: tuple(v.shape) for name, v in again.named_variables().items()} == shapes
-
-
 def test_each_row_counts_for_its_own_task_only(model):
     batch = make_batch(rows=6)
     outputs = model(batch, training=True)
@@ -196,14 +190,15 @@ def test_dropout_follows_the_seed(model):
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 def test_graphs_with_compiled_islands_give_the_eager_outputs(dtype):
     keras.utils.set_random_seed(1)
-    model = FinetuningModel(CONFIG, HEADS, dtype=dtype)
+    tasks = ("cola", "chunk", "squad")  # which hold the operations of all
+    model = FinetuningModel(CONFIG, {task: HEADS[task] for task in tasks}, dtype=dtype)
     batch = make_batch()
     eager = model(batch)
     with kernels.use_islands(True):
         graph = tf.function(lambda batch: model(batch))(batch)
     whole = tf.function(lambda batch: model(batch), jit_compile=True)(batch)
     tolerance = 1e-4 if dtype == "float32" else 0.05
-    for task in ("cola", "sts", "chunk", "squad", "plain"):
+    for task in tasks:
         for name, value in eager[task].items():
             if value.dtype.is_floating:
                 assert value.dtype == tf.float32
@@ -211,25 +206,6 @@ def test_graphs_with_compiled_islands_give_the_eager_outputs(dtype):
                     np.testing.assert_allclose(
                         other[task][name], value, atol=tolerance, rtol=tolerance
                     )
-
-
-def test_a_small_set_is_learnt_by_two_tasks_at_once():
-    keras.utils.set_random_seed(1)
-    model = FinetuningModel(CONFIG, {task: HEADS[task] for task in ("cola", "chunk")})
-    batch = make_batch(rows=8)
-    batch["task_id"] = tf.constant([0, 1] * 4)
-    optimizer = keras.optimizers.Adam(0.01)
-
-    @tf.function
-    def step():
-        with tf.GradientTape() as tape:
-            loss = model.summed_loss(batch, model(batch, training=True))
-        optimizer.apply(tape.gradient(loss, model.trainable_weights), model.trainable_weights)
-        return loss
-
-    optimizer.build(model.trainable_weights)
-    losses = [float(step()) for _ in range(60)]
-    assert losses[-1] < 0.1 * losses[0]
 
 
 @pytest.mark.parametrize(

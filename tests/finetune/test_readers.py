@@ -1,5 +1,6 @@
 """The readers: literal rows of every task, real rows of those at hand, and what is refused."""
 
+import dataclasses
 import gzip
 import json
 
@@ -206,6 +207,7 @@ QA_TASK = {"family": "qa"}
 TAGS = {"family": "tagging"}
 REFUSED = {
     "missing column": ("a.tsv", "text\tlabels\nx\ty\n", {}, "line 1: no column 'label'"),
+    "column twice": ("a.tsv", "text\ttext\tlabel\n", {}, "line 1: 2 columns 'text' (text_a)"),
     "missing key": ("a.jsonl", '{"text": "a"}', {}, "line 1: no key 'label' (label). Received: te"),
     "short row": ("a.tsv", "text\tlabel\nx\tno\ny\n", {}, "line 3: 1 columns, none for label"),
     "unknown label": ("a.tsv", "text\tlabel\nx\t1\n", {}, "line 2: label '1' is unknown. Expec"),
@@ -237,13 +239,13 @@ REFUSED = {
     ),
     "torn sentence": (
         "a.txt", "a X O\nb c X O\n", TAGS,
-        "line 2: 4 columns. Expected: 3, the word in column 0, its tag in column -1, spaces between"
+        "line 2: 4 columns, 3 in the line before. Expected: the word in column 0, its tag "
     ),
-    "tag without a word": ("a.txt", "a\tO\nb\t\n", TAGS, "line 2: 2 columns. Expected: 2, the"),
+    "tag without a word": ("a.txt", "a\tO\nb\t\n", TAGS, "line 2: 2 columns. Expected: the w"),
     "blank sentences only": ("a.txt", "\n \n\r\n-DOCSTART- O\n\n", TAGS, "holds no examples"),
     "one column": ("a.txt", "a O\nb\n", TAGS, "line 2: 1 columns"),
     "no span": ("a.txt", "a O\n\nb NP\n", TAGS, "line 3: tag 'NP' marks no span"),
-    "unknown type": ("a.txt", "b B-Z\n", {**TAGS, "labels": ["B-X"]}, "line 1: label 'Z'"),
+    "unknown type": ("a.txt", "b B-Z\n", {**TAGS, "labels": ["B-X"]}, "line 1: label 'S-Z'"),
     "unknown tag": (
         "a.txt", "b Z\n", {**TAGS, "labels": ["X", "Y"], "metrics": "accuracy"}, "line 1: label 'Z'"
     ),
@@ -309,11 +311,45 @@ def test_one_label_for_all_is_refused(tmp_path):
     assert str(path) in str(error.value)
 
 
+def test_a_header_is_not_taken_for_an_example(tmp_path):
+    write(tmp_path, "a.tsv", "text\tlabel\na\tno\nb\tyes\nc\tno\n")
+    by_number = {"files": {"train": "a.tsv"}, "columns": {"text_a": 0, "label": 1}}
+    with pytest.raises(ValueError, match="a.tsv, line 1: the label 'label' stands in no other"):
+        resolve_labels(own(tmp_path, **by_number), "")
+    by_name = own(tmp_path, **{**by_number, "columns": COLUMNS})
+    assert resolve_labels(by_name, "").labels == ("no", "yes")
+
+
+def test_a_tag_that_a_model_does_not_know_is_named_with_its_line(tmp_path):
+    write(tmp_path, "dev.txt", "a X O\nb X B-NP\nc X I-NP\n")
+    task = own(tmp_path, "tagging", files={"dev": "dev.txt"})
+    for labels, message in (
+        (("O", "S-NP"), "line 2: label 'B-NP' is unknown. Expected: O, S-NP"),
+        (("B-NP", "O", "S-NP"), "line 3: label 'E-NP' is unknown"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_examples(dataclasses.replace(task, labels=labels), "dev", "")
+
+
+def test_lists_in_json_lines_are_joined(tmp_path):
+    write(tmp_path, "a.jsonl", '{"text": ["a", null, 3], "label": "no"}\n')
+    task = own(tmp_path, files={"train": "a.jsonl"}, columns=COLUMNS, labels=["no", "yes"])
+    assert [each.text_a for each in read_examples(task, "train", "")] == ["a null 3"]
+
+
 def test_questions_that_share_an_id_are_not_scored(tmp_path):
     write(tmp_path, "a.json", squad("a b", ANSWERED, {**IMPOSSIBLE, "id": 1}))
-    task = own(tmp_path, "qa", files={"train": "a.json", "dev": "a.json"})
+    task = own(tmp_path, "qa", files=dict.fromkeys(("train", "dev", "test"), "a.json"))
     assert len(read_examples(task, "train", "")) == 2
-    with pytest.raises(ValueError, match=r"qas\[1\]: the id '1' comes twice. Give each its own"):
+    for split in ("dev", "test"):
+        with pytest.raises(ValueError, match=r"qas\[1\]: the id '1' comes twice. Give each its"):
+            read_examples(task, split, "")
+
+
+def test_questions_without_answers_are_not_scored_by_them(tmp_path):
+    write(tmp_path, "a.json", squad("a b", IMPOSSIBLE))
+    task = own(tmp_path, "qa", files={"dev": "a.json"}, metrics="squad_v1")
+    with pytest.raises(ValueError, match=r"qas\[0\]: no answers to score with"):
         read_examples(task, "dev", "")
 
 

@@ -21,6 +21,12 @@ HPARAMS = {
     "precision": "float32",
 }  # fmt: skip
 
+SQUAD = {
+    "data": [{"paragraphs": [{"context": "w5 w6", "qas": [
+        {"id": "a", "question": "w7"}, {"id": "b", "question": "w8 w8"},
+    ]}]}]
+}  # fmt: skip
+
 
 def make_data(folder):
     """Writes D with the model "m", and rows of cola, chunk, sts and squad that a rule labels.

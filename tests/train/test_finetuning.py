@@ -9,7 +9,7 @@ import pytest
 
 from configure_finetuning import FinetuningConfig
 from electra.text.vocab import Vocabulary
-from electra.train import checkpoints
+from electra.train import checkpoints, outputs
 from electra.train.compare import differences
 from electra.train.finetuning import Finetuning, run_finetuning
 from electra.train.finetuning_step import FinetuningLoop
@@ -18,22 +18,21 @@ from tests.shared import FIXTURES, needs_fixtures
 from tests.train.finetune_runs import config_of, finetune, make_data
 from tests.train.runs import TOKENS
 
-TOGETHER = {"task_names": ["cola", "chunk", "sts", "squad"], "num_train_epochs": 8}
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return make_data(tmp_path_factory.mktemp("finetuning") / "data")
 
 
-@pytest.fixture(scope="module")
-def together(data):
-    """Two trials of four tasks, from pre-trained weights: (run, results)."""
-    return finetune(data, **TOGETHER, num_trials=2, ensemble=True, keep_all_models=False)
+@pytest.fixture(autouse=True)
+def no_plots(monkeypatch):
+    """The tests of outputs look at them."""
+    for name in ("write_summary", "write_dev"):
+        monkeypatch.setattr(outputs, name, lambda *args: None)
 
 
-def test_several_tasks_are_learnt_together_and_scored(together):
-    run, results = together
+def test_several_tasks_are_learnt_together_and_scored(finetuned):
+    run, results = finetuned.run, finetuned.results
     assert run.data.steps_per_epoch == 30  # 48 examples of each, of sts 96, in batches of 8
     assert results["main_metrics"] == {
         "cola": "mcc", "chunk": "f1", "sts": "spearman", "squad": "best_f1"
@@ -43,11 +42,11 @@ def test_several_tasks_are_learnt_together_and_scored(together):
         assert results["summary"][name][results["main_metrics"][name]]["best"] > 90, name
     for record in results["trials"]:
         assert record["last_loss"] < 0.8 * record["first_loss"]
-        assert record["steps"] == 240
+        assert record["steps"] == 120
 
 
-def test_results_hold_every_trial_and_what_they_come_to(together):
-    run, results = together
+def test_results_hold_every_trial_and_what_they_come_to(finetuned):
+    run, results = finetuned.run, finetuned.results
     values = [each["scores"]["sts"]["pearson"] for each in results["trials"]]
     assert [each["seed"] for each in results["trials"]] == [0, 1]
     assert values[0] != values[1]
@@ -56,26 +55,26 @@ def test_results_hold_every_trial_and_what_they_come_to(together):
         "best": max(values), "trials": 2,
     })  # fmt: skip
     lines = Path(run.config.results_txt).read_text().splitlines()
-    assert [line.split(":")[0] for line in lines] == TOGETHER["task_names"] * 2
+    assert [line.split(":")[0] for line in lines] == finetuned.hparams["task_names"] * 2
     assert lines[0].startswith(f"cola: mcc: {results['trials'][0]['scores']['cola']['mcc']:.2f} - ")
-    assert set(results["ensemble"]["scores"]) == set(TOGETHER["task_names"])
+    assert set(results["ensemble"]["scores"]) == set(finetuned.hparams["task_names"])
 
 
-def test_only_the_best_trials_model_is_kept(together, data):
-    _, results = together
-    folders = sorted((data / "models" / "m" / "finetuning_models").glob("cola,chunk*"))
+def test_only_the_best_trials_model_is_kept(finetuned):
+    folders = sorted((finetuned.data / "models" / "m" / "finetuning_models").iterdir())
     assert [len(list(each.glob("model.ckpt-*"))) for each in folders] == [
-        2 if results["best_trial"] == name else 0 for name in ("1", "2")
+        2 if finetuned.results["best_trial"] == name else 0 for name in ("1", "2")
     ]
     for folder in folders:
         names = {path.name for path in folder.iterdir()}
         assert {"hparams.json", "vocab.txt", "scores.json", "train_log.jsonl"} <= names
 
 
-def test_finished_trials_are_not_run_again(together, data, monkeypatch):
+@pytest.mark.parametrize("num_trials", [1, 2])
+def test_finished_trials_are_neither_run_again_nor_forgotten(finetuned, monkeypatch, num_trials):
     monkeypatch.setattr(FinetuningLoop, "run", None)
-    _, results = finetune(data, **TOGETHER, num_trials=2, ensemble=True, keep_all_models=False)
-    assert results == together[1]
+    _, results = finetune(finetuned.data, **finetuned.hparams | {"num_trials": num_trials})
+    assert results == finetuned.results
 
 
 def test_a_trial_that_was_stopped_goes_on_as_if_it_had_not(data, tmp_path, monkeypatch):
@@ -106,7 +105,7 @@ def test_two_replicas_train_as_one(data, tmp_path):
     results = [
         finetune(
             data, task_names=["chunk"], strategy=strategy, model_hparam_overrides=without,
-            eval_batch_size=7, model_dir=str(tmp_path / strategy),
+            num_train_epochs=1, eval_batch_size=7, model_dir=str(tmp_path / strategy),
             results_txt=str(tmp_path / f"{strategy}.txt"),
         )[1]["trials"][0]
         for strategy in ("one", "mirrored")
@@ -128,14 +127,14 @@ def test_a_collapsed_trial_is_flagged_and_repeated_apart(data, tmp_path):
     assert results["summary"]["cola"]["mcc"]["trials"] == 1
 
 
-def test_other_hparams_or_labels_do_not_go_on(together, data, tmp_path):
+def test_other_hparams_or_labels_do_not_go_on(finetuned, tmp_path):
     with pytest.raises(ValueError, match="'learning_rate' was 0.01 and is now 0.1"):
-        Finetuning(config_of(data, **TOGETHER, learning_rate=0.1))
-    shutil.copytree(data, tmp_path / "data")
+        Finetuning(config_of(finetuned.data, **finetuned.hparams, learning_rate=0.1))
+    shutil.copytree(finetuned.data, tmp_path / "data")
     with open(tmp_path / "data" / "finetuning_data" / "chunk" / "dev.txt", "a") as file:
         file.write("\nw9 X B-VP\n")
     with pytest.raises(ValueError, match="another task 'chunk': labels was"):
-        Finetuning(config_of(tmp_path / "data", **TOGETHER))
+        Finetuning(config_of(tmp_path / "data", **finetuned.hparams))
 
 
 def test_what_is_wrong_is_said_before_the_first_step(data, tmp_path):
@@ -176,11 +175,11 @@ def test_features_of_another_length_are_made_anew(data):
     assert len(names) == 4  # train and dev of either
 
 
-def test_a_models_folder_says_what_it_is(together):
-    run, _ = together
+def test_a_models_folder_says_what_it_is(finetuned):
+    run = finetuned.run
     described = json.loads(Path(f"{run.config.model_dir}_2/hparams.json").read_text())
     assert (described["seed"], described["trial_seed"]) == (0, 1)
-    assert [task["name"] for task in described["tasks"]] == TOGETHER["task_names"]
+    assert [task["name"] for task in described["tasks"]] == finetuned.hparams["task_names"]
     assert described["tasks"][1]["labels"] == ["O", "S-NP"]
 
 

@@ -25,15 +25,10 @@ from electra.train import outputs
 from electra.train.finetuning import Finetuning
 from electra.train.finetuning_step import FinetuningLoop
 from electra.train.trials import Trial
-from tests.train.finetune_runs import config_of, finetune, make_data
+from tests.train.finetune_runs import SQUAD, config_of, finetune
 from tests.train.runs import LENGTH, TOKENS
 
 SIZES = {"max_seq_length": LENGTH, "max_query_length": 4, "doc_stride": 4}
-SQUAD = {
-    "data": [{"paragraphs": [{"context": "w5 w6", "qas": [
-        {"id": "a", "question": "w7"}, {"id": "b", "question": "w8 w8"},
-    ]}]}]
-}  # fmt: skip
 
 
 class StandIn:
@@ -130,9 +125,7 @@ def test_files_are_predicted_row_by_row_without_labels(tmp_path):
     dev = tmp_path / "dev.tsv"  # laid out as the task's dev file; the label is no matter
     dev.write_text("x\tno label\t*\tw5 w6\n")
     squad = tmp_path / "mine.json"
-    twice = {**SQUAD["data"][0]["paragraphs"][0]["qas"][1], "id": "a"}
-    paragraph = {"context": "w5 w6", "qas": [*SQUAD["data"][0]["paragraphs"][0]["qas"], twice]}
-    squad.write_text(json.dumps({"data": [{"paragraphs": [paragraph]}]}))
+    squad.write_text(json.dumps(SQUAD))
     run = StandIn(tmp_path, "cola", "squad")
     of_dev, of_own, of_squad = run.write_files(cola=[str(own), str(dev)], squad=[str(squad)])
     assert of_own == [
@@ -145,7 +138,6 @@ def test_files_are_predicted_row_by_row_without_labels(tmp_path):
     assert of_squad == [
         {"id": "a", "text": "w5", "null_odds": 0.0, "n_best": n_best},
         {"id": "b", "text": "", "null_odds": 1.0, "n_best": n_best},
-        {"id": "a", "text": "", "null_odds": 1.0, "n_best": n_best},
     ]
 
 
@@ -169,23 +161,9 @@ def test_two_files_of_one_name_are_refused(tmp_path):
 
 # ---- a run --------------------------------------------------------------------------------------
 
-RUN = {"task_names": ["cola", "squad"], "num_trials": 2, "num_train_epochs": 1,
-       "keep_all_models": False}  # fmt: skip
 
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory):
-    """Two trials of two tasks, of which the first writes test outputs: (data, results)."""
-    data = make_data(tmp_path_factory.mktemp("outputs") / "data")
-    folder = data / "finetuning_data"
-    (folder / "cola" / "test.tsv").write_text("index\tsentence\n0\tw9 w5\n1\tw9\n")
-    (folder / "squad" / "test.json").write_text(json.dumps(SQUAD))
-    _, results = finetune(data, **RUN, write_test_outputs=True, n_writes_test=1)
-    return data, results
-
-
-def test_the_first_trials_predict_the_test_files(done):
-    folder = done[0] / "models" / "m" / "test_predictions"
+def test_the_first_trials_predict_the_test_files(finetuned):
+    folder = finetuned.data / "models" / "m" / "test_predictions"
     assert [path.name for path in folder.iterdir()] == ["trial_1"]
     assert sorted(path.name for path in (folder / "trial_1").iterdir()) == [
         "CoLA.tsv", "glue.zip", "squad_null_odds.json", "squad_preds.json"
@@ -193,22 +171,22 @@ def test_the_first_trials_predict_the_test_files(done):
     assert len((folder / "trial_1" / "CoLA.tsv").read_text().splitlines()) == 3
 
 
-def test_the_best_trial_leaves_plots_and_answers(done):
-    data, results = done
+def test_the_best_trial_leaves_plots_and_answers(finetuned):
+    data, results = finetuned.data, finetuned.results
     folder = data / "models" / "m" / "results"
     best = next(t for t in results["trials"] if t["trial"] == results["best_trial"])
-    qa = folder / "cola,squad_qa"
+    qa = folder / "cola,chunk,sts,squad_qa"
     assert json.loads((qa / "squad_eval.json").read_text()) == best["scores"]["squad"]
     assert len(json.loads((qa / "squad_preds.json").read_text())) == 20
     assert len(json.loads((qa / "squad_null_odds.json").read_text())) == 20
-    names = ("cola_confusion", "learning_curves", "squad_no_answer")
+    names = ("chunk_confusion", "cola_confusion", "learning_curves", "squad_no_answer")
     assert sorted(path.name for path in folder.glob("*.png")) == [
-        f"cola,squad_{name}.png" for name in names
+        f"cola,chunk,sts,squad_{name}.png" for name in names
     ]
 
 
-def test_tensorboard_compares_the_trials(done):
-    data, results = done
+def test_tensorboard_compares_the_trials(finetuned):
+    data, results = finetuned.data, finetuned.results
     folder = data / "models" / "m" / "finetuning_models"
     events = EventMultiplexer().AddRunsFromDirectory(str(folder)).Reload()
     provider = MultiplexerDataProvider(events, str(folder))
@@ -224,14 +202,14 @@ def test_tensorboard_compares_the_trials(done):
         assert group.hparams["learning_rate"].number_value == 1e-2
     expected = {t["seed"]: t["scores"]["cola"]["mcc"] for t in results["trials"]}
     assert found == pytest.approx(expected)
-    tags = events.GetAccumulator(f"cola,squad_model_{results['best_trial']}").Tags()
+    tags = events.GetAccumulator(f"cola,chunk,sts,squad_model_{results['best_trial']}").Tags()
     images = [tag for tag in tags["tensors"] if "_" in tag and "/" not in tag]
     assert {"cola_confusion", "squad_no_answer", "learning_curves"} <= set(images)
 
 
-def test_a_finished_model_predicts_without_its_data(done, tmp_path, monkeypatch):
+def test_a_finished_model_predicts_without_its_data(finetuned, tmp_path, monkeypatch):
     data = tmp_path / "data"
-    shutil.copytree(done[0], data)
+    shutil.copytree(finetuned.data, data)
     shutil.rmtree(data / "finetuning_data")
     for path in [data / "vocab.txt", *(data / "models" / "m").iterdir()]:  # as pre-trained
         if path.is_file():
@@ -240,27 +218,28 @@ def test_a_finished_model_predicts_without_its_data(done, tmp_path, monkeypatch)
     monkeypatch.setattr(FinetuningLoop, "run", None)
     files = {"cola": [str(tmp_path / "mine.tsv")]}
     predicts = {"do_train": False, "do_eval": False, "do_predict": True, "predict_files": files}
-    run = Finetuning(config_of(data, task_names=RUN["task_names"], **predicts))
+    run = Finetuning(config_of(data, task_names=finetuned.hparams["task_names"], **predicts))
     run.run()
     lines = (data / "models/m/test_predictions/cola_mine.jsonl").read_text().splitlines()
     assert [sum(json.loads(line)["probabilities"].values()) for line in lines] == pytest.approx(
         [1, 1], abs=1e-5
     )
-    best = data / "models" / "m" / "finetuning_models" / f"cola,squad_model_{done[1]['best_trial']}"
+    models = data / "models" / "m" / "finetuning_models"
+    best = models / f"cola,chunk,sts,squad_model_{finetuned.results['best_trial']}"
     assert list(best.glob("model.ckpt-*.safetensors"))
     scores = json.loads((best / "scores.json").read_text())["scores"]
     assert scores["cola"]  # a run that does not score leaves the scores
 
 
-def test_what_was_trained_before_is_predicted_later(done, monkeypatch):
-    data, results = done
+def test_what_was_trained_before_is_predicted_later(finetuned, tmp_path, monkeypatch):
+    data, best = tmp_path / "data", finetuned.results["best_trial"]
+    shutil.copytree(finetuned.data, data)
     monkeypatch.setattr(FinetuningLoop, "run", None)
-    places = {"test_predictions": str(data / "later")}
-    best = int(results["best_trial"])
-    _, again = finetune(data, **RUN, write_test_outputs=True, n_writes_test=best, **places)
+    places = {"test_predictions": str(data / "later"), "n_writes_test": int(best)}
+    _, again = finetune(data, **finetuned.hparams | places)
     made = [path.name for path in (data / "later").glob("*")]
     assert made == [f"trial_{best}"]  # the other model was not kept
-    assert again["best_trial"] == results["best_trial"]
+    assert again["best_trial"] == best
 
 
 def test_what_cannot_be_predicted_is_refused(tmp_path):
