@@ -25,9 +25,9 @@ class AdamW:
         beta_1, beta_2, epsilon: of Adam.
         clip_norm: largest global norm of the gradients.
         exclude_from_weight_decay: parts of names that do not decay.
-        compiled: compile the update of all variables into one XLA function. On a CPU that takes
-            half the time or less, after seconds of compiling; leave it out where the whole step
-            is compiled anyway, and for short runs.
+        compiled: compile the update of a variable by XLA, once for each shape. On a CPU that takes
+            half the time or less; leave it out where the whole step is compiled anyway, and for
+            short runs.
     Attributes:
         slots: dict `<name>/adam_m` and `<name>/adam_v` -> float32 tf.Variable, made here, so
             under the strategy's scope if one is entered.
@@ -61,7 +61,6 @@ class AdamW:
         self.learning_rate = learning_rate
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
         self.clip_norm = clip_norm
-        self.compiled = compiled
         self.names = tuple(variables)
         self._variables = tuple(
             each.value if isinstance(each, keras.Variable) else each for each in variables.values()
@@ -77,7 +76,9 @@ class AdamW:
                 self.slots[f"{name}/{slot}"] = tf.Variable(
                     tf.zeros(variable.shape, tf.float32), trainable=False, name=f"{name}/{slot}"
                 )
-        self._updates = {}
+        self._update = self._update_one
+        if compiled:
+            self._update = tf.function(self._update_one, jit_compile=True, autograph=False)
 
     def apply(self, gradients, step, norm=None):
         """Updates every variable that has a gradient.
@@ -106,30 +107,20 @@ class AdamW:
         norm = tf.linalg.global_norm(dense) if norm is None else tf.cast(norm, tf.float32)
         scale = self.clip_norm / tf.maximum(norm, self.clip_norm)
         rate = tf.cast(self.learning_rate(step), tf.float32)
-        self._update_function(present)(dense, rate, scale)
+        rates = {each: rate * each for each in set(self._multipliers)}
+        replica = _local_index()
+        for i, gradient in zip(present, dense, strict=True):
+            name = self.names[i]
+            held = (self._variables[i], self.slots[f"{name}/adam_m"], self.slots[f"{name}/adam_v"])
+            self._update(
+                *(_copy(each, replica) for each in held),
+                gradient, scale, rates[self._multipliers[i]], self._decays[i],
+            )  # fmt: skip
         return rate, norm
 
-    def _update_function(self, present):
-        """Returns the update of this replica's copies of the variables at indices `present`."""
-        replica = _local_index()
-        if (replica, present) not in self._updates:
-            rows = [self._row(i, replica) for i in present]
-
-            def update(gradients, rate, scale):
-                for row, gradient in zip(rows, gradients, strict=True):
-                    self._update_one(*row, gradient * scale, rate)
-
-            if self.compiled:
-                update = tf.function(update, jit_compile=True, autograph=False)
-            self._updates[replica, present] = update
-        return self._updates[replica, present]
-
-    def _row(self, i, replica):
-        name = self.names[i]
-        held = (self._variables[i], self.slots[f"{name}/adam_m"], self.slots[f"{name}/adam_v"])
-        return (*(_copy(each, replica) for each in held), self._multipliers[i], self._decays[i])
-
-    def _update_one(self, variable, adam_m, adam_v, multiplier, decay, gradient, rate):
+    def _update_one(self, variable, adam_m, adam_v, gradient, scale, rate, decay):
+        # All but the decay are tensors: a number is another program wherever it differs.
+        gradient = gradient * scale
         new_m = self.beta_1 * adam_m + (1.0 - self.beta_1) * gradient
         new_v = self.beta_2 * adam_v + (1.0 - self.beta_2) * tf.square(gradient)
         change = new_m / (tf.sqrt(new_v) + self.epsilon)
@@ -137,7 +128,7 @@ class AdamW:
             change += decay * variable
         adam_m.assign(new_m)
         adam_v.assign(new_v)
-        variable.assign_sub(rate * multiplier * change)
+        variable.assign_sub(rate * change)
 
 
 def _local_index():
