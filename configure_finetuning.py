@@ -9,7 +9,8 @@ import os
 
 from configure_pretraining import PretrainingConfig, RunConfig
 from electra.finetune.tasks import get_task, read_task_file
-from electra.hparams import Knob, read_json, refuse_unknown
+from electra.hparams import Knob, refuse_unknown
+from electra.storage import read_json
 from electra.text.vocab import read_vocab
 
 # What `debug` stands for; hparams given beside it win.

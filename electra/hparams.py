@@ -1,10 +1,9 @@
-"""Settings: JSON overrides, configs made of knobs; whole files; folders of one's own.
+"""Settings: JSON overrides, and configs made of knobs.
 
 Enters: `--hparams` text (a JSON dict or a path to one), a config class whose attributes are knobs.
-Leaves: checked dicts, configs, JSON files.
+Leaves: checked dicts, configs.
 """
 
-import contextlib
 import copy
 import dataclasses
 import difflib
@@ -12,10 +11,7 @@ import json
 import math
 import os
 
-try:
-    import fcntl
-except ImportError:  # on Windows, where two processes in one folder go unnoticed
-    fcntl = None
+from electra.storage import parse_json_dict, read_json_dict
 
 _KIND_NAMES = {
     bool: "true or false",
@@ -43,62 +39,6 @@ def load_hparams(text):
     if text[0] not in "{[\"'" or os.path.isfile(text):
         return read_json_dict(text, "--hparams", "a JSON dict or the path of a .json file")
     return parse_json_dict(text, "--hparams")
-
-
-def read_json_dict(path, what, expected):
-    """Reads a user's JSON file strictly; what and expected (str) are for messages.
-
-    Returns: dict.
-    Raises:
-        FileNotFoundError: it cannot be read. ValueError: as parse_json_dict, or not UTF-8.
-    """
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            return parse_json_dict(file.read(), path)
-    except OSError as error:
-        raise FileNotFoundError(
-            f"{what}: cannot read {path!r} ({error.strerror}). Expected: {expected}"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{what}: {path!r} is not UTF-8 text ({error}). Convert it") from None
-
-
-def parse_json_dict(text, where):
-    """Parses a JSON dict strictly.
-
-    Args:
-        text: string.
-        where: what errors call it.
-    Returns: dict.
-    Raises:
-        ValueError: not JSON, NaN or Infinity, a key given twice, not a dict.
-    """
-
-    def unique(pairs):
-        result = dict(pairs)
-        if len(result) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = sorted(name for name in result if names.count(name) > 1)
-            raise ValueError(f"{where}: {twice} given more than once. Keep one of each")
-        return result
-
-    def finite(constant):
-        raise ValueError(f"{where}: {constant} is no JSON number. Give a finite one")
-
-    try:
-        result = json.loads(text, object_pairs_hook=unique, parse_constant=finite)
-    except RecursionError:
-        raise ValueError(f"{where}: brackets are nested too deep for a JSON dict") from None
-    except json.JSONDecodeError as error:
-        lines = text.splitlines() or [""]
-        line = lines[min(error.lineno, len(lines)) - 1]
-        raise ValueError(
-            f"{where}: not JSON at line {error.lineno}, column {error.colno}: {error.msg}. "
-            f"Received: {line[:200]!r}. JSON wants double quotes and true, false, null"
-        ) from error
-    if type(result) is not dict:
-        raise ValueError(f"{where}: expected a JSON dict. Received: {text[:200]!r}")
-    return result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -288,84 +228,3 @@ def refuse_unknown(given, known, what="hparam"):
             closest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"Closest: {closest[0]!r}" if closest else f"Known: {', '.join(sorted(known))}"
             raise ValueError(f"{what} {name!r} is unknown. {hint}")
-
-
-def write_json(path, values):
-    """Writes values as JSON so that a reader finds the whole file or the old one.
-
-    Args:
-        path: file; its folder is made if missing.
-        values: what json can write.
-    """
-    write_text(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_text(path, text):
-    """Writes a UTF-8 text as `write_json` does."""
-    with published(path) as file:
-        file.write(text.encode("utf-8", "backslashreplace"))  # of half a character: JSON's escape
-
-
-@contextlib.contextmanager
-def published(path):
-    """Opens a binary file that takes the place of `path` when it is whole and on the disk.
-
-    Args:
-        path: its folder is made if missing. What fails inside leaves the old file.
-    """
-    path = os.fspath(path)
-    folder = os.path.dirname(path) or "."
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise NotADirectoryError(f"{folder} or a part of it is a file. Name a folder") from None
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
-        raise
-
-
-@contextlib.contextmanager
-def locked(folder, advice):
-    """Keeps a folder for this process; the kernel frees it however the process ends.
-
-    Args:
-        folder: made if missing; the empty file .lock in it stays.
-        advice: what to do when another process has it; ends the message.
-    Raises:
-        ValueError: another process has it.
-    """
-    os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, ".lock"), "a") as lock:
-        try:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"Another process is at work in {folder}. {advice}") from None
-        except OSError:  # a file system without locks
-            pass
-        yield
-
-
-def read_json(path, advice):
-    """Reads a JSON dict that this code wrote.
-
-    Args:
-        path: file.
-        advice: what to do when it is damaged; ends the message.
-    Returns: dict.
-    Raises:
-        FileNotFoundError: no such file. ValueError: damaged.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            return parse_json_dict(file.read(), "it")
-    except ValueError as error:
-        raise ValueError(f"{os.fspath(path)} is damaged: {error}. {advice}") from None

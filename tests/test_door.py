@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from electra.door import normalize_argv, refuse_positionals, run_settings
-from electra.hparams import write_json
+from electra.storage import write_json
 from tests.shared import ROOT
 
 BOOLEANS = ("do_lower_case", "strip_accents", "blanks_separate_docs", "keep_long_lines")

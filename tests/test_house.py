@@ -12,7 +12,7 @@ import pytest
 
 from tests.shared import ROOT
 
-BASE = {"door", "hparams", "registry", "features", "random"}
+BASE = {"door", "hparams", "storage", "registry", "features", "random"}
 
 # Room -> the rooms it may import. A room may always import itself.
 MAY_IMPORT = {
@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "model": {"features", "random"},
     "optim": {"features"},
     "pretrain": {"model", "features", "random"},
-    "finetune": {"model", "text", "features", "data", "hparams"},
+    "finetune": {"model", "text", "features", "data", "hparams", "storage"},
     "train": BASE | {"text", "data", "model", "optim", "pretrain", "finetune"},
     "convert": {"model", "text", "finetune", "features"},
     "serve": BASE | {"model", "text", "finetune", "train"},  # reads model folders

@@ -1,21 +1,8 @@
-"""JSON overrides, configs made of knobs, files that appear whole and folders kept for one."""
-
-import json
-import os
-import signal
-import subprocess
-import sys
+"""JSON overrides and configs made of knobs."""
 
 import pytest
 
-from electra.hparams import (
-    Config,
-    Knob,
-    load_hparams,
-    locked,
-    read_json,
-    write_json,
-)
+from electra.hparams import Config, Knob, load_hparams
 
 
 class Small(Config):
@@ -133,50 +120,3 @@ def test_the_table_shows_every_knob():
     table = Small.markdown().splitlines()
     assert table[2] == "| `rate` | `0.5` | per step; above 0 and below 1 | official |  | A rate. |"
     assert len(table) == 2 + 6
-
-
-def test_json_is_written_whole_and_nothing_else_is_left(tmp_path):
-    path = tmp_path / "new" / "hparams.json"
-    write_json(path, {"name": "é"})
-    write_json(path, {"name": "ü"})
-    assert json.loads(path.read_text(encoding="utf-8")) == {"name": "ü"}
-    assert os.listdir(path.parent) == ["hparams.json"]
-
-
-def test_a_text_is_written_whatever_it_holds_and_a_file_is_no_folder(tmp_path):
-    path = tmp_path / "a.json"
-    write_json(path, {"half": "\ud800"})
-    assert json.loads(path.read_text(encoding="utf-8")) == {"half": "\ud800"}
-    with pytest.raises(NotADirectoryError, match=r"a\.json or a part of it is a file"):
-        write_json(path / "b.json", {})
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 200_000])
-def test_a_damaged_json_is_named_with_the_remedy(tmp_path, content):
-    path = tmp_path / "a.json"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.json is damaged: (?s:.*)\. Do this"):
-        read_json(path, "Do this")
-
-
-def test_a_folder_is_kept_until_the_end_or_a_kill(tmp_path):
-    pytest.importorskip("fcntl")
-    folder = tmp_path / "new"
-    with (
-        locked(folder, "Wait"),
-        pytest.raises(ValueError, match="Another process is at work in .*new. Wait"),
-        locked(folder, "Wait"),
-    ):
-        pass
-    code = (
-        "import sys, time; from electra.hparams import locked\n"
-        "with locked(sys.argv[1], ''): print(flush=True); time.sleep(60)"
-    )
-    holder = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE)
-    with holder:
-        holder.stdout.readline()
-        with pytest.raises(ValueError, match="Another process"), locked(folder, ""):
-            pass
-        holder.send_signal(signal.SIGKILL)
-    with locked(folder, ""):
-        assert os.listdir(folder) == [".lock"]

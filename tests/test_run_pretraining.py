@@ -12,8 +12,8 @@ import time
 import pytest
 
 from configure_pretraining import PretrainingConfig
-from electra.hparams import write_json
 from electra.pretrain.metrics import METRICS
+from electra.storage import write_json
 from electra.train.compare import differences
 from tests.shared import ROOT
 from tests.train import runs

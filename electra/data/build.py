@@ -16,7 +16,7 @@ from absl import logging
 
 from electra.data import corpus, join, units
 from electra.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
-from electra.hparams import locked, read_json, write_json
+from electra.storage import locked, read_json, write_json
 from electra.text.vocab import read_vocab
 
 WORK = ".build"

@@ -12,7 +12,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from electra.hparams import published
+from electra.storage import published
 
 _OFFSETS = "/offsets"
 

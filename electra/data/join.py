@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from electra.hparams import published
+from electra.storage import published
 
 SIZES = ".sizes"  # of a file's records beside it, int32 (n, 2): bytes, tokens
 FILE_BYTES = 64 << 20  # size of a final file, if their number is not given

@@ -8,7 +8,7 @@ eval_examples, eval_tokens, documents, and identity (what a build must agree in 
 import json
 import os
 
-from electra.hparams import write_json
+from electra.storage import write_json
 
 MANIFEST_NAME = "manifest.json"
 VERSION = 1

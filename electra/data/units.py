@@ -20,7 +20,7 @@ from concurrent import futures
 import tqdm
 
 from electra.data import corpus, join
-from electra.hparams import read_json, write_json
+from electra.storage import read_json, write_json
 from electra.text.vocab import read_vocab
 
 SPLITS = ("train", "eval")

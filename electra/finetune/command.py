@@ -9,7 +9,8 @@ import os
 from absl import flags, logging
 
 from electra.finetune.tasks import CLASSIFICATION, FORMATS, METRICS, TAGGING, make_task
-from electra.hparams import load_hparams, write_json
+from electra.hparams import load_hparams
+from electra.storage import write_json
 
 
 def define_flags(family, about_metrics):

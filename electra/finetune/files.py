@@ -12,7 +12,7 @@ import zlib
 from absl import logging
 
 from electra.finetune.tasks import FORMATS
-from electra.hparams import parse_json_dict
+from electra.storage import parse_json_dict
 
 _DELIMITERS = {"tsv": "\t", "csv": ","}
 

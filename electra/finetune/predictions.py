@@ -11,7 +11,7 @@ import zipfile
 
 from electra.finetune import scoring
 from electra.finetune.tasks import CLASSIFICATION, QA, REGRESSION, TASKS
-from electra.hparams import published, write_json, write_text
+from electra.storage import published, write_json, write_text
 
 GLUE_ZIP = "glue.zip"
 

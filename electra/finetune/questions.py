@@ -7,7 +7,7 @@ import re
 from absl import logging
 
 from electra.finetune.files import format_of, json_lines, read_lines
-from electra.hparams import parse_json_dict
+from electra.storage import parse_json_dict
 from electra.text.wordpiece import CJK_RANGES
 
 _CJK = "".join(f"{chr(first)}-{chr(last)}" for first, last in CJK_RANGES)

@@ -11,7 +11,8 @@ import os
 import re
 
 from electra.finetune.spans import all_tags
-from electra.hparams import read_json_dict, refuse_unknown
+from electra.hparams import refuse_unknown
+from electra.storage import read_json_dict
 
 CLASSIFICATION, REGRESSION, QA, TAGGING = "classification", "regression", "qa", "tagging"
 

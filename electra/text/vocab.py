@@ -20,7 +20,7 @@ from pathlib import Path
 from absl import flags, logging
 
 from electra.features import SPECIAL_TOKENS
-from electra.hparams import write_text
+from electra.storage import write_text
 from electra.text.wordpiece import MAX_WORD_CHARACTERS, SUFFIX, BasicTokenizer
 
 _MIN_FREQUENCY = 2  # a pair of pieces seen once is no pattern

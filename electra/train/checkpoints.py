@@ -19,7 +19,7 @@ import numpy as np
 import safetensors
 import tensorflow as tf
 
-from electra.hparams import read_json, write_json
+from electra.storage import read_json, write_json
 
 FORMAT = 1
 SLOTS = ("adam_m", "adam_v")

@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from electra import random
 from electra.features import ROW
-from electra.hparams import write_json, write_text
 from electra.model import kernels
 from electra.pretrain import metrics
 from electra.pretrain.masking import mask_tokens
+from electra.storage import write_json, write_text
 
 _SHOWN = ("input_ids", "input_mask", "corrupted_input_ids", "is_fake_tokens", "disc_logits")
 

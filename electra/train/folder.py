@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 
-from electra.hparams import locked, read_json, write_json
+from electra.storage import locked, read_json, write_json
 from electra.train import checkpoints
 from electra.train.loop import NonFiniteLossError
 

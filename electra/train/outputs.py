@@ -13,7 +13,7 @@ from absl import logging
 from electra.finetune import predictions as files
 from electra.finetune import scoring
 from electra.finetune.tasks import CLASSIFICATION, QA, REGRESSION, TAGGING, TASKS
-from electra.hparams import write_json
+from electra.storage import write_json
 from electra.train import plots, trials
 from electra.train.finetuning_data import Dev
 from electra.train.logs import write_summaries

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure  # without pyplot: Agg draws
 
 from electra.finetune import scorers, scoring
 from electra.finetune.tasks import TAGGING
-from electra.hparams import published
+from electra.storage import published
 from electra.train.logs import TRAIN_LOG, read_lines
 
 _MOST_NUMBERS = 25  # labels up to which a matrix shows its counts

@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 
 from electra.finetune import scoring
-from electra.hparams import read_json, write_json, write_text
+from electra.storage import read_json, write_json, write_text
 from electra.train import checkpoints
 
 _RETRY_SEED = 2**30  # seeds of hparams end below
