@@ -100,7 +100,7 @@ def ours(args):
 
         def batch_at(step):
             batch = plan[step % data.steps_per_epoch]
-            return batches.padded(data.train, batch, args.batch_size, leave=HOST_FEATURES)
+            return batches.padded(data.train, batch, leave=HOST_FEATURES)
 
     loop = FinetuningLoop(run.programs, batch_at, seed=0)
 
@@ -115,7 +115,10 @@ def classifier(args):
     """Returns the peer: a new model and the collator that pads its batches."""
     import torch
     from transformers import (
-        BertTokenizer, DataCollatorWithPadding, ElectraConfig, ElectraForSequenceClassification,
+        BertTokenizer,
+        DataCollatorWithPadding,
+        ElectraConfig,
+        ElectraForSequenceClassification,
     )  # fmt: skip
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
