@@ -106,7 +106,7 @@ def ours(args):
 
     def measure():
         steps = loop.run(next(passes) * data.steps_per_epoch, count)
-        return steps.values["examples"].sum() / steps.seconds
+        return float(steps.values["examples"].sum()) / steps.seconds
 
     return measure
 
