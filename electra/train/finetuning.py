@@ -334,7 +334,8 @@ class Finetuning:
         Args:
             task: Task, one of the run's.
             examples: list; features: Features of them.
-            batch_size: None for eval_batch_size.
+            batch_size: None for eval_batch_size. Of features shorter than max_seq_length as many
+                more are predicted at once as make no more tokens.
         Returns: (predictions as in finetune/scoring.py, mean loss or None without labels).
         """
         config, replicas = self.config, self.placement.num_replicas
@@ -344,10 +345,10 @@ class Finetuning:
             answerable_classifier=config.answerable_classifier,
         )  # fmt: skip
         lengths = features.lengths()
-        chosen = batches.choose_lengths(lengths, config.max_seq_length, 8 * size)
+        chosen = batches.choose_lengths(lengths, config.max_seq_length, 2 * size)
         outputs = {}
-        for batch in batches.plan(lengths, chosen, size):
-            arrays = batches.padded({task.name: features}, batch, size, leave=HOST_FEATURES)
+        for batch in batches.plan(lengths, chosen, size, max_tokens=size * config.max_seq_length):
+            arrays = batches.padded({task.name: features}, batch, leave=HOST_FEATURES)
             found = self.programs.predict(arrays, task.name, (*names, "loss"))
             for name, rows in found.items():
                 column = outputs.setdefault(name, [None] * len(lengths))

@@ -155,9 +155,7 @@ class FinetuningData:
     def batch_at(self, seed, step):
         """Returns the batch of a step of the trial with a seed, as batches.padded makes it."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        size = self.config.train_batch_size
-        batch = self._plan(seed, epoch)[place]
-        return batches.padded(self.train, batch, size, leave=HOST_FEATURES)
+        return batches.padded(self.train, self._plan(seed, epoch)[place], leave=HOST_FEATURES)
 
     @functools.lru_cache(maxsize=2)  # noqa: B019
     def _plan(self, seed, epoch):
