@@ -19,7 +19,7 @@ quickstart: $(VENV)/installed
 	$(BIN)/python examples/quickstart.py $(ARGS)
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
