@@ -188,6 +188,8 @@ def make_task(values, where, folder):
             f"{' or a name' if str in kind else ''}. Received: {columns}"
         )
     _refuse_other(where, "split", values["files"], _SPLITS)
+    if not values["files"]:
+        raise ValueError(f"{where}: 'files' names none. Expected one or more of {_SPLITS}")
     for split, path in values["files"].items():
         if not isinstance(path, str) or not path:
             raise ValueError(f"{where}: the file of {split!r} must have a name. Received: {path!r}")
