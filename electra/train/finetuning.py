@@ -216,7 +216,9 @@ class Finetuning:
         is_scored = record and all(dev.name in record["scores"] for dev in self.data.dev)
         if self.config.do_train and is_scored:
             logging.info("Trial %s is finished: %s", trial.name, trials.readable(record["scores"]))
-            is_written = record.get("test_outputs") == outputs.tests_folder(self.config, trial)
+            described = outputs.described_tests(self, trial)
+            is_written = record.get("test_outputs") == described
+            is_written = is_written and os.path.isdir(described["folder"])
             if not is_written and self._is_tested(trial):
                 self.restore(trial)
                 record["test_outputs"] = outputs.write_tests(self, trial)
