@@ -88,6 +88,7 @@ def _split_lines(path, is_quoted, delimiter):
             if line.strip("\r\n"):
                 yield number, line.rstrip("\r\n").split(delimiter)
         return
+    csv.field_size_limit(2**31 - 1)  # a text may be long; the module's default is 2^17 characters
     reader = csv.reader((line for _, line in read_lines(path)), delimiter=delimiter, strict=True)
     try:
         yield from ((reader.line_num, fields) for fields in reader if fields)

@@ -5,6 +5,7 @@ A trial's folder holds its model and, written last, scores.json.
 
 import contextlib
 import dataclasses
+import glob
 import itertools
 import os
 import re
@@ -155,7 +156,8 @@ def summary(records):
 
 
 def write_results(run, finished, retries):
-    """Writes results_txt, a line a trial and task, and beside it the JSON with all there is.
+    """Writes results_txt, a line a trial and task, and beside it the JSON with all there is;
+    results.json there gathers the summaries of all commands on this model.
 
     Args:
         run: Finetuning; finished, retries: list of records.
@@ -175,6 +177,7 @@ def write_results(run, finished, retries):
     print("\n".join(lines))
     write_text(config.results_txt, "\n".join(lines) + "\n")
     write_json(path, results)
+    _gather(os.path.dirname(path))
     for name, main in mains.items():
         each = results["summary"][name][main]
         logging.info(
@@ -187,6 +190,15 @@ def write_results(run, finished, retries):
 
 def _results_json(config):
     return os.path.splitext(config.results_txt)[0] + ".json"
+
+
+def _gather(folder):
+    summaries = {}
+    for path in sorted(glob.glob(os.path.join(glob.escape(folder), "*_results.json"))):
+        results = read_json(path, "Remove it")
+        if "summary" in results:
+            summaries[os.path.basename(path).removesuffix("_results.json")] = results["summary"]
+    write_json(os.path.join(folder, "results.json"), summaries)
 
 
 def _known_ensemble(path, results):

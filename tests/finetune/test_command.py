@@ -135,6 +135,8 @@ def test_a_command_trains_and_scores_and_its_model_is_found_again(data, model, t
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "out/results/has_w5_results.json").read_text())
+    gathered = json.loads((tmp_path / "out/results/results.json").read_text())
+    assert gathered == {"has_w5": results["summary"]}
     (record,) = results["trials"]
     assert done.stdout.startswith(f"has_w5: mcc: {record['scores']['has_w5']['mcc']:.2f} - acc")
     assert record["steps"] == 6  # an epoch of 48 examples in batches of 8
