@@ -111,9 +111,10 @@ def build_unit(folder, unit, **options):
         options: arguments of tokenizer_of.
     Returns: folder.
     """
-    # A worker of a killed build may still be at it: each process has a folder of its own.
+    # A worker of a killed build may still be writing, so each process has a folder of its own. One
+    # that is there was left by a dead process (in containers ids come again) and is overwritten.
     unfinished = f"{folder}.{os.getpid()}.tmp"
-    os.makedirs(unfinished)
+    os.makedirs(unfinished, exist_ok=True)
     try:
         documents = _write_unit(unfinished, unit, **options)
         write_json(os.path.join(unfinished, "about.json"), {"documents": documents})
