@@ -24,10 +24,11 @@ DEBUG = {
     "log_examples": True,
     "from_scratch": True,
 }
-OF_SIZE = {"large": {"learning_rate": 5e-5, "layerwise_lr_decay": 0.9}}
-# What a pre-trained model has fixed. Rates of dropout are no sizes.
+LARGE = {"learning_rate": 5e-5, "layerwise_lr_decay": 0.9}  # defaults of the large model
+# What a pre-trained model has fixed.
 OF_MODEL = ("model_size", "model_hparam_overrides", "embedding_size", "vocab_size",
             "do_lower_case", "strip_accents")  # fmt: skip
+# Fields of EncoderConfig that fine-tuning may change: they are no sizes.
 _RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
 _PRETRAINING = PretrainingConfig.knobs
 
@@ -204,21 +205,21 @@ class FinetuningConfig(RunConfig):
         self.model_name = model_name
         self.data_dir = os.fspath(data_dir)
         refuse_unknown(hparams, self.knobs)
-        listed = {
-            name: self.knobs[name].checked(name, hparams.get(name, []))
-            for name in ("task_names", "task_files")
-        }
-        for name, values in listed.items():
+        for name, value in hparams.items():
+            self.knobs[name].checked(name, value)
+        names, files = (hparams.get(name, []) for name in ("task_names", "task_files"))
+        for name, values in (("task_names", names), ("task_files", files)):
             if not all(type(each) is str for each in values):
                 raise ValueError(f"hparam {name!r} must be a list of strings. Received: {values}")
-        own = [read_task_file(path) for path in listed["task_files"]]
-        names = listed["task_names"] or [task.name for task in own] or ["chunk"]
+        own = [read_task_file(path) for path in files]
+        names = names or [task.name for task in own] or ["chunk"]
         self.tasks = [get_task(name, own) for name in names]
         home = os.path.join(self.data_dir, "models", model_name)
         self.pretrained = hparams.get("init_checkpoint") or home
         self.recorded = _recorded(self.pretrained)
         derived = {"task_names": names, **self._of_model(hparams)}
-        derived |= OF_SIZE.get(hparams.get("model_size", derived.get("model_size")), {})
+        if hparams.get("model_size", derived.get("model_size")) == "large":
+            derived |= LARGE
         derived |= _of_tasks(self.tasks)
         if hparams.get("debug") is True:
             derived |= DEBUG
