@@ -271,7 +271,7 @@ class FinetuningConfig(RunConfig):
         self.model_hparam_overrides = {**before, **self.model_hparam_overrides}
         encoder = self.make_encoder(self.model_hparam_overrides)
         if self.recorded:
-            old, new = (each.to_dict() for each in (self.make_encoder(before), encoder))
+            old, new = (dataclasses.asdict(each) for each in (self.make_encoder(before), encoder))
             for name in sorted(set(old) - set(_RATES)):
                 if old[name] != new[name]:
                     self._refuse(name, new[name], old[name], {"from_scratch": self.from_scratch})

@@ -22,15 +22,9 @@ from electra.hparams import load_hparams
 
 ROOT = Path(__file__).resolve().parents[1]
 METRICS = (
-    "masked_lm_accuracy",
-    "masked_lm_loss",
-    "sampled_masked_lm_accuracy",
-    "disc_loss",
-    "disc_auc",
-    "disc_accuracy",
-    "disc_precision",
-    "disc_recall",
-)
+    "masked_lm_accuracy", "masked_lm_loss", "sampled_masked_lm_accuracy", "disc_loss", "disc_auc",
+    "disc_accuracy", "disc_precision", "disc_recall",
+)  # fmt: skip
 TEXTS = (
     "If the file does not exist, an error is raised.",
     "If the file does not exist, an array is raised.",

@@ -61,6 +61,11 @@ class LayerNorm(Layer):
         return kernels.layer_norm(x, float32(self.gamma), float32(self.beta))
 
 
+def gather_positions(states, positions):
+    """Picks positions from each sequence: (B, L, H) and (B, N) give (B, N, H)."""
+    return ops.take_along_axis(states, positions[..., None], axis=1)
+
+
 def float32(variable):
     """A variable's own float32 value, whatever the layer's compute dtype."""
     return ops.convert_to_tensor(variable.value, dtype="float32")

@@ -10,15 +10,9 @@ from keras import ops
 from electra.features import MASKED_LM_IDS, MASKED_LM_POSITIONS, MASKED_LM_WEIGHTS
 
 METRICS = (
-    "masked_lm_accuracy",
-    "masked_lm_loss",
-    "sampled_masked_lm_accuracy",
-    "disc_loss",
-    "disc_auc",
-    "disc_accuracy",
-    "disc_precision",
-    "disc_recall",
-)
+    "masked_lm_accuracy", "masked_lm_loss", "sampled_masked_lm_accuracy", "disc_loss", "disc_auc",
+    "disc_accuracy", "disc_precision", "disc_recall",
+)  # fmt: skip
 # As tf.metrics.auc: 200 thresholds, of which the outer two lie just outside [0, 1].
 THRESHOLDS = np.float32([-1e-7, *(np.arange(1, 199) / 199), 1.0 + 1e-7])
 

@@ -6,13 +6,13 @@ Enters: a model's folder (hparams.json, vocab.txt, its newest checkpoint) and te
 token with the probability that it is not the original one.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 
 from electra.model.config import encoder_config
+from electra.storage import read_json
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
 
@@ -132,12 +132,8 @@ def _read_hparams(model_dir):
             f"{path} does not exist. Expected: the folder of a run, D/models/M. Pre-train one "
             "with run_pretraining.py"
         )
-    try:
-        hparams = json.loads(path.read_text(encoding="utf-8"))
-        missing = [name for name in _NEEDED if name not in dict(hparams)]
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: {error}. Copy it anew from the run") from None
-    if missing:
+    hparams = read_json(path, "Copy it anew from the run")
+    if missing := [name for name in _NEEDED if name not in hparams]:
         raise ValueError(
             f"{path} lacks {', '.join(missing)}. Expected: the hparams of a run. Copy it anew"
         )

@@ -26,7 +26,7 @@ from electra.text.wordpiece import (
     BasicTokenizer,
     WordPieceTokenizer,
 )
-from electra.text.words import WordTable
+from electra.text.words import WordTable, put_lines
 
 _BLOCK = 256  # code points are judged in blocks of this size
 # What a code point is: inside a word, between words, treated differently, not judged yet.
@@ -69,7 +69,7 @@ class SlowTokenizer:
         """As FastTokenizer.encode_lines."""
         lists = [self._reference.encode(line) for line in lines]
         ids = np.fromiter(itertools.chain.from_iterable(lists), np.int32)
-        return ids, _offsets([len(each) for each in lists])
+        return ids, np.cumsum([0, *map(len, lists)], dtype=np.int64)
 
 
 class FastTokenizer:
@@ -112,11 +112,8 @@ class FastTokenizer:
             folded[index] = ""
         ids, offsets = self._library.encode(folded)
         if special.size:
-            repaired, borders = self._slow.encode_lines([lines[index] for index in special])
-            lengths, counts = np.diff(offsets), np.diff(borders)
-            ids = np.insert(ids, np.repeat(offsets[special], counts), repaired)
-            lengths[special] = counts
-            offsets = _offsets(lengths)
+            found = self._slow.encode_lines([lines[index] for index in special])
+            ids, offsets = put_lines(ids, offsets, special, *found)
         return ids, offsets
 
     def _lines_for_reference(self, text, lines):
@@ -215,7 +212,3 @@ def _reachable(vocab):
         )
         tokens.append(token if is_reachable else f"(unreachable.{index})")
     return tokens
-
-
-def _offsets(lengths):
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

@@ -249,12 +249,8 @@ def _alphabet(lines_of_words, coverage):
 
 def _learn(texts, fixed, alphabet, vocab_size):
     """Runs the library's trainer; returns its tokens in the order of their ids."""
-    try:
-        from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-    except ImportError as error:
-        raise ImportError(
-            "Vocabulary training needs the package 'tokenizers': pip install tokenizers."
-        ) from error
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.WordPieceTrainer(

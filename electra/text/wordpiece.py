@@ -79,10 +79,6 @@ class WordPieceTokenizer:
         self.vocab = vocab
         self.basic = BasicTokenizer(do_lower_case, strip_accents)
 
-    def basic_tokens(self, text):
-        """Cuts `text` into words and punctuation marks: list of str."""
-        return self.basic.tokens(text)
-
     def tokenize(self, text):
         """Cuts `text` into word pieces: list of str.
 

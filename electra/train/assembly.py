@@ -13,7 +13,7 @@ def build_model(config, vocab, dtype="float32"):
         {"cls": vocab.cls_id, "sep": vocab.sep_id, "mask": vocab.mask_id},
         dtype=dtype,
         **config.values(
-            "objective", "uniform_generator", "two_tower_generator", "untied_generator",
+            "objective", "uniform_generator", "two_tower_generator",
             "untied_generator_embeddings", "mask_prob", "gen_weight", "disc_weight", "temperature",
             "disallow_correct",
         ),

@@ -10,8 +10,6 @@ import os
 import tensorflow as tf
 from absl import logging
 
-STRATEGIES = ("auto", "one", "mirrored", "multi_worker", "tpu")
-
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
@@ -78,16 +76,13 @@ def choose_placement(
         devices = tf.config.list_logical_devices(device)
         distribution = mirrored_strategy([d.name for d in devices])
         return _placement(distribution, device, precision, xla)
-    if strategy == "multi_worker":
-        if not os.environ.get("TF_CONFIG"):
-            raise ValueError(
-                'strategy is "multi_worker", but the environment variable TF_CONFIG is not set. '
-                'Set it in each process, e.g. {"cluster": {"worker": ["host0:2222", "host1:2222"]},'
-                ' "task": {"type": "worker", "index": 0}}'
-            )
-        distribution = tf.distribute.MultiWorkerMirroredStrategy()
-        return _placement(distribution, device, precision, xla)
-    raise ValueError(f"strategy must be one of {STRATEGIES}. Received: {strategy!r}")
+    if not os.environ.get("TF_CONFIG"):
+        raise ValueError(
+            'strategy is "multi_worker", but the environment variable TF_CONFIG is not set. Set it '
+            'in each process, e.g. {"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": '
+            '{"type": "worker", "index": 0}}'
+        )
+    return _placement(tf.distribute.MultiWorkerMirroredStrategy(), device, precision, xla)
 
 
 def placement_of(config):

@@ -3,11 +3,9 @@
 A trial's folder holds its model and, written last, scores.json.
 """
 
-import contextlib
 import dataclasses
 import itertools
 import os
-import re
 
 import numpy as np
 from absl import logging
@@ -222,9 +220,5 @@ def _keep_only(run, best, records):
     """Removes the checkpoints of all trials but the best."""
     for each in records:
         folder = f"{run.config.model_dir}_{each['trial']}"
-        if each["trial"] == best or not os.path.isdir(folder):
-            continue
-        for name in sorted(os.listdir(folder)):  # .json sorts before .safetensors
-            if re.fullmatch(r"model\.ckpt-\d+\.(json|safetensors)", name):
-                with contextlib.suppress(FileNotFoundError):
-                    os.remove(os.path.join(folder, name))
+        if each["trial"] != best and os.path.isdir(folder):
+            checkpoints.remove(folder)
