@@ -60,8 +60,7 @@ def read_examples(task, split, folder, *, language="es", double_unordered=True):
         folder: str, finetuning_data.
         language: str, for {language} in file names and for columns that name one.
         double_unordered: bool, whether training sees both orders if the task is unordered.
-    Returns:
-        list of TextExample, QAExample or TaggingExample.
+    Returns: list of TextExample, QAExample or TaggingExample.
     Raises:
         FileNotFoundError: none of the split's files exists.
         ValueError: no such split, or a file cannot be read as the row says; file and line are

@@ -28,11 +28,9 @@ def replaced_token_scores(model_dir, texts):
         model_dir: folder of a run.
         texts: list of str. A text longer than the model's max_seq_length is cut into windows
             that do not see each other.
-
     Returns:
         list (texts) of list of (token, score): score is the probability, 0 to 1, of having been
         replaced, by a discriminator that met one replacement in about seven tokens.
-
     Raises:
         FileNotFoundError: hparams.json, vocab.txt or a checkpoint is missing.
         ValueError: the run has no discriminator of its own kind (masked LM, Electric), a text
@@ -72,9 +70,7 @@ def pack(windows, vocab, length):
         windows: list of lists of ids, each at most length - 2 long.
         vocab: Vocabulary.
         length: L.
-
-    Returns:
-        dict of int32 (B, L): input_ids, input_mask, segment_ids.
+    Returns: dict of int32 (B, L): input_ids, input_mask, segment_ids.
 
     >>> pack([[7, 8]], vocab, 6)["input_ids"]  # with [PAD] 0, [CLS] 2, [SEP] 3
     array([[2, 7, 8, 3, 0, 0]], dtype=int32)

@@ -42,7 +42,6 @@ def make_tokenizer(vocab, do_lower_case=True, strip_accents=None):
     Args:
         vocab: electra.text.vocab.Vocabulary.
         do_lower_case, strip_accents: as in electra.text.wordpiece.BasicTokenizer.
-
     Returns:
         WordTable over FastTokenizer, or with a warning over SlowTokenizer where tensorflow-text
         is not installed or refuses the vocabulary.
@@ -78,7 +77,6 @@ class FastTokenizer:
     Args:
         vocab: electra.text.vocab.Vocabulary.
         do_lower_case, strip_accents: as in electra.text.wordpiece.BasicTokenizer.
-
     Raises:
         ImportError: tensorflow-text is not installed.
         ValueError: tensorflow-text refuses the vocabulary.
@@ -99,7 +97,6 @@ class FastTokenizer:
 
         Args:
             lines: list of str.
-
         Returns:
             ids: int32 (T,), the pieces of all lines one after the other.
             offsets: int64 (n + 1,); line i is ids[offsets[i]:offsets[i + 1]].

@@ -35,13 +35,11 @@ class Vocabulary:
         tokens: iterable of str; a token's place is its id. As in the official code a token that
             comes twice has its last place, and an empty line takes one.
         source: str, where the tokens came from, for messages.
-
     Attributes:
         tokens: tuple of str.
         ids: dict of str to int.
         sha256: str, hexadecimal digest of the tokens joined by newlines.
         pad_id, unk_id, cls_id, sep_id, mask_id: int.
-
     Raises:
         ValueError: a special token is missing.
     """
@@ -70,10 +68,7 @@ def read_vocab(path):
 
     Args:
         path: str or Path.
-
-    Returns:
-        Vocabulary.
-
+    Returns: Vocabulary.
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file is empty, not UTF-8, or lacks a special token.
@@ -118,12 +113,10 @@ def train_vocab(
             must cover. Words with a rarer character become [UNK], which costs less than a small
             vocabulary full of characters seen once.
         seed: int, chooses the lines when corpus_fraction is below 1.
-
     Returns:
         list of str: special tokens, alphabet, its continuations, then pieces in the order in which
         they were learned. Shorter than vocab_size, with a warning, if the text runs out of
         repeated pairs.
-
     Raises:
         ValueError: an impossible argument, no words, or an alphabet that does not fit.
     """

@@ -58,10 +58,7 @@ class BasicTokenizer:
 
         Args:
             text: str.
-
-        Returns:
-            list of str. With both flags on, "Élan,\\t汉字" gives ["elan", ",", "汉", "字"].
-
+        Returns: list of str. With both flags on, "Élan,\\t汉字" gives ["elan", ",", "汉", "字"].
         Source: `BasicTokenizer` in the official model/tokenization.py.
         """
         return self.fold(text.translate(_CLEAN)).translate(_SPLIT_PUNCTUATION).split()

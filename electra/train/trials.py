@@ -40,7 +40,6 @@ class Curve:
 
     Args:
         last: steps of the trial; the first and the last tenth are compared.
-
     Attributes:
         sums: [loss, examples] of the first tenth and of the last, as JSON values.
     """
