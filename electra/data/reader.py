@@ -82,7 +82,7 @@ class Records:
                 f"{self.files[0]} holds examples of {self.max_seq_length} tokens, the model's "
                 f"max_seq_length is {max_seq_length}. Set max_seq_length or build the records anew"
             )
-        # Long lists of features, not single numbers: parse_example wants their length.
+        # parse_example must be told how long each feature's list is.
         spec = tf.io.FixedLenFeature([self.max_seq_length], tf.int64)
         self._spec = dict.fromkeys(RECORD_FEATURES, spec)
         self.read(np.linspace(0, len(self) - 1, min(len(self), _FIRST_LOOK)).astype(np.int64))

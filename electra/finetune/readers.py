@@ -16,7 +16,7 @@ from electra.finetune.spans import all_tags, read_spans, write_spans
 from electra.finetune.tasks import FROM_FILES, FROM_TRAIN, QA, REGRESSION, TAGGING
 
 _SPACES = re.compile("[ \t\r\n]+")  # a no-break space is part of a word
-# How a run does without a split.
+# Advice for a run that lacks a split.
 _WITHOUT = {"train": ", or set do_train to false", "dev": ", or set do_eval to false"}
 
 
@@ -116,8 +116,8 @@ def find_file(task, split, folder, language="es"):
 def resolve_labels(task, folder, language="es"):
     """Returns the task with its labels: those of its row, or the sorted ones of its files.
 
-    Differs from source: tags "from train" get all four letters of a type, so that a span of
-    another length can be said.
+    Differs from source: tags "from train" get all four letters of a type, so that
+    spans of any length can be predicted.
     """
     if not isinstance(task.labels, str):
         return task

@@ -53,7 +53,6 @@ class LayerNorm(Layer):
 
     def build(self, input_shape):
         width = (input_shape[-1],)
-        # The order in which the official code makes them does not matter; names do.
         self.gamma = self.add_weight(name="gamma", shape=width, initializer="ones")
         self.beta = self.add_weight(name="beta", shape=width, initializer="zeros")
 

@@ -110,7 +110,7 @@ class AdamW:
         return rate, norm
 
     def _update_one(self, variable, adam_m, adam_v, gradient, scale, rate, decay):
-        # All but the decay are tensors: a number is another program wherever it differs.
+        # Only `decay` is a Python number: a program is compiled for each of its values.
         gradient = gradient * scale
         new_m = self.beta_1 * adam_m + (1.0 - self.beta_1) * gradient
         new_v = self.beta_2 * adam_v + (1.0 - self.beta_2) * tf.square(gradient)
@@ -123,7 +123,7 @@ class AdamW:
 
 
 def _local_index():
-    """Returns which of this process's replicas is running, or None where variables choose."""
+    """Returns the number of the running replica, or None on TPU, where TensorFlow picks copies."""
     if isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
         return None
     context = tf.distribute.get_replica_context()

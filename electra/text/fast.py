@@ -192,12 +192,12 @@ class _Library:
 
 
 def _reachable(vocab):
-    """The tokens, with a stand-in for each that no text may give: list of str.
+    """Returns the tokens, list of str; those that no text can produce are replaced.
 
     The reference never gives the first of two equal tokens (the library refuses those), one with
     white space or a control character inside (the library matches or refuses some of those), or
     one longer than any word.
-    No text gives the stand-in either: words have no punctuation in them.
+    The replacement contains punctuation, which no word has, so no text produces it either.
     """
     tokens = []
     for index, token in enumerate(vocab.tokens):

@@ -273,7 +273,7 @@ def _define_flags():
     )
     flags.DEFINE_float("corpus_fraction", 1.0, "Share of the lines to use.")
     flags.DEFINE_float("character_coverage", 0.9999, "Share of characters the alphabet covers.")
-    flags.DEFINE_string("jsonl_field", "text", "Holds the text in .jsonl files.")
+    flags.DEFINE_string("jsonl_field", "text", "Field of a .jsonl line that holds the text.")
     flags.DEFINE_integer("seed", 0, "Chooses the lines when corpus_fraction is below 1.")
 
 

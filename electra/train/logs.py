@@ -31,8 +31,8 @@ class RunLog:
 
     Args:
         folder: of the model.
-        resume_step: updates already made; later entries of the logs are removed. At 0 all are: a
-            run that begins logs its step 0 again.
+        resume_step: updates already made; later entries of the logs are removed. At 0 all entries
+            are, since a run that begins logs its step 0 again.
         last_step: at which the run ends, for the progress bar.
         enabled: False writes and shows nothing (all processes but the chief).
     """

@@ -178,7 +178,7 @@ def _write_plots(run, trial, record, figures, numbers=()):
 
 
 def _read(splits, name, task, split, sources):
-    """Reads a file in which every row counts."""
+    """Reads a file to predict; unlike in training no row of it is left out."""
     task = dataclasses.replace(
         task, sources={split: tuple(sources)}, skipped_labels=(), skips_short_rows=False
     )

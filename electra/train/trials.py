@@ -74,7 +74,7 @@ class Curve:
 
 
 def planned(config):
-    """Returns the Trials of a FinetuningConfig: num_trials, and those behind that are finished."""
+    """Returns the first num_trials Trials, and those after them that an earlier run finished."""
     every = (
         Trial(str(i), config.seed + i - 1, f"{config.model_dir}_{i}") for i in itertools.count(1)
     )
@@ -98,7 +98,7 @@ def best_kept(config):
 
 
 def rank(record, devs):
-    """Returns the mean of a trial's main scores, by which trials compare; devs: list of Dev."""
+    """Returns the number by which trials are compared: the mean of the devs' main scores."""
     return np.mean(
         [record["scores"][dev.name][scoring.main_metric(dev.task)] for dev in devs]
     )
