@@ -181,12 +181,9 @@ class PretrainingConfig(RunConfig):
         at_least=0, may_change=True,
     )  # fmt: skip
     seed = Knob(
-        0,
-        "Sets weights, order, masks, samples and dropout.",
-        source="ours",
-        at_least=0,
+        0, "Sets weights, order, masks, samples and dropout.", source="ours", at_least=0,
         at_most=2**32 - 1,  # Keras takes no more
-    )
+    )  # fmt: skip
     init_checkpoint = Knob(
         None,
         "Checkpoint whose weights a new run starts from, at step 0 with fresh moments. Read only "

@@ -212,16 +212,10 @@ def make_task(values, where, folder):
         for split, path in values["files"].items()
     }
     return Task(
-        values["name"],
-        family,
-        os.path.join(folder, values.get("folder", "")),
-        sources,
-        metrics,
-        labels=labels,
-        label_range=tuple(label_range),
-        ideographs_are_words=True,
+        values["name"], family, os.path.join(folder, values.get("folder", "")), sources, metrics,
+        labels=labels, label_range=tuple(label_range), ideographs_are_words=True,
         hparams={**(_QA_HPARAMS if family == QA else {}), **values.get("hparams", {})},
-    )
+    )  # fmt: skip
 
 
 def _refuse_other(where, what, given, known):
@@ -231,18 +225,11 @@ def _refuse_other(where, what, given, known):
 
 
 _OWN_KEYS = {
-    "name": (str,),
-    "family": (str,),
-    "files": (dict,),
-    "columns": (dict,),
-    "format": (str,),
-    "quoted": (bool,),
-    "labels": (list, str),
-    "label_range": (list,),
-    "metrics": (list, str),
-    "folder": (str,),
-    "hparams": (dict,),
-}
+    **dict.fromkeys(("name", "family", "format", "folder"), (str,)),
+    **dict.fromkeys(("files", "columns", "hparams"), (dict,)),
+    **dict.fromkeys(("labels", "metrics"), (list, str)),
+    "quoted": (bool,), "label_range": (list,),
+}  # fmt: skip
 _OWN_COLUMNS = {TAGGING: {"words": 0, "tags": -1}}
 _OWN_LABELS = {CLASSIFICATION: FROM_TRAIN, TAGGING: FROM_FILES}
 

@@ -126,9 +126,6 @@ def generator_config(discriminator, *, hidden_size_fraction, layers_fraction):
             f"{hidden_size_fraction}; use larger fractions"
         )
     return dataclasses.replace(
-        discriminator,
-        hidden_size=hidden_size,
-        num_hidden_layers=num_hidden_layers,
-        intermediate_size=4 * hidden_size,
-        num_attention_heads=max(1, hidden_size // 64),
-    )
+        discriminator, hidden_size=hidden_size, num_hidden_layers=num_hidden_layers,
+        intermediate_size=4 * hidden_size, num_attention_heads=max(1, hidden_size // 64),
+    )  # fmt: skip

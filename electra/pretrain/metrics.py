@@ -101,16 +101,11 @@ def metrics_from_sums(sums):
         mask_slot_loss and unigram_slot_loss (nat) where they were counted.
     """
     per = {
-        "masked_lm_accuracy": "masked",
-        "masked_lm_loss": "masked",
-        "sampled_masked_lm_accuracy": "masked",
-        "disc_loss": "examples",
-        "disc_accuracy": "tokens",
-        "disc_precision": "predicted",
-        "disc_recall": "replaced",
-        "mask_slot_loss": "mask_slots",
+        "masked_lm_accuracy": "masked", "masked_lm_loss": "masked",
+        "sampled_masked_lm_accuracy": "masked", "disc_loss": "examples", "disc_accuracy": "tokens",
+        "disc_precision": "predicted", "disc_recall": "replaced", "mask_slot_loss": "mask_slots",
         "unigram_slot_loss": "mask_slots",
-    }
+    }  # fmt: skip
     metrics = {
         name: float(sums[name]) / float(sums[count]) if sums[count] else 0.0
         for name, count in per.items()

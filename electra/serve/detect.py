@@ -103,11 +103,10 @@ def _probabilities(model_dir, hparams, vocab, windows):
     from electra.train import checkpoints
 
     config = encoder_config(
-        hparams["model_size"],
-        vocab_size=hparams["vocab_size"],
+        hparams["model_size"], vocab_size=hparams["vocab_size"],
         embedding_size=hparams.get("embedding_size"),
         overrides=hparams.get("model_hparam_overrides"),
-    )
+    )  # fmt: skip
     encoder, head = ElectraEncoder(config), RTDHead(config)
     encoder.build()
     head.build((None, None, config.hidden_size))

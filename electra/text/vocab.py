@@ -92,15 +92,9 @@ def read_vocab(path):
 
 
 def train_vocab(
-    read_lines,
-    *,
-    vocab_size,
-    do_lower_case=True,
-    strip_accents=None,
-    corpus_fraction=1.0,
-    character_coverage=0.9999,
-    seed=0,
-):
+    read_lines, *, vocab_size, do_lower_case=True, strip_accents=None, corpus_fraction=1.0,
+    character_coverage=0.9999, seed=0,
+):  # fmt: skip
     """Trains a WordPiece vocabulary.
 
     Args:
@@ -284,14 +278,10 @@ def main(_):
 
     check_output(values.output, values.corpus_dir)
     logging.info("Training a vocabulary of %d on %s.", values.vocab_size, values.corpus_dir)
+    names = ("vocab_size", *_BOOLEANS, "corpus_fraction", "character_coverage", "seed")
     tokens = train_vocab(
         lambda: iter_lines(values.corpus_dir, values.jsonl_field),
-        vocab_size=values.vocab_size,
-        do_lower_case=values.do_lower_case,
-        strip_accents=values.strip_accents,
-        corpus_fraction=values.corpus_fraction,
-        character_coverage=values.character_coverage,
-        seed=values.seed,
+        **{name: values[name].value for name in names},
     )
     write_vocab(values.output, tokens)
     logging.info("Wrote %d tokens to %s.", len(tokens), values.output)

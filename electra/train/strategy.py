@@ -87,12 +87,10 @@ def choose_placement(
 
 def placement_of(config):
     """Returns the Placement that a config's hparams describe, and says so in the log."""
-    placement = choose_placement(
-        config.strategy, precision=config.precision, xla=config.xla,
-        require_gpu=config.require_gpu, use_tpu=config.use_tpu, tpu_name=config.tpu_name,
-        tpu_zone=config.tpu_zone, gcp_project=config.gcp_project,
-        tpu_job_name=config.tpu_job_name, num_tpu_cores=config.num_tpu_cores,
-    )  # fmt: skip
+    placement = choose_placement(**config.values(
+        "strategy", "precision", "xla", "require_gpu", "use_tpu", "tpu_name", "tpu_zone",
+        "gcp_project", "tpu_job_name", "num_tpu_cores",
+    ))  # fmt: skip
     logging.info("%s", placement.describe())
     config.precision = "float32" if placement.dtype == "float32" else "bfloat16"
     return placement
@@ -145,13 +143,10 @@ def _placement(strategy, device, precision, xla):
     resolver = strategy.cluster_resolver
     is_worker = resolver is not None and resolver.task_type is not None and device != "TPU"
     return Placement(
-        strategy,
-        device,
-        "mixed_bfloat16" if precision == "bfloat16" else "float32",
-        compile_step,
+        strategy, device, "mixed_bfloat16" if precision == "bfloat16" else "float32", compile_step,
         is_chief=not is_worker or _is_chief(resolver),
         num_workers=max(1, _num_workers()) if is_worker else 1,
-    )
+    )  # fmt: skip
 
 
 def _is_chief(resolver):
