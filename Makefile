@@ -12,13 +12,14 @@ help:
 	@echo "make lint         ruff"
 	@echo "make bench        measure ours beside its peers (installs torch and transformers);"
 	@echo "                  CORPUS_DIR=folder VOCAB_FILE=file measures building records too"
+	@echo "                  DATA_DIR=folder (vocab.txt, finetuning_data/) fine-tuning and inference"
 	@echo "make clean        remove .venv, caches and the quickstart's output"
 
 quickstart: $(VENV)/installed
 	$(BIN)/python examples/quickstart.py $(ARGS)
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -29,6 +30,9 @@ bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/pretraining_step.py
 	$(BIN)/python benchmarks/pretraining_step.py --precision float32
 	$(BIN)/python benchmarks/pretraining_step.py --model_size base --batch_size 8 --steps 3
+	$(if $(DATA_DIR),$(foreach task,cola sst,$(BIN)/python benchmarks/finetuning.py \
+	  --data_dir $(DATA_DIR) --task_name $(task) &&) \
+	  $(BIN)/python benchmarks/inference.py --data_dir $(DATA_DIR))
 	$(BIN)/python benchmarks/input_pipeline.py
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/growth.py

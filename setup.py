@@ -1,6 +1,6 @@
 """The package, the doors and configs at the root, and what they need.
 
-Extras: `test` (pytest, ruff), `bench` (the peers that benchmarks/ measures beside ours).
+Extras: `test` (pytest with xdist, ruff), `bench` (the peers that benchmarks/ measures beside ours).
 """
 
 from pathlib import Path
@@ -37,7 +37,7 @@ setup(
         "zstandard>=0.22",  # .txt.zst corpora
     ],
     extras_require={
-        "test": ["pytest>=8", "ruff>=0.9"],
+        "test": ["pytest>=8", "pytest-xdist>=3.5", "ruff>=0.9"],
         "bench": ["torch==2.13.0", "transformers>=5,<6"],
     },
 )

@@ -92,6 +92,16 @@ def alternate(names, argv, rounds):
     return sides
 
 
+def beside_fastest(mine, peers):
+    """Returns how many times faster than the fastest of several peers a Side is, as text.
+
+    Args: mine: Side; peers: dict name -> Side; all of them measure rates.
+    """
+    name, peer = max(peers.items(), key=lambda item: statistics.median(item[1].values))
+    ratios = [a / b for a, b in zip(mine.values, peer.values, strict=True)]
+    return f"{spread(ratios)} times {name}: {spread(mine.values)} and {spread(peer.values)}"
+
+
 def spread(values, digits=2):
     """Returns the median with its range, as text."""
     middle, low, high = statistics.median(values), min(values), max(values)

@@ -12,7 +12,7 @@ from electra.hparams import load_hparams
 _TRUE = ("true", "t", "1", "yes")
 _FALSE = ("false", "f", "0", "no")
 # What a run's hparams.json holds besides hparams.
-_ABOUT_THE_RUN = ("model_name", "tasks", "trial_seed")
+_ABOUT_THE_RUN = ("model_name", "tasks", "inputs", "trial_seed")
 
 
 def run_door(main, booleans=()):

@@ -1,6 +1,7 @@
-"""JSON read strictly, files that appear whole, folders that one process keeps for itself."""
+"""JSON read strictly, files that appear whole, their digests, folders kept by one process."""
 
 import contextlib
+import hashlib
 import json
 import os
 
@@ -97,6 +98,12 @@ def write_text(path, text):
     """Writes a UTF-8 text as `write_json` does."""
     with published(path) as file:
         file.write(text.encode("utf-8", "backslashreplace"))  # a lone surrogate: as in JSON
+
+
+def file_digest(path):
+    """Returns the SHA-256 of a file's bytes, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

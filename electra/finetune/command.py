@@ -101,11 +101,14 @@ def settings(values, row):
             "--train_file is missing. Name the examples to train on, or set do_train to false in "
             "--hparams to use the model that was trained before"
         )
+    if not files and values.predict_file:  # they say how what is predicted is laid out
+        files = {"test": os.path.abspath(values.predict_file[0])}
     row = {"name": values.name, **row, "files": files}
     shared = {name: getattr(values, name, None) for name in ("metrics", "labels", "format")}
     row |= {name: value for name, value in shared.items() if value is not None}
     make_task(row, "Command line", "")
-    path = os.path.join(output, f"{values.name}_task.json")
+    use = "" if "train" in files else "_reuse"  # the task that was trained stays
+    path = os.path.join(output, f"{values.name}{use}_task.json")
     write_json(path, row)
     logging.info("Task file, for run_finetuning.py too: %s", path)
     given = {
@@ -114,7 +117,7 @@ def settings(values, row):
     }  # fmt: skip
     if values.vocab_file:
         given["vocab_file"] = values.vocab_file
-    if "test" in files:
+    if values.test_file:
         given["write_test_outputs"] = True
     if values.predict_file:
         given |= {"do_predict": True, "predict_files": {values.name: values.predict_file}}

@@ -10,6 +10,7 @@ from electra.data.features import cached, collect
 from electra.finetune.featurize import featurize
 from electra.finetune.readers import find_file, read_examples
 from electra.finetune.tasks import FROM_FILES, FROM_TRAIN
+from electra.storage import file_digest
 
 # The code that shapes features: a cache made by other code is stale.
 _CODE = ("data/features.py", "finetune/featurize.py", "finetune/files.py", "finetune/questions.py",
@@ -77,16 +78,11 @@ class Splits:
         path, _ = self.find(task, split)
         basic = self.tokenizer.basic
         shaped_by = [
-            dataclasses.asdict(task), split, path, _digest(path), self.tokenizer.vocab.sha256,
+            dataclasses.asdict(task), split, path, file_digest(path), self.tokenizer.vocab.sha256,
             basic.do_lower_case, basic.strip_accents, self.reading, self.sizes, _code_digest(),
         ]  # fmt: skip
         text = json.dumps(shaped_by, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _digest(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @functools.cache

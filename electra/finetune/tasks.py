@@ -188,6 +188,8 @@ def make_task(values, where, folder):
             f"{' or a name' if str in kind else ''}. Received: {columns}"
         )
     _refuse_other(where, "split", values["files"], _SPLITS)
+    if not values["files"]:
+        raise ValueError(f"{where}: 'files' names none. Expected one or more of {_SPLITS}")
     for split, path in values["files"].items():
         if not isinstance(path, str) or not path:
             raise ValueError(f"{where}: the file of {split!r} must have a name. Received: {path!r}")
@@ -267,11 +269,12 @@ def _clue(*columns, **roles):
 
 def _with_xtreme(**official):
     """The official file of a split, else that of XTREME: three columns, quoted, no header."""
-    columns = {"text_a": 0, "text_b": 1, "label": 2}
+    xtreme = {"text_a": 0, "text_b": 1, "label": 2}
     return {
-        split: (Source(*source), Source(f"{split}-{{language}}.tsv", columns, is_quoted=True))
-        for split, source in official.items()
-    }
+        split: (*(Source(path, columns) for path in paths),
+                Source(f"{split}-{{language}}.tsv", xtreme, is_quoted=True))
+        for split, (*paths, columns) in official.items()
+    }  # fmt: skip
 
 
 def _text(name, sources, labels, submission="", metrics=("accuracy",), folder="", **more):
@@ -341,7 +344,8 @@ _ROWS = (
     _text("xnli", _with_xtreme(train=("multinli.train.{language}.tsv", _XNLI_TRAIN),
                                dev=("xnli.dev.tsv", _XNLI), test=("xnli.test.tsv", _XNLI)),
           _NLI, label_aliases={"contradictory": "contradiction"}),
-    _text("pawsx", _with_xtreme(train=("{language}/translated_train.tsv", _PAWSX),
+    _text("pawsx", _with_xtreme(train=("{language}/translated_train.tsv", "{language}/train.tsv",
+                                       _PAWSX),  # English is not translated
                                 dev=("{language}/dev_2k.tsv", _PAWSX),
                                 test=("{language}/test_2k.tsv", _PAWSX)), _BINARY),
     # CLUE: JSON lines

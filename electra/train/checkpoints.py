@@ -19,7 +19,7 @@ import numpy as np
 import safetensors
 import tensorflow as tf
 
-from electra.storage import read_json, write_json
+from electra.storage import file_digest, read_json, write_json
 
 FORMAT = 1
 SLOTS = ("adam_m", "adam_v")
@@ -45,6 +45,11 @@ class Checkpoint:
     tensors: Mapping
     state: dict
     kind: str
+
+    @property
+    def digest(self):
+        """SHA-256 of the JSON, or of TF1's index: of what holds the tensors' checksums."""
+        return file_digest(_json_path(self.path) if self.kind != "tf1" else self.path + ".index")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -58,6 +58,7 @@ class Finetuning:
     Attributes:
         config: as the run goes on with it.
         data: FinetuningData.
+        inputs: dict what trials learn from and are scored on -> its SHA-256.
         tests, files: list of Dev, what to predict of test files and of the user's.
     """
 
@@ -75,11 +76,16 @@ class Finetuning:
         elif not config.do_train:
             raise FileNotFoundError(f"{folders[0]} holds no model. Train first (do_train)")
         self.config = config
+        self.inputs = {}
         if config.do_train and not config.from_scratch:
-            checkpoints.read(config.pretrained, verify=False)
+            opened = checkpoints.read(config.pretrained, verify=False)
+            self.inputs["pre-trained weights"] = opened.digest
         self.data = FinetuningData(config, () if config.do_train else recorded["tasks"])
         if found:
             self.data.check_tasks(recorded["tasks"], folder)
+        self.inputs |= self.data.digests()
+        if found and config.do_train:
+            self._check_inputs(recorded.get("inputs", {}), folder)
         self.tests = outputs.read_tests(self.data) if config.write_test_outputs else []
         predict_files = config.predict_files if config.do_predict else {}
         self.files = outputs.read_files(self.data, predict_files)
@@ -110,6 +116,16 @@ class Finetuning:
         return None
 
     # ---- before the first step ----
+
+    def _check_inputs(self, recorded, folder):
+        """Refuses to count a trial that learnt from, or was scored on, other contents."""
+        changed = [name for name, now in self.inputs.items() if recorded.get(name, now) != now]
+        if changed:
+            raise ValueError(
+                f"{folder} holds a trial with other contents of: {', '.join(changed)}. To train "
+                "anew choose another model_name, model_dir or output_dir; to go on put the old "
+                "contents back; do_train false scores the model that is there"
+            )
 
     def _check_shares(self):
         replicas = self.placement.num_replicas
@@ -200,7 +216,9 @@ class Finetuning:
         is_scored = record and all(dev.name in record["scores"] for dev in self.data.dev)
         if self.config.do_train and is_scored:
             logging.info("Trial %s is finished: %s", trial.name, trials.readable(record["scores"]))
-            is_written = record.get("test_outputs") == outputs.tests_folder(self.config, trial)
+            described = outputs.described_tests(self, trial)
+            is_written = record.get("test_outputs") == described
+            is_written = is_written and os.path.isdir(described["folder"])
             if not is_written and self._is_tested(trial):
                 self.restore(trial)
                 record["test_outputs"] = outputs.write_tests(self, trial)
@@ -261,6 +279,7 @@ class Finetuning:
         checkpoint = checkpoints.latest(trial.folder)
         if checkpoint is None:
             described = {"tasks": self.data.described_tasks(), "trial_seed": trial.seed}
+            described["inputs"] = self.inputs
             write_folder(trial.folder, {**config.to_json(), **described}, config.vocab_file)
             self._draw(trial.seed)
         else:
@@ -334,7 +353,8 @@ class Finetuning:
         Args:
             task: Task, one of the run's.
             examples: list; features: Features of them.
-            batch_size: None for eval_batch_size.
+            batch_size: None for eval_batch_size. Of features shorter than max_seq_length as many
+                more are predicted at once as make no more tokens.
         Returns: (predictions as in finetune/scoring.py, mean loss or None without labels).
         """
         config, replicas = self.config, self.placement.num_replicas
@@ -344,10 +364,10 @@ class Finetuning:
             answerable_classifier=config.answerable_classifier,
         )  # fmt: skip
         lengths = features.lengths()
-        chosen = batches.choose_lengths(lengths, config.max_seq_length, 8 * size)
+        chosen = batches.choose_lengths(lengths, config.max_seq_length, 2 * size)
         outputs = {}
-        for batch in batches.plan(lengths, chosen, size):
-            arrays = batches.padded({task.name: features}, batch, size, leave=HOST_FEATURES)
+        for batch in batches.plan(lengths, chosen, size, max_tokens=size * config.max_seq_length):
+            arrays = batches.padded({task.name: features}, batch, leave=HOST_FEATURES)
             found = self.programs.predict(arrays, task.name, (*names, "loss"))
             for name, rows in found.items():
                 column = outputs.setdefault(name, [None] * len(lengths))

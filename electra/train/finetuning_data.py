@@ -12,6 +12,7 @@ from electra.finetune.dataset import Splits
 from electra.finetune.featurize import HOST_FEATURES
 from electra.finetune.readers import resolve_labels
 from electra.finetune.tasks import FROM_FILES, FROM_TRAIN
+from electra.storage import file_digest
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
 
@@ -72,6 +73,12 @@ class FinetuningData:
     def described_tasks(self):
         """Returns the tasks' rows, labels included, as JSON values."""
         return json.loads(json.dumps([dataclasses.asdict(task) for task in self.tasks]))
+
+    def digests(self):
+        """Returns dict what is trained or scored on -> SHA-256 of its file."""
+        files = {f"{each.name} train": (each, "train") for each in self.tasks if self.train}
+        files |= {f"{dev.task.name} {dev.split}": (dev.task, dev.split) for dev in self.dev}
+        return {name: file_digest(self.splits.find(*file)[0]) for name, file in files.items()}
 
     def _find_files(self):
         """Looks for the files of all tasks before the first is read."""
@@ -155,9 +162,7 @@ class FinetuningData:
     def batch_at(self, seed, step):
         """Returns the batch of a step of the trial with a seed, as batches.padded makes it."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        size = self.config.train_batch_size
-        batch = self._plan(seed, epoch)[place]
-        return batches.padded(self.train, batch, size, leave=HOST_FEATURES)
+        return batches.padded(self.train, self._plan(seed, epoch)[place], leave=HOST_FEATURES)
 
     @functools.lru_cache(maxsize=2)  # noqa: B019
     def _plan(self, seed, epoch):

@@ -13,7 +13,7 @@ from absl import logging
 from electra.finetune import predictions as writers
 from electra.finetune import scoring
 from electra.finetune.tasks import CLASSIFICATION, QA, REGRESSION, TAGGING, TASKS
-from electra.storage import write_json
+from electra.storage import file_digest, write_json
 from electra.train import plots, trials
 from electra.train.finetuning_data import Dev
 from electra.train.logs import write_summaries
@@ -76,9 +76,13 @@ def read_files(data, predict_files):
     return list(found.values())
 
 
-def tests_folder(config, trial):
-    """Returns where a trial's predictions of the test files belong."""
-    return os.path.join(config.test_predictions, f"trial_{trial.name}")
+def described_tests(run, trial):
+    """Returns a trial's predictions of the test files as its record has them: folder, and dict
+    files of what is predicted -> its SHA-256."""
+    find = run.data.splits.find
+    files = {test.name: file_digest(find(test.task, test.split)[0]) for test in run.tests}
+    folder = os.path.join(run.config.test_predictions, f"trial_{trial.name}")
+    return {"folder": folder, "files": files}
 
 
 def write_tests(run, trial):
@@ -88,9 +92,10 @@ def write_tests(run, trial):
 
     Args:
         run: Finetuning; trial: Trial.
-    Returns: the folder.
+    Returns: described_tests of them.
     """
-    folder = tests_folder(run.config, trial)
+    described = described_tests(run, trial)
+    folder = described["folder"]
     threshold = run.config.qa_na_threshold
     for test in run.tests:
         task, name = test.task, test.task.leaderboard.get(test.split, "")
@@ -113,7 +118,7 @@ def write_tests(run, trial):
             rows = writers.rows_of(task, test.examples, predictions, threshold)
             writers.write_rows(os.path.join(folder, f"{test.name}.jsonl"), rows)
     logging.info("Predictions of the test files: %s", folder)
-    return folder
+    return described
 
 
 def write_files(run):

@@ -154,6 +154,17 @@ def test_a_command_trains_and_scores_and_its_model_is_found_again(data, model, t
     assert run.run() is None
     results = json.loads((tmp_path / "out/results/has_w5_results.json").read_text())
     assert results["trials"][0]["scores"] == record["scores"]
+    # Its flags may name nothing but what is predicted.
+    only = json.dumps(hparams | {"do_train": False})
+    name, folder_of, given = settings_of(
+        classification, model_dir=model, name="has_w5", output_dir="out", text_column="text",
+        predict_file=["files/new.csv"], hparams=only,
+    )  # fmt: skip
+    assert given["task_files"] == ["out/has_w5_reuse_task.json"]
+    assert "write_test_outputs" not in given
+    assert Finetuning(FinetuningConfig(name, folder_of, **given)).run() is None
+    rows = (tmp_path / "out/test_predictions/has_w5_new.jsonl").read_text().splitlines()
+    assert [set(json.loads(row)["probabilities"]) for row in rows] == [{"no", "yes"}] * 2
     # Files to predict may come and go, labels not.
     row = json.loads(path.read_text())
     path.write_text(json.dumps(row | {"files": row["files"] | {"test": "new.csv"}}))

@@ -155,6 +155,11 @@ def test_dutch_is_read_by_the_hparam(tmp_path):
     assert [each.words for each in examples] == [("De",)]
 
 
+def test_english_pawsx_is_not_translated(tmp_path):
+    write(tmp_path / "pawsx", "en/train.tsv", ROWS["pawsx", "train"][1])
+    assert texts(read_examples(get_task("pawsx"), "train", tmp_path, language="en")) == PAIR
+
+
 def test_one_order_is_read_without_double_unordered(tmp_path):
     write(tmp_path / "mrpc", *ROWS["mrpc", "train"][:2])
     examples = read_examples(get_task("mrpc"), "train", tmp_path, double_unordered=False)

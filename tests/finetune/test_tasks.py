@@ -92,6 +92,7 @@ def test_a_byte_order_mark_in_front_of_a_task_file_is_no_harm(tmp_path):
         ({"family": "tagging", "metrics": "span_f1", "columns": {"tags": "ner"}}, "tags a number."),
         ({"files": {"validation": "x.csv"}}, "split 'validation' does not fit. Expected: train"),
         ({"labels": "from dev"}, "labels 'from dev' does not fit. Expected: from train, from"),
+        ({"files": {}}, "'files' names none. Expected one or more of ('train', 'dev', 'test')"),
         ({"files": {"dev": 3}}, "the file of 'dev' must have a name. Received: 3"),
         ({"labels": ["no"]}, "labels must be two or more, each once (of spans tags such as B-X"),
         ({"labels": ["no", "yes", "no"]}, "labels must be two or more, each once"),

@@ -137,6 +137,21 @@ def test_other_hparams_or_labels_do_not_go_on(finetuned, tmp_path):
         Finetuning(config_of(tmp_path / "data", **finetuned.hparams))
 
 
+def test_trials_of_other_weights_or_files_are_not_counted(finetuned, tmp_path):
+    data, other = tmp_path / "data", "holds a trial with other contents of: "
+    shutil.copytree(finetuned.data, data)
+    with open(data / "finetuning_data" / "cola" / "dev.tsv", "a") as file:
+        file.write("x\t1\t*\tw5\n")
+    with pytest.raises(ValueError, match=f"cola,chunk,sts,squad_model_1 {other}cola dev. To"):
+        Finetuning(config_of(data, **finetuned.hparams))
+    first = checkpoints.read(data / "models" / "m")
+    checkpoints.save(data / "models" / "m", 13, first.tensors, {})
+    with pytest.raises(ValueError, match=f"{other}pre-trained weights, cola dev"):
+        Finetuning(config_of(data, **finetuned.hparams))
+    again = finetuned.hparams | {"do_train": False, "write_test_outputs": False}
+    assert len(Finetuning(config_of(data, **again)).data.dev[0].examples) == 21
+
+
 def test_what_is_wrong_is_said_before_the_first_step(data, tmp_path):
     for hparams, error, message in (
         ({"init_checkpoint": str(tmp_path)}, FileNotFoundError, "holds no checkpoint"),

@@ -64,7 +64,7 @@ class StandIn:
 
     def write_tests(self):
         self.tests = outputs.read_tests(self.data)
-        return Path(outputs.write_tests(self, Trial("1", 0, "")))
+        return Path(outputs.write_tests(self, Trial("1", 0, ""))["folder"])
 
     def write_files(self, **files):
         self.files = outputs.read_files(self.data, files)
@@ -240,6 +240,19 @@ def test_what_was_trained_before_is_predicted_later(finetuned, tmp_path, monkeyp
     made = [path.name for path in (data / "later").glob("*")]
     assert made == [f"trial_{best}"]  # the other model was not kept
     assert again["best_trial"] == best
+
+
+def test_another_test_file_is_predicted_by_a_finished_trial(finetuned, tmp_path, monkeypatch):
+    data, best = tmp_path / "data", finetuned.results["best_trial"]
+    shutil.copytree(finetuned.data, data)
+    monkeypatch.setattr(FinetuningLoop, "run", None)
+    hparams = finetuned.hparams | {"n_writes_test": int(best)}
+    table = data / "models/m/test_predictions" / f"trial_{best}" / "CoLA.tsv"
+    for sentences in (["w9"], ["w9", "w5", "w6"]):
+        rows = "".join(f"{i}\t{text}\n" for i, text in enumerate(sentences))
+        (data / "finetuning_data" / "cola" / "test.tsv").write_text("index\tsentence\n" + rows)
+        finetune(data, **hparams)
+        assert len(table.read_text().splitlines()) == 1 + len(sentences)
 
 
 def test_what_cannot_be_predicted_is_refused(tmp_path):

@@ -1,0 +1,169 @@
+"""How fast fine-tuning is, beside transformers on PyTorch and beside ourselves padded to 128.
+
+    python benchmarks/finetuning.py --data_dir D --task_name cola
+
+D holds finetuning_data/<task>/ and vocab.txt. All sides pass over the same examples, in an order
+drawn anew each time, forward, backward, clip and update, with dropout on, at the official small
+size with new weights. Ours makes batches of like length; the peer is
+ElectraForSequenceClassification behind a shuffling DataLoader that pads to the longest of its batch
+(DataCollatorWithPadding), with the fused AdamW, in eager mode as its users run it, in float32 and
+with autocast to bfloat16: the faster of the two counts. Every shape was run once before.
+"""
+
+import argparse
+import functools
+import itertools
+import os
+import sys
+import tempfile
+import time
+
+import side_by_side
+
+PEERS = ("transformers-bfloat16", "transformers-float32")
+SIDES = ("ours", "padded", *PEERS)
+LENGTH = 128  # that everything is padded to in the official code
+PADDED_SHARE = 4  # ourselves padded take so small a share of the examples: all batches cost alike
+
+
+def parser_of(doc, sides):
+    """Returns the parser of what fine-tuning and inference have in common."""
+    parser = argparse.ArgumentParser(description=doc.split("\n")[0])
+    parser.add_argument("--data_dir", required=True)
+    parser.add_argument("--vocab_file", help="default: vocab.txt of data_dir")
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--side", choices=sides, help="measure one side, in this process")
+    return parser
+
+
+def parse(argv):
+    parser = parser_of(__doc__, SIDES)
+    parser.add_argument("--task_name", choices=("cola", "sst"), default="cola")
+    parser.add_argument("--examples", type=int, default=960)
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
+    args = parse(argv)
+    if args.side:
+        measure = transformers if args.side in PEERS else ours
+        side_by_side.serve(measure(args))
+        return
+    sides = side_by_side.alternate(SIDES, [__file__, *argv], args.rounds)
+    mine = sides.pop("ours")
+    padded = sides.pop("padded")
+    side_by_side.record(
+        f"{args.task_name}: {side_by_side.beside_fastest(mine, sides)} examples/s; "
+        f"{side_by_side.beside_fastest(mine, {'padded': padded})} examples/s"
+    )
+
+
+def open_run(args, folder, task_name, **hparams):
+    """Returns a Finetuning of ELECTRA-small, not trained yet; `folder` is for what it writes."""
+    from configure_finetuning import FinetuningConfig
+    from electra.train.finetuning import Finetuning
+
+    places = {"output_dir": folder}
+    if args.vocab_file:
+        places["vocab_file"] = args.vocab_file
+    return Finetuning(
+        FinetuningConfig(
+            "benchmark", args.data_dir, model_size="small", task_names=[task_name],
+            from_scratch=True, strategy="one", do_eval=False, train_batch_size=args.batch_size,
+            predict_batch_size=args.batch_size, **hparams, **places,
+        )
+    )  # fmt: skip
+
+
+def open_training(args):
+    with tempfile.TemporaryDirectory() as folder:
+        return open_run(
+            args, folder, args.task_name, max_train_examples=args.examples,
+            num_train_epochs=3 * args.rounds,
+        )  # fmt: skip
+
+
+def ours(args):
+    """Returns a function that trains for an epoch, or a share of it, and returns examples/s."""
+    from electra.data import batches
+    from electra.finetune.featurize import HOST_FEATURES
+    from electra.train.finetuning_step import FinetuningLoop
+
+    run = open_training(args)
+    data, count = run.data, run.data.steps_per_epoch
+    batch_at, passes = functools.partial(data.batch_at, 0), itertools.count()
+    if args.side == "padded":
+        plan = batches.plan(batches.joined_lengths(data.train), [LENGTH], args.batch_size)
+        count = max(1, count // PADDED_SHARE)
+
+        def batch_at(step):
+            batch = plan[step % data.steps_per_epoch]
+            return batches.padded(data.train, batch, leave=HOST_FEATURES)
+
+    loop = FinetuningLoop(run.programs, batch_at, seed=0)
+
+    def measure():
+        steps = loop.run(next(passes) * data.steps_per_epoch, count)
+        return float(steps.values["examples"].sum()) / steps.seconds
+
+    return measure
+
+
+def classifier(args):
+    """Returns the peer: a new model and the collator that pads its batches."""
+    import torch
+    from transformers import (
+        BertTokenizer,
+        DataCollatorWithPadding,
+        ElectraConfig,
+        ElectraForSequenceClassification,
+    )  # fmt: skip
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.manual_seed(0)
+    # The sizes are those of google/electra-small-discriminator, as are ElectraConfig's defaults.
+    model = ElectraForSequenceClassification(ElectraConfig(num_labels=2))
+    vocab_file = args.vocab_file or os.path.join(args.data_dir, "vocab.txt")
+    return model, DataCollatorWithPadding(BertTokenizer(vocab_file))
+
+
+def transformers(args):
+    """Returns a function that trains for an epoch and returns examples/s."""
+    import torch
+
+    model, collator = classifier(args)
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
+    loader = torch.utils.data.DataLoader(
+        rows_of(open_training(args).data.train[args.task_name]), args.batch_size, shuffle=True,
+        collate_fn=collator, drop_last=False,
+    )  # fmt: skip
+
+    def measure():
+        started = time.monotonic()
+        for batch in loader:
+            with torch.autocast("cpu", torch.bfloat16, enabled=args.side.endswith("bfloat16")):
+                loss = model(**batch).loss
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+        return len(loader.dataset) / (time.monotonic() - started)
+
+    return measure
+
+
+def rows_of(features):
+    """Returns features as the list of dicts that the peer's collator takes."""
+    rows = (features.row(i) for i in range(len(features)))
+    return [
+        {"input_ids": r["input_ids"].tolist(), "token_type_ids": r["segment_ids"].tolist(),
+         "attention_mask": r["input_mask"].tolist(), "labels": int(r["label_ids"])}
+        for r in rows
+    ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
