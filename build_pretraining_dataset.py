@@ -28,11 +28,11 @@ def define_flags():
     flags.DEFINE_boolean("blanks_separate_docs", True, "A blank line ends a document.")
     flags.DEFINE_boolean("do_lower_case", True, "Lower-case the text.")
     flags.DEFINE_boolean("strip_accents", None, "Strip accents; by default as do_lower_case.")
-    flags.DEFINE_boolean("keep_long_lines", True, "What does not fit goes on in the next example.")
+    flags.DEFINE_boolean("keep_long_lines", True, "Carry over what does not fit in an example.")
     integer("num_out_files", 0, "Training files; 0 chooses by size, about 64 MB each.")
     flags.DEFINE_float("eval_fraction", 0.0, "Share of the documents that is held out.")
-    integer("seed", 0, "Of example lengths, segments and held-out documents.")
-    string("jsonl_field", "text", "Holds the text in .jsonl files.")
+    integer("seed", 0, "Seed of example lengths, segments, held-out documents.")
+    string("jsonl_field", "text", "Field of a .jsonl line that holds the text.")
 
 
 def main(_):

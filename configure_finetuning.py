@@ -24,10 +24,11 @@ DEBUG = {
     "log_examples": True,
     "from_scratch": True,
 }
-OF_SIZE = {"large": {"learning_rate": 5e-5, "layerwise_lr_decay": 0.9}}
-# What a pre-trained model has fixed. Rates of dropout are no sizes.
+LARGE = {"learning_rate": 5e-5, "layerwise_lr_decay": 0.9}  # defaults of the large model
+# What a pre-trained model has fixed.
 OF_MODEL = ("model_size", "model_hparam_overrides", "embedding_size", "vocab_size",
             "do_lower_case", "strip_accents")  # fmt: skip
+# Fields of EncoderConfig that fine-tuning may change: they are no sizes.
 _RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
 _PRETRAINING = PretrainingConfig.knobs
 
@@ -58,7 +59,7 @@ class FinetuningConfig(RunConfig):
     debug = Knob(False, "A run from scratch with a line a step.", may_change=True)
     log_examples = Knob(False, "Log some training examples.", may_change=True)
     num_trials = Knob(
-        1, "Runs, each with a seed of its own: seed, seed + 1, ...", unit="trials", at_least=1,
+        1, "Runs with the seeds seed, seed + 1, ...", unit="trials", at_least=1,
         may_change=True,
     )  # fmt: skip
     do_train = Knob(True, "Train; finished trials are not run again.", may_change=True)
@@ -130,8 +131,9 @@ class FinetuningConfig(RunConfig):
         False, "Write predictions of the test files as the leaderboards take them.", may_change=True
     )
     n_writes_test = Knob(
-        5, "Of the first so many trials.", unit="trials", at_least=1, may_change=True
-    )
+        5, "Test predictions are written for the first so many trials.", unit="trials",
+        at_least=1, may_change=True,
+    )  # fmt: skip
     test_predictions = Knob(
         None, "Folder of predictions. null: D/models/M/test_predictions", may_change=True
     )
@@ -158,12 +160,12 @@ class FinetuningConfig(RunConfig):
 
     # --- question answering ---
     max_query_length = Knob(64, "Longest question.", unit="tokens", at_least=1)
-    doc_stride = Knob(128, "From a window to the next.", unit="tokens", at_least=1)
+    doc_stride = Knob(128, "Distance between the starts of two windows.", unit="tokens", at_least=1)
     n_best_size = Knob(20, "Answers kept of a question.", unit="answers", at_least=1)
     max_answer_length = Knob(30, "Longest answer.", unit="tokens", at_least=1)
     answerable_classifier = Knob(True, "Score whether a question has an answer.")
-    answerable_uses_start_logits = Knob(True, "That score looks at the likely starts.")
-    answerable_weight = Knob(0.5, "Weight of that score's loss.", at_least=0)
+    answerable_uses_start_logits = Knob(True, "The answerable score also uses the likely starts.")
+    answerable_weight = Knob(0.5, "Weight of the answerable score's loss.", at_least=0)
     joint_prediction = Knob(True, "The end of an answer is scored given its start.")
     beam_size = Knob(20, "Starts, and ends of each, that are tried.", at_least=1)
     qa_na_threshold = Knob(-2.75, "Null odds above which a question counts as unanswered.")
@@ -177,7 +179,7 @@ class FinetuningConfig(RunConfig):
 
     # --- places; null: from data_dir (D), model_name (M) and the names of the tasks (T) ---
     output_dir = Knob(
-        None, "What is written, in place of D/models/M.", source="ours", may_change=True
+        None, "Folder for all that is written. null: D/models/M", source="ours", may_change=True
     )
     vocab_file = Knob(
         None, "Vocabulary. null: vocab.txt beside init_checkpoint, in D/models/M, or in D",
@@ -188,8 +190,8 @@ class FinetuningConfig(RunConfig):
         None, "Featurised data. null: D/models/M/finetuning_tfrecords/T_tfrecords", may_change=True
     )
     model_dir = Knob(
-        None, "A trial's folder, but for its number. null: D/models/M/finetuning_models/T_model",
-        may_change=True,
+        None, "Prefix of the trials' folders; _1, _2, ... follow. null: "
+        "D/models/M/finetuning_models/T_model", may_change=True,
     )  # fmt: skip
     results_txt = Knob(
         None, "Scores as text, and beside it as JSON. null: D/models/M/results/T_results.txt",
@@ -199,28 +201,32 @@ class FinetuningConfig(RunConfig):
         None, "QA scores of the best trial; {:} is the task. null: D/models/M/results/T_qa/"
         "{:}_eval.json", may_change=True,
     )  # fmt: skip
-    qa_preds_file = Knob(None, "Its answers. null: .../T_qa/{:}_preds.json", may_change=True)
-    qa_na_file = Knob(None, "Its null odds. null: .../T_qa/{:}_null_odds.json", may_change=True)
+    qa_preds_file = Knob(
+        None, "QA answers of the best trial. null: .../T_qa/{:}_preds.json", may_change=True
+    )
+    qa_na_file = Knob(
+        None, "QA null odds of the best trial. null: .../T_qa/{:}_null_odds.json", may_change=True
+    )
 
     def __init__(self, model_name, data_dir, **hparams):
         self.model_name = model_name
         self.data_dir = os.fspath(data_dir)
         refuse_unknown(hparams, self.knobs)
-        listed = {
-            name: self.knobs[name].checked(name, hparams.get(name, []))
-            for name in ("task_names", "task_files")
-        }
-        for name, values in listed.items():
+        for name, value in hparams.items():
+            self.knobs[name].checked(name, value)
+        names, files = (hparams.get(name, []) for name in ("task_names", "task_files"))
+        for name, values in (("task_names", names), ("task_files", files)):
             if not all(type(each) is str for each in values):
                 raise ValueError(f"hparam {name!r} must be a list of strings. Received: {values}")
-        own = [read_task_file(path) for path in listed["task_files"]]
-        names = listed["task_names"] or [task.name for task in own] or ["chunk"]
+        own = [read_task_file(path) for path in files]
+        names = names or [task.name for task in own] or ["chunk"]
         self.tasks = [get_task(name, own) for name in names]
         home = os.path.join(self.data_dir, "models", model_name)
         self.pretrained = hparams.get("init_checkpoint") or home
         self.recorded = _recorded(self.pretrained)
         derived = {"task_names": names, **self._of_model(hparams)}
-        derived |= OF_SIZE.get(hparams.get("model_size", derived.get("model_size")), {})
+        if hparams.get("model_size", derived.get("model_size")) == "large":
+            derived |= LARGE
         derived |= _of_tasks(self.tasks)
         if hparams.get("debug") is True:
             derived |= DEBUG
@@ -237,7 +243,7 @@ class FinetuningConfig(RunConfig):
         Args:
             vocab: Vocabulary.
         Raises:
-            ValueError: it is another, or has another size than the word table.
+            ValueError: it is another vocabulary, or does not fit the size of the word table.
         """
         beside = os.path.join(_folder(self.pretrained), "vocab.txt")
         if not self.from_scratch and os.path.exists(beside):
@@ -272,7 +278,7 @@ class FinetuningConfig(RunConfig):
         self.model_hparam_overrides = {**before, **self.model_hparam_overrides}
         encoder = self.make_encoder(self.model_hparam_overrides)
         if self.recorded:
-            old, new = (each.to_dict() for each in (self.make_encoder(before), encoder))
+            old, new = (dataclasses.asdict(each) for each in (self.make_encoder(before), encoder))
             for name in sorted(set(old) - set(_RATES)):
                 if old[name] != new[name]:
                     self._refuse(name, new[name], old[name], {"from_scratch": self.from_scratch})
@@ -307,7 +313,7 @@ class FinetuningConfig(RunConfig):
             setattr(self, name, getattr(self, name) or os.path.join(*parts))
 
     def _check(self):
-        """Refuses what no single value shows. Raises: ValueError."""
+        """Checks the values against each other. Raises: ValueError."""
         self.check_run()
         if len(set(self.task_names)) < len(self.task_names):
             raise ValueError(f"task_names holds a task twice: {self.task_names}")

@@ -74,7 +74,7 @@ class RunConfig(Config):
         return {"model_name": self.model_name, **super().to_json()}
 
     def make_encoder(self, overrides):
-        """Returns the EncoderConfig of the config's sizes and some overrides, which are checked."""
+        """Returns the EncoderConfig of this config's sizes with overrides, a dict of its fields."""
         sizes = [field.name for field in dataclasses.fields(EncoderConfig)]
         refuse_unknown(overrides, sizes, "model_hparam_overrides:")
         return encoder_config(
@@ -83,12 +83,12 @@ class RunConfig(Config):
         )  # fmt: skip
 
     def set_encoder(self, encoder):
-        """Takes an EncoderConfig, and the sizes that it resolves."""
+        """Sets the encoder and the sizes that follow from it."""
         self.encoder = encoder
         self.embedding_size, self.vocab_size = encoder.embedding_size, encoder.vocab_size
 
     def check_run(self):
-        """Refuses what makes no run, as far as both kinds of run have it. Raises: ValueError."""
+        """Checks what pre-training and fine-tuning have in common. Raises: ValueError."""
         name = self.model_name
         if name in ("", os.curdir, os.pardir) or os.path.basename(name) != name:
             raise ValueError(f"model_name must be the name of a folder. Received: {name!r}")
@@ -181,12 +181,9 @@ class PretrainingConfig(RunConfig):
         at_least=0, may_change=True,
     )  # fmt: skip
     seed = Knob(
-        0,
-        "Sets weights, order, masks, samples and dropout.",
-        source="ours",
-        at_least=0,
+        0, "Sets weights, order, masks, samples and dropout.", source="ours", at_least=0,
         at_most=2**32 - 1,  # Keras takes no more
-    )
+    )  # fmt: skip
     init_checkpoint = Knob(
         None,
         "Checkpoint whose weights a new run starts from, at step 0 with fresh moments. Read only "
@@ -282,9 +279,9 @@ class PretrainingConfig(RunConfig):
     def going_on(self, recorded):
         """As Config.going_on, for a run in model_dir.
 
-        To train, generator fractions that were not given and a precision of "auto" are the
-        recorded ones. Only to evaluate, so is all that was not given and may not change, and
-        nothing is refused.
+        Training takes the generator's fractions and the precision from the record unless they were
+        given. Evaluating alone takes every hparam from it that may not change and was not given,
+        and refuses nothing.
         """
         if recorded is None:
             return self
@@ -354,7 +351,7 @@ class PretrainingConfig(RunConfig):
         )
 
     def _check(self):
-        """Refuses what no single value shows. Raises: ValueError."""
+        """Checks the values against each other. Raises: ValueError."""
         self._check_objective()
         self.check_run()
         if not self.do_train and not self.do_eval:

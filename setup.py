@@ -13,7 +13,7 @@ setup(
     name="electra",
     version="0.1.0",
     description="ELECTRA pre-training and fine-tuning on TensorFlow 2 and Keras 3",
-    long_description=(ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else "",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",

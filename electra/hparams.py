@@ -50,8 +50,8 @@ class Knob:
         help: one sentence.
         unit: what the number counts.
         source: "official", a paper's section, or "ours".
-        kinds: tuple of accepted types; empty means the default's own, a string where that is null.
-            An int passes for a float, a bool never for a number.
+        kinds: tuple of accepted types; empty means the type of the default, or str where that is
+            null. An int is accepted as a float, a bool never as a number.
         null: whether null is accepted (always where the default is null).
         choices: the accepted values, if they are few; they win over kinds.
         at_least, above, at_most, below: bounds of a number.
@@ -160,8 +160,8 @@ class Config:
         Args:
             recorded: dict, `to_json()` of the run so far.
             where: its folder, for messages.
-            takes: names of hparams whose recorded values count unless others were given.
-            refuses: whether hparams that may not change are compared.
+            takes: names of hparams that are taken from `recorded` unless they were given.
+            refuses: whether a changed hparam that may not change is an error.
         Returns: a config of the same class and the same `given`.
         Raises:
             ValueError: an hparam that may not change is another; all of them are named.
@@ -181,7 +181,7 @@ class Config:
 
     @classmethod
     def changes_refused(cls, recorded, now):
-        """Says which hparams may not change as they did when a run goes on.
+        """Lists the changes of hparams that are not allowed when a run goes on.
 
         Args:
             recorded: dict, `to_json()` of the run so far; a name it lacks counts as its default.

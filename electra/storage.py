@@ -97,7 +97,7 @@ def write_json(path, values):
 def write_text(path, text):
     """Writes a UTF-8 text as `write_json` does."""
     with published(path) as file:
-        file.write(text.encode("utf-8", "backslashreplace"))  # of half a character: JSON's escape
+        file.write(text.encode("utf-8", "backslashreplace"))  # a lone surrogate: as in JSON
 
 
 def file_digest(path):

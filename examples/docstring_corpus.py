@@ -106,7 +106,6 @@ def make_folder(out, packages, rules, write):
       packages: import names, or "stdlib".
       rules: int, the number of the rules after which `write` works.
       write: called with an empty folder and `packages`.
-
     Raises:
       ValueError: `out` holds something else; the difference is named.
     """
@@ -156,10 +155,7 @@ def read_modules(packages, extract):
     Args:
       packages: import names, or "stdlib".
       extract: function of a module, called with the path of a source in another process.
-
-    Yields:
-      (package, path below its folder, what `extract` returned).
-
+    Yields: (package, path below its folder, what `extract` returned).
     Raises:
       ValueError: a package is not installed.
     """
@@ -206,9 +202,7 @@ def documentation_strings(path):
 
     Args:
       path: of a .py file.
-
-    Returns:
-      list of str, without their indentation; empty where the source cannot be parsed.
+    Returns: list of str, without their indentation; empty where the source cannot be parsed.
     """
     try:
         with warnings.catch_warnings():

@@ -128,7 +128,6 @@ def module_examples(path):
 
     Args:
       path: of a .py file.
-
     Returns:
       list of (name of the task, text by which repetitions are known, example): nothing, (words,
       tags), or (context, question, answer, its first character in the context).
@@ -173,8 +172,7 @@ def tag_code(sentence):
 def argument_lists(text):
     """Finds short runs of entries in the Args sections of a documentation string.
 
-    Returns:
-      list of lists of two or more (name, meaning), in all CONTEXT_WORDS at most.
+    Returns: list of lists of two or more (name, meaning), in all CONTEXT_WORDS at most.
     """
     runs = []
     for section in ARGUMENTS.finditer(text + "\n"):

@@ -22,15 +22,9 @@ from electra.hparams import load_hparams
 
 ROOT = Path(__file__).resolve().parents[1]
 METRICS = (
-    "masked_lm_accuracy",
-    "masked_lm_loss",
-    "sampled_masked_lm_accuracy",
-    "disc_loss",
-    "disc_auc",
-    "disc_accuracy",
-    "disc_precision",
-    "disc_recall",
-)
+    "masked_lm_accuracy", "masked_lm_loss", "sampled_masked_lm_accuracy", "disc_loss", "disc_auc",
+    "disc_accuracy", "disc_precision", "disc_recall",
+)  # fmt: skip
 TEXTS = (
     "If the file does not exist, an error is raised.",
     "If the file does not exist, an array is raised.",
@@ -122,9 +116,7 @@ def compare(data_dir):
 
     Args:
       data_dir: Path, the D of the data layout.
-
-    Returns:
-      str.
+    Returns: str.
     """
     baselines = json.loads((tasks_folder(data_dir) / "baselines.json").read_text())
     lines = [f"{'on held-out modules':36}{'metric':>10}{'baseline':>10}{'scratch':>10}{'ours':>10}"]
@@ -148,10 +140,7 @@ def read_evaluations(folder):
 
     Args:
       folder: the model's folder.
-
-    Returns:
-      (dict, dict): metric -> float, at step 0 and at the last step; both hold "step".
-
+    Returns: (dict, dict): metric -> float, at step 0 and at the last step; both hold "step".
     Raises:
       ValueError: the log has no evaluation of step 0, or no later one.
     """
@@ -171,9 +160,7 @@ def report(untrained, trained):
 
     Args:
       untrained, trained: what read_evaluations returns.
-
-    Returns:
-      str.
+    Returns: str.
     """
     unigram, loss = trained["unigram_slot_loss"], trained["mask_slot_loss"]
     rows = [("on held-out text", "untrained", f"step {trained['step']}")]

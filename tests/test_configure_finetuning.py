@@ -129,6 +129,8 @@ def test_from_scratch_another_network_may_be_chosen(pretrained):
         ({"model_hparam_overrides": {"hiden_size": 1}}, "'hiden_size' is unknown. Closest"),
         ({"task_files": ["none.json"]}, "none.json"),
         ({"task_names": [5]}, r"'task_names' must be a list of strings. Received: \[5\]"),
+        ({"model_size": ["large"]}, r"'model_size' must be one of .* Received: \['large'\]"),
+        ({"init_checkpoint": 5}, "'init_checkpoint' must be a string or null. Received: 5"),
         ({"strategy": "multi_worker"}, "'strategy' must be one of \"auto\", \"one\", \"mirrored\""),
     ],
 )

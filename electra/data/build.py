@@ -35,11 +35,11 @@ class BuildFlags:
     blanks_separate_docs: bool = True  # whether a blank line ends a document
     do_lower_case: bool = True
     strip_accents: bool | None = None  # None is as do_lower_case
-    keep_long_lines: bool = True  # what does not fit an example goes on in the next one
+    keep_long_lines: bool = True  # continue a line that does not fit in the next example
     num_out_files: int = 0  # training files; 0 chooses by size
     eval_fraction: float = 0.0  # share of the documents that is held out
-    seed: int = 0  # of lengths, segments and held-out documents
-    jsonl_field: str = "text"  # holds the text in .jsonl files
+    seed: int = 0  # of example lengths, segments and held-out documents
+    jsonl_field: str = "text"  # field of a .jsonl line that holds the text
 
     def __post_init__(self):
         if self.strip_accents is None:

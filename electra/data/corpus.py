@@ -20,8 +20,8 @@ import zstandard
 
 UNIT_BYTES = 4 << 20
 BLOCK_BYTES = 1 << 20
-_NEARBY = 1 << 16  # bytes in which most texts have a blank line
-_OVERLAP = 256  # bytes of a block in which a blank line may begin that ends in the next
+_NEARBY = 1 << 16  # bytes searched first: most texts have a blank line in them
+_OVERLAP = 256  # bytes searched again: a blank line may cross from one block into the next
 _PACKED_BYTES = 1 << 17  # read together from a .zst file
 _TAR_MAGIC = slice(257, 262)
 _COMPRESSED = (".gz", ".xz", ".zst")
@@ -46,8 +46,10 @@ class Part:
     """A byte range of a file: a whole text, or a part of one that begins and ends with a line.
 
     Attributes:
-        path: of the file; name: of the text in it, from the corpus's folder on, for messages and
-            as a key; start, stop: bytes; text_start: where the text that it is a part of begins.
+        path: of the file.
+        name: of the text, relative to the corpus's folder; in messages and keys.
+        start, stop: bytes of the file.
+        text_start: byte where the text begins that this is a part of.
     """
 
     path: str
@@ -177,7 +179,7 @@ def _borders(path, size, unit_bytes, at_blanks):
 
 
 def _behind_blank_line(file, at, stop):
-    """Returns the first place behind a blank line between `at` and `stop`, or None."""
+    """Returns the offset after the first blank line between `at` and `stop`, or None."""
     file.seek(at)
     size, before = _NEARBY, b""
     while at < stop:

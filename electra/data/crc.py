@@ -22,10 +22,7 @@ def masked_crc32c(data, lengths):
     Args:
       data: uint8 (T,), the strings joined.
       lengths: int (n,), the length in bytes of each, all at least 1, T in sum.
-
-    Returns:
-      uint32 (n,), as TFRecord files store it.
-
+    Returns: uint32 (n,), as TFRecord files store it.
     Source: TensorFlow's documentation of the TFRecord format; RFC 3720, appendix B.4.
     """
     lengths = np.asarray(lengths, np.int64)

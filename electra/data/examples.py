@@ -7,7 +7,7 @@ import numpy as np
 
 ONE_SEGMENT_PROB = 0.1
 SHORT_EXAMPLE_PROB = 0.05
-_WHOLE = 100_000  # first-segment target of an example of one segment
+_WHOLE = 100_000  # a target that no first segment reaches, so that there is no second one
 
 
 class ExampleBuilder:
@@ -17,9 +17,10 @@ class ExampleBuilder:
         cls_id, sep_id: ids of [CLS] and [SEP].
         max_seq_length: L.
         rng: has random() and randint(a, b), like random.Random.
-        keep_long_lines: what does not fit an example goes on in the next one; False drops it.
+        keep_long_lines: a line that does not fit continues in the next example; False drops its
+            tail.
     Source: ExampleBuilder in build_pretraining_dataset.py of the official code.
-    Differs from source: keep_long_lines (officially what does not fit is dropped).
+    Differs from source: keep_long_lines (officially False).
 
     With L = 8, [CLS] 2, [SEP] 3 and lines [5, 6], [7], [8, 9, 10, 11, 12]: the third makes eight
     tokens, A's target is (8 - 3) // 2 = 2, so A is [5, 6], B [7, 8, 9], and the example

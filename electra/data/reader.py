@@ -37,7 +37,6 @@ class Records:
         kind: "training" or "held-out", for messages.
     Attributes:
         files: list of paths.
-        manifest: dict, or None where the records' folder has none.
     Raises:
         FileNotFoundError: no file matches.
         ValueError: an empty, truncated or damaged file, or records made with another length,
@@ -54,7 +53,7 @@ class Records:
         self._mapped = functools.lru_cache(_OPEN_FILES)(_map)
         starts, sizes, owners = [], [], []
         for number, path in enumerate(self.files):
-            _, at, length = index_file(path)
+            at, length = index_file(path)
             starts.append(at)
             sizes.append(length)
             owners.append(np.full(len(at), number, np.int32))
@@ -63,23 +62,27 @@ class Records:
         if not len(self):
             raise ValueError(f"The {kind} records {pattern} hold no example. {_BUILD}")
         self._vocab_size = None if vocab is None else len(vocab)
-        self.manifest = None
-        for folder in sorted({os.path.dirname(path) or "." for path in self.files}, reverse=True):
-            self.manifest = read_manifest(folder)
-            if self.manifest is None:
+        made_with = {
+            "max_seq_length": max_seq_length, "vocab_sha256": getattr(vocab, "sha256", None),
+            "do_lower_case": do_lower_case, "strip_accents": strip_accents,
+        }  # fmt: skip
+        for folder in sorted({os.path.dirname(path) or "." for path in self.files}):
+            manifest = read_manifest(folder)
+            if manifest is None:
                 logging.warning(
                     "No manifest in %s: whether its records fit the vocabulary is not checked",
                     folder,
                 )
             else:
-                self._check_manifest(folder, max_seq_length, vocab, do_lower_case, strip_accents)
+                self._check_manifest(folder, manifest, made_with)
+                self._check_files(folder, manifest.get("files", ()))
         self.max_seq_length = self._length_of_first()
         if max_seq_length not in (None, self.max_seq_length):
             raise ValueError(
                 f"{self.files[0]} holds examples of {self.max_seq_length} tokens, the model's "
                 f"max_seq_length is {max_seq_length}. Set max_seq_length or build the records anew"
             )
-        # Long lists of features, not single numbers: parse_example wants their length.
+        # parse_example must be told how long each feature's list is.
         spec = tf.io.FixedLenFeature([self.max_seq_length], tf.int64)
         self._spec = dict.fromkeys(RECORD_FEATURES, spec)
         self.read(np.linspace(0, len(self) - 1, min(len(self), _FIRST_LOOK)).astype(np.int64))
@@ -163,27 +166,20 @@ class Records:
             )
         return length
 
-    def _check_manifest(self, folder, max_seq_length, vocab, do_lower_case, strip_accents):
-        def check(key, wanted, hint):
-            found = self.manifest.get(key)
+    def _check_manifest(self, folder, manifest, made_with):
+        for key, wanted in made_with.items():
+            found = manifest.get(key)
             if wanted is not None and found is not None and found != wanted:
+                knob = "vocab_file" if key == "vocab_sha256" else key
                 raise ValueError(
                     f"The {self.kind} records in {folder} were built with {key} {found!r}, "
-                    f"the model has {wanted!r}. {hint} or build the records anew"
+                    f"the model has {wanted!r}. Set {knob} as they were built or build them anew"
                 )
 
-        check("max_seq_length", max_seq_length, "Set max_seq_length")
-        if vocab is not None:
-            check("vocab_sha256", vocab.sha256, "Set vocab_file to the vocabulary they were built "
-                  "with")  # fmt: skip
-        check("do_lower_case", do_lower_case, "Set do_lower_case")
-        check("strip_accents", strip_accents, "Set strip_accents")
-        self._check_files(folder)
-
-    def _check_files(self, folder):
+    def _check_files(self, folder, entries):
         """Refuses files that are missing, or hold another number of examples than promised."""
         counts = np.bincount(self._owners, minlength=len(self.files))
-        promised = {e["name"]: e["examples"] for e in self.manifest.get("files", ())}
+        promised = {entry["name"]: entry["examples"] for entry in entries}
         here = [
             os.path.basename(p) for p in self._patterns if (os.path.dirname(p) or ".") == folder
         ]
@@ -222,14 +218,14 @@ def _find(pattern, kind):
 def index_file(path):
     """Indexes a TFRecord file.
 
-    Returns: (the mapped file, where each record's data starts, how long it is): int64 (n,) and
-        int32 (n,). A record's frame begins 12 bytes before its data and ends 4 bytes behind it.
+    Returns: (where each record's data starts, its length in bytes): int64 (n,) and int32 (n,). A
+        record's frame begins 12 bytes before its data and ends 4 bytes after it.
     Raises:
         ValueError: the file does not end with a record, or a record's length is damaged.
     """
     size = os.path.getsize(path)
     if not size:
-        return b"", np.zeros(0, np.int64), np.zeros(0, np.int32)
+        return np.zeros(0, np.int64), np.zeros(0, np.int32)
     data = _map(path)
     starts, at, unpack = [], 0, _HEADER.unpack_from
     while at + _FRAME_BYTES <= size:
@@ -247,7 +243,7 @@ def index_file(path):
             "Remove the file or build it anew"
         )
     sizes = np.diff(starts, append=at + 12) - _FRAME_BYTES
-    return data, starts, sizes.astype(np.int32)
+    return starts, sizes.astype(np.int32)
 
 
 def _damaged_header(data, starts):

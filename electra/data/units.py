@@ -1,9 +1,8 @@
 """Builds the units of a corpus, each on its own, in one process or several.
 
-A finished unit is a folder, renamed to its place when it is whole: for training and for held-out
-text a TFRecord file and the sizes of its records, and a JSON. Units are not forced to the disk: a
-kill does not lose what was written, only a power cut may, and the sizes tell most of that. Uses
-tqdm for progress.
+A finished unit is a folder, renamed to its place when it is complete. It holds a TFRecord file for
+training and one for held-out text, the sizes of their records, and a JSON. Units are not synced to
+the disk: what a power cut loses is found by comparing files with their sizes. Uses tqdm.
 """
 
 import contextlib
@@ -67,7 +66,7 @@ def _in_workers(jobs, options, processes):
             "again, it goes on from here; a smaller --num_processes needs less memory"
         ) from None
     finally:
-        # TensorFlow's end in the workers takes a while: only after an error it is waited for.
+        # TensorFlow shuts down slowly in the workers: wait for them only after an error.
         pool.shutdown(wait=not all_finished, cancel_futures=True)
 
 
@@ -82,7 +81,7 @@ def use_one_thread():
 
 def _prepare_worker():
     use_one_thread()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C: end at once, the first process speaks
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C: end at once, without a traceback
 
     def end_with_first_process():
         multiprocessing.parent_process().join()
@@ -111,13 +110,14 @@ def build_unit(folder, unit, **options):
         options: arguments of tokenizer_of.
     Returns: folder.
     """
-    # A worker of a killed build may still be at it: each process has a folder of its own.
+    # A worker of a killed build may still be writing, so each process has a folder of its own. One
+    # that is there was left by a dead process (in containers ids come again) and is overwritten.
     unfinished = f"{folder}.{os.getpid()}.tmp"
-    os.makedirs(unfinished)
+    os.makedirs(unfinished, exist_ok=True)
     try:
         documents = _write_unit(unfinished, unit, **options)
         write_json(os.path.join(unfinished, "about.json"), {"documents": documents})
-        if os.path.exists(folder):  # but damaged
+        if os.path.exists(folder):  # a damaged one, see _is_finished
             shutil.rmtree(folder)
         os.rename(unfinished, folder)
     except BaseException:

@@ -12,7 +12,7 @@ from electra.finetune.readers import find_file, read_examples
 from electra.finetune.tasks import FROM_FILES, FROM_TRAIN
 from electra.storage import file_digest
 
-# What shapes features but is no setting: the code itself.
+# The code that shapes features: a cache made by other code is stale.
 _CODE = ("data/features.py", "finetune/featurize.py", "finetune/files.py", "finetune/questions.py",
          "finetune/readers.py", "finetune/spans.py", "text/wordpiece.py")  # fmt: skip
 

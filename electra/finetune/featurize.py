@@ -1,8 +1,7 @@
 """Featurisation: examples enter, features of word piece ids leave, a dict each, not yet padded.
 
 Every feature has `input_ids, input_mask, segment_ids`, lists as long as its text, and `example`,
-the number of its example. Padding with 0 to a length, and batches, are the reader's affair. What a
-family adds:
+the number of its example; data/batches.py pads and batches them. What a family adds:
 
 | family | features |
 |---|---|

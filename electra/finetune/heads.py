@@ -8,7 +8,7 @@ W words (or other labelled positions), K beam. Heads compute in float32, whateve
 from keras import ops
 
 from electra.model import kernels
-from electra.model.layers import Dense, Layer, float32
+from electra.model.layers import Dense, Layer, float32, gather_positions
 
 CLASSIFIER_DROPOUT = 0.1
 QA_HIDDEN_SIZE = 512
@@ -81,7 +81,7 @@ class TaggingHead(Head):
 
     def call(self, states, batch, seed=None, training=False):
         """Returns logits (B, W, C) and predictions (B, W)."""
-        words = _gather(states, self.feature(batch, "labeled_positions"))  # (B, W, H)
+        words = gather_positions(states, self.feature(batch, "labeled_positions"))  # (B, W, H)
         logits = self.dense(ops.cast(words, "float32"))
         outputs = {"logits": logits, "predictions": ops.argmax(logits, axis=-1)}
         labels = self.feature(batch, "labels")
@@ -158,7 +158,7 @@ class QAHead(Head):
         if not self.joint_prediction:
             outputs["end_logits"] = self.end(states)[..., 0] + forbidden
         elif training:
-            start = _gather(states, gold_start[:, None])[:, 0]
+            start = gather_positions(states, gold_start[:, None])[:, 0]
             outputs["end_logits"] = self._end_scorer(states, forbidden)(start)
         else:
             outputs.update(self._beams(states, start_logits, forbidden))
@@ -184,7 +184,7 @@ class QAHead(Head):
     def _beams(self, states, start_logits, forbidden):
         beam = min(self.beam_size, start_logits.shape[1])
         start_log_probs, starts = ops.top_k(ops.log_softmax(start_logits), beam)  # (B, K)
-        start_states = ops.transpose(_gather(states, starts), (1, 0, 2))  # (K, B, H)
+        start_states = ops.transpose(gather_positions(states, starts), (1, 0, 2))  # (K, B, H)
         # One start after the other: all at once would take K times the memory.
         end_logits = ops.map(self._end_scorer(states, forbidden), start_states)  # (K, B, L)
         end_log_probs = ops.log_softmax(ops.transpose(end_logits, (1, 0, 2)))
@@ -229,11 +229,6 @@ HEADS = {
 
 def _cls_state(states, seed):
     return kernels.dropout(ops.cast(states[:, 0], "float32"), CLASSIFIER_DROPOUT, seed)
-
-
-def _gather(states, positions):
-    """Picks positions from each sequence: (B, L, H) and (B, N) give (B, N, H)."""
-    return ops.take_along_axis(states, positions[..., None], axis=1)
 
 
 def _cross_entropy(logits, ids):

@@ -48,7 +48,6 @@ class Document:
     Args:
         context: str.
         ideographs_are_words: bool, whether to cut around each ideograph too.
-
     Attributes:
         context: str.
         words: list of str.

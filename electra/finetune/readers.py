@@ -16,7 +16,7 @@ from electra.finetune.spans import all_tags, read_spans, write_spans
 from electra.finetune.tasks import FROM_FILES, FROM_TRAIN, QA, REGRESSION, TAGGING
 
 _SPACES = re.compile("[ \t\r\n]+")  # a no-break space is part of a word
-# How a run does without a split.
+# Advice for a run that lacks a split.
 _WITHOUT = {"train": ", or set do_train to false", "dev": ", or set do_eval to false"}
 
 
@@ -60,8 +60,7 @@ def read_examples(task, split, folder, *, language="es", double_unordered=True):
         folder: str, finetuning_data.
         language: str, for {language} in file names and for columns that name one.
         double_unordered: bool, whether training sees both orders if the task is unordered.
-    Returns:
-        list of TextExample, QAExample or TaggingExample.
+    Returns: list of TextExample, QAExample or TaggingExample.
     Raises:
         FileNotFoundError: none of the split's files exists.
         ValueError: no such split, or a file cannot be read as the row says; file and line are
@@ -117,8 +116,8 @@ def find_file(task, split, folder, language="es"):
 def resolve_labels(task, folder, language="es"):
     """Returns the task with its labels: those of its row, or the sorted ones of its files.
 
-    Differs from source: tags "from train" get all four letters of a type, so that a span of
-    another length can be said.
+    Differs from source: tags "from train" get all four letters of a type, so that
+    spans of any length can be predicted.
     """
     if not isinstance(task.labels, str):
         return task

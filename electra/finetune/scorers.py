@@ -16,25 +16,28 @@ from electra.finetune.spans import read_spans
 
 CLASSIFICATION_METRICS = {
     "accuracy": sklearn.metrics.accuracy_score,
-    "f1": lambda labels, predictions: sklearn.metrics.f1_score(
-        labels, predictions, average="binary" if max(*labels, *predictions) < 2 else "macro"
-    ),
+    "f1": sklearn.metrics.f1_score,
     "mcc": sklearn.metrics.matthews_corrcoef,
 }
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-def classification_scores(labels, predictions, metrics=("accuracy",)):
+def classification_scores(labels, predictions, metrics=("accuracy",), num_labels=2):
     """Scores class ids.
 
     Args:
         labels, predictions: int (N,).
-        metrics: names in CLASSIFICATION_METRICS; f1 is that of label 1, with more than two labels
-            the mean over all.
+        metrics: names in CLASSIFICATION_METRICS. f1 is that of label 1; of a task with more than
+            two labels it is the mean over the labels that occur.
+        num_labels: of the task, which may have labels that occur nowhere in this split.
     Returns: dict metric -> percent. Matthews' coefficient is 0 where one side is constant.
     """
-    return {name: 100.0 * CLASSIFICATION_METRICS[name](labels, predictions) for name in metrics}
+    average = {"f1": {"average": "binary" if num_labels <= 2 else "macro"}}
+    return {
+        name: 100.0 * CLASSIFICATION_METRICS[name](labels, predictions, **average.get(name, {}))
+        for name in metrics
+    }
 
 
 def regression_scores(targets, predictions):

@@ -115,7 +115,8 @@ def score(task, examples, predictions, *, qa_na_threshold=-2.75):
     if task.family == CLASSIFICATION:
         ids = {label: i for i, label in enumerate(task.labels)}
         gold = [ids[each.label] for each in examples]
-        return scorers.classification_scores(gold, np.argmax(predictions, axis=-1), task.metrics)
+        found = np.argmax(predictions, axis=-1)
+        return scorers.classification_scores(gold, found, task.metrics, len(task.labels))
     if task.family == TAGGING:
         found, gold = labels_of(task, examples, predictions), [list(e.tags) for e in examples]
         return (scorers.entity_scores if task.has_spans else scorers.tag_scores)(gold, found)

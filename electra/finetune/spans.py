@@ -9,8 +9,7 @@ def read_spans(tags):
 
     Args:
         tags: list of str, "O" or a letter of "BIES", a dash and a type.
-    Returns:
-        list of (first, last, type), both ends inside. B-NP I-NP O S-VP gives (0, 1, "NP") and
+    Returns: list of (first, last, type), both ends inside. B-NP I-NP O S-VP gives (0, 1, "NP") and
         (3, 3, "VP").
 
     Kept from the official code: only B, S and O end a span, so that I-NP I-VP is one, of the type

@@ -41,7 +41,7 @@ FORMATS = {
     TAGGING: {"conll": ("",)},
 }
 _SPLITS = ("train", "dev", "test")
-# Instead of labels: the sorted ones of the training file, or of all files that exist.
+# In place of a list of labels: those found in the training file, or in all files; sorted.
 FROM_TRAIN, FROM_FILES = "from train", "from files"
 
 
@@ -81,8 +81,8 @@ class Task:
         skipped_labels: tuple of str; rows with such a label are left out.
         label_range: (lowest, highest) score of a regression task, scaled to 0..1.
         is_unordered: bool, whether training sees both orders of the two texts.
-        ideographs_are_words: bool, whether an answer may begin and end at an ideograph inside what
-            white space holds together; not in the official tasks.
+        ideographs_are_words: bool, whether each ideograph counts as a word, so that an answer may
+            begin and end at any of them; False in the official tasks.
         skips_short_rows: bool, whether rows that lack columns are left out instead of refused.
         languages: dict language -> how the files' names spell it, where it differs.
         model_of: name of the task whose model predicts this one, or "".
@@ -214,16 +214,10 @@ def make_task(values, where, folder):
         for split, path in values["files"].items()
     }
     return Task(
-        values["name"],
-        family,
-        os.path.join(folder, values.get("folder", "")),
-        sources,
-        metrics,
-        labels=labels,
-        label_range=tuple(label_range),
-        ideographs_are_words=True,
+        values["name"], family, os.path.join(folder, values.get("folder", "")), sources, metrics,
+        labels=labels, label_range=tuple(label_range), ideographs_are_words=True,
         hparams={**(_QA_HPARAMS if family == QA else {}), **values.get("hparams", {})},
-    )
+    )  # fmt: skip
 
 
 def _refuse_other(where, what, given, known):
@@ -233,18 +227,11 @@ def _refuse_other(where, what, given, known):
 
 
 _OWN_KEYS = {
-    "name": (str,),
-    "family": (str,),
-    "files": (dict,),
-    "columns": (dict,),
-    "format": (str,),
-    "quoted": (bool,),
-    "labels": (list, str),
-    "label_range": (list,),
-    "metrics": (list, str),
-    "folder": (str,),
-    "hparams": (dict,),
-}
+    **dict.fromkeys(("name", "family", "format", "folder"), (str,)),
+    **dict.fromkeys(("files", "columns", "hparams"), (dict,)),
+    **dict.fromkeys(("labels", "metrics"), (list, str)),
+    "quoted": (bool,), "label_range": (list,),
+}  # fmt: skip
 _OWN_COLUMNS = {TAGGING: {"words": 0, "tags": -1}}
 _OWN_LABELS = {CLASSIFICATION: FROM_TRAIN, TAGGING: FROM_FILES}
 

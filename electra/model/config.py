@@ -68,10 +68,6 @@ class EncoderConfig:
                 f"initializer_range must be positive. Received: {self.initializer_range!r}"
             )
 
-    def to_dict(self):
-        """Returns the sizes as a plain dict (JSON, get_config)."""
-        return dataclasses.asdict(self)
-
 
 def encoder_config(model_size, *, vocab_size, embedding_size=None, overrides=None):
     """Resolves a named size and overrides to an EncoderConfig.
@@ -85,23 +81,16 @@ def encoder_config(model_size, *, vocab_size, embedding_size=None, overrides=Non
             and feed-forward size follow an overridden hidden_size unless they are given too.
     Returns: EncoderConfig.
     Raises:
-        ValueError: unknown size or field, or sizes that do not fit together.
+        ValueError: unknown size, or sizes that do not fit together.
     Source: training_utils.get_bert_config of the official code; "medium" is SELECTRA's.
     """
     if model_size not in MODEL_SIZES:
         known = sorted(MODEL_SIZES)
         raise ValueError(f"model_size must be one of {known}. Received: {model_size!r}")
-    overrides = dict(overrides or {})
-    known = {field.name for field in dataclasses.fields(EncoderConfig)}
-    unknown = sorted(set(overrides) - known)
-    if unknown:
-        raise ValueError(
-            f"model_hparam_overrides holds unknown names {unknown}. Known: {sorted(known)}"
-        )
     sizes = dict(MODEL_SIZES[model_size], vocab_size=vocab_size)
     if embedding_size is not None:
         sizes["embedding_size"] = embedding_size
-    sizes.update(overrides)
+    sizes.update(overrides or {})
     hidden_size = sizes["hidden_size"]
     if type(hidden_size) is not int:
         raise ValueError(f"hidden_size must be a whole number. Received: {hidden_size!r}")
@@ -137,9 +126,6 @@ def generator_config(discriminator, *, hidden_size_fraction, layers_fraction):
             f"{hidden_size_fraction}; use larger fractions"
         )
     return dataclasses.replace(
-        discriminator,
-        hidden_size=hidden_size,
-        num_hidden_layers=num_hidden_layers,
-        intermediate_size=4 * hidden_size,
-        num_attention_heads=max(1, hidden_size // 64),
-    )
+        discriminator, hidden_size=hidden_size, num_hidden_layers=num_hidden_layers,
+        intermediate_size=4 * hidden_size, num_attention_heads=max(1, hidden_size // 64),
+    )  # fmt: skip

@@ -9,7 +9,6 @@ import keras
 from keras import ops
 
 from electra.model import kernels
-from electra.model.config import EncoderConfig
 from electra.model.layers import Dense, Layer, LayerNorm, float32, truncated_normal
 
 
@@ -114,7 +113,7 @@ class ElectraEncoder(Layer):
     """Embeddings, their projection to the hidden size (where the sizes differ), and the layers.
 
     Args:
-        config: EncoderConfig, or the dict of one.
+        config: EncoderConfig.
         embeddings: an Embeddings layer to share (the generator uses the discriminator's); None
             makes an own one, of width config.embedding_size.
         direction: None, or "ltr" / "rtl": a position attends to itself and what lies before /
@@ -128,8 +127,7 @@ class ElectraEncoder(Layer):
 
     def __init__(self, config, embeddings=None, direction=None, name="electra", **kwargs):
         super().__init__(name=name, **kwargs)
-        self.config = EncoderConfig(**config) if isinstance(config, dict) else config
-        self.direction = direction
+        self.config, self.direction = config, direction
         self.shares_embeddings = embeddings is not None
         self.embeddings = embeddings or Embeddings(self.config, dtype=self.dtype_policy)
         self.embeddings_project = None
@@ -174,11 +172,6 @@ class ElectraEncoder(Layer):
         Returns: (B, L, H) in the compute dtype.
         """
         return self.encode(self.embed(inputs, seed), inputs["input_mask"], seed)[-1]
-
-    def get_config(self):
-        config = super().get_config()
-        config.update(config=self.config.to_dict(), direction=self.direction)
-        return config
 
     def _mask_bias(self, input_mask):
         seen = ops.cast(input_mask, "float32")[:, None, None, :]  # (B, 1, 1, L)

@@ -43,12 +43,13 @@ def compiled(function):
 
 
 def island(plain=None, *, backward=None, keeps=None):
-    """Decorator: makes the compiled twin of `plain(*tensors, *constants)`, chooses at each call.
+    """Decorator: `plain(*tensors, *constants)` becomes an island where islands are used.
 
     Args:
-        backward: (kept, dys, *constants) -> gradients of the inputs that are floats, in order; made
-            of compiled functions. None: the tape, on `plain`.
-        keeps: (inputs, outputs) -> what backward gets as `kept`. None: the inputs.
+        backward: function (kept, dys, *constants) that returns the gradients of the float inputs,
+            in order; it should call compiled functions. None: a GradientTape over `plain`.
+        keeps: function (inputs, outputs) that returns what backward gets as `kept`. None: the
+            inputs.
     """
     if plain is None:
         return functools.partial(island, backward=backward, keeps=keeps)

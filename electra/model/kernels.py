@@ -27,10 +27,10 @@ def _float32(x):
 
 
 def _fold(combine, y, axis):
-    """Combines up to 15 slices of an axis, until few elements are left to reduce.
+    """Shortens an axis by combining up to 15 slices of it element by element.
 
-    XLA on CPU would write the whole of y into memory in front of a reduction, but makes one loop of
-    y and so many element-wise operations.
+    XLA on CPU writes all of y to memory before it reduces it, but fuses a few element-wise
+    operations with the computation of y.
     """
     terms = 1
     while y.shape[axis] > 32:
@@ -63,7 +63,7 @@ def _column_sum(y):
 
 
 def _noise(rate, seed):
-    """Returns what an island with dropout takes: two words of noise and, as constant, the rate."""
+    """Returns (random words uint32 (2,), rate), the arguments of an island with dropout."""
     if seed is None or not rate:
         return tf.zeros((2,), tf.uint32), 0.0
     return random.words(seed, (2,)), float(rate)
@@ -111,7 +111,7 @@ def bias_gelu(x, bias):
 
 
 def _standardize(y):
-    """Returns y with mean 0 and variance 1 in each row, and what its deviations were scaled by."""
+    """Returns (y with mean 0 and variance 1 in each row, 1 / standard deviation)."""
     centered = y - _row_mean(y)
     scale = ops.rsqrt(_row_mean(ops.square(centered)) + LAYER_NORM_EPSILON)
     return centered * scale, scale

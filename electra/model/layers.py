@@ -53,12 +53,16 @@ class LayerNorm(Layer):
 
     def build(self, input_shape):
         width = (input_shape[-1],)
-        # The order in which the official code makes them does not matter; names do.
         self.gamma = self.add_weight(name="gamma", shape=width, initializer="ones")
         self.beta = self.add_weight(name="beta", shape=width, initializer="zeros")
 
     def call(self, x):
         return kernels.layer_norm(x, float32(self.gamma), float32(self.beta))
+
+
+def gather_positions(states, positions):
+    """Picks positions from each sequence: (B, L, H) and (B, N) give (B, N, H)."""
+    return ops.take_along_axis(states, positions[..., None], axis=1)
 
 
 def float32(variable):

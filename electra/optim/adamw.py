@@ -7,6 +7,8 @@ variables and moments. Imports tensorflow and keras (its variables).
 import keras
 import tensorflow as tf
 
+_WITHOUT_DECAY = ("LayerNorm", "layer_norm", "bias")  # parts of names
+
 
 class AdamW:
     """Updates a set of variables and keeps their moments.
@@ -21,10 +23,9 @@ class AdamW:
         variables: dict official name -> tf.Variable or Keras variable.
         learning_rate: function from the step (integer scalar tensor) to a float32 scalar.
         rate_multipliers: dict name -> factor of the rate; 1 where a name is missing.
-        weight_decay_rate: decay per unit of rate.
+        weight_decay_rate: decay per unit of rate, of all but LayerNorm and biases.
         beta_1, beta_2, epsilon: of Adam.
         clip_norm: largest global norm of the gradients.
-        exclude_from_weight_decay: parts of names that do not decay.
         compiled: compile the update of a variable by XLA, once for each shape. On a CPU that takes
             half the time or less; leave it out where the whole step is compiled anyway, and for
             short runs.
@@ -39,19 +40,9 @@ class AdamW:
     """
 
     def __init__(
-        self,
-        variables,
-        *,
-        learning_rate,
-        rate_multipliers=None,
-        weight_decay_rate=0.01,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-6,
-        clip_norm=1.0,
-        exclude_from_weight_decay=("LayerNorm", "layer_norm", "bias"),
-        compiled=True,
-    ):
+        self, variables, *, learning_rate, rate_multipliers=None, weight_decay_rate=0.01,
+        beta_1=0.9, beta_2=0.999, epsilon=1e-6, clip_norm=1.0, compiled=True,
+    ):  # fmt: skip
         if not variables:
             raise ValueError("AdamW: no variables to train. Expected: dict name -> variable")
         multipliers = rate_multipliers or {}
@@ -67,7 +58,7 @@ class AdamW:
         )
         self._multipliers = tuple(multipliers.get(name, 1.0) for name in self.names)
         self._decays = tuple(
-            0.0 if any(part in name for part in exclude_from_weight_decay) else weight_decay_rate
+            0.0 if any(part in name for part in _WITHOUT_DECAY) else weight_decay_rate
             for name in self.names
         )
         self.slots = {}
@@ -119,7 +110,7 @@ class AdamW:
         return rate, norm
 
     def _update_one(self, variable, adam_m, adam_v, gradient, scale, rate, decay):
-        # All but the decay are tensors: a number is another program wherever it differs.
+        # Only `decay` is a Python number: a program is compiled for each of its values.
         gradient = gradient * scale
         new_m = self.beta_1 * adam_m + (1.0 - self.beta_1) * gradient
         new_v = self.beta_2 * adam_v + (1.0 - self.beta_2) * tf.square(gradient)
@@ -132,7 +123,7 @@ class AdamW:
 
 
 def _local_index():
-    """Returns which of this process's replicas is running, or None where variables choose."""
+    """Returns the number of the running replica, or None on TPU, where TensorFlow picks copies."""
     if isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
         return None
     context = tf.distribute.get_replica_context()

@@ -8,15 +8,9 @@ import tensorflow as tf
 
 
 def learning_rate_at(
-    step,
-    *,
-    learning_rate,
-    num_train_steps,
-    num_warmup_steps=0,
-    warmup_proportion=0.0,
-    lr_decay_power=1.0,
-    lr_restart_step=0,
-):
+    step, *, learning_rate, num_train_steps, num_warmup_steps=0, warmup_proportion=0.0,
+    lr_decay_power=1.0, lr_restart_step=0,
+):  # fmt: skip
     """Polynomial decay to 0 times linear warm-up: lr * (1 - t/T)^power * min(1, t/W).
 
     Args:
@@ -27,22 +21,15 @@ def learning_rate_at(
         num_warmup_steps: W in steps; 0 means no warm-up.
         warmup_proportion: W as a share of T. The longer of the two counts.
         lr_decay_power: power; 1 is linear.
-        lr_restart_step: s; from there on t - s counts as t and T - s as T, warm-up included.
-            0 means no restart.
+        lr_restart_step: s, below T; from there on the rate is that of step t - s in a run of T - s
+            steps, warm-up included. 0 means no restart.
     Returns: float32 scalar tensor.
-    Raises:
-        ValueError: s is not before T.
     Source: create_optimizer in model/optimization.py of the official code. Differs from source:
         W = 0 gives the factor 1 (there 0/0); the restart is ours.
 
     >>> float(learning_rate_at(5, learning_rate=1.0, num_train_steps=20, num_warmup_steps=10))
     0.375
     """
-    if lr_restart_step and not lr_restart_step < num_train_steps:
-        raise ValueError(
-            f"lr_restart_step {lr_restart_step} must come before num_train_steps {num_train_steps}"
-        )
-
     def rate(step, num_train_steps):
         # As the official graph computes it: float32, and products with 1/T and 1/W where
         # TensorFlow rewrites the divisions. Near the end the rounding of 1 - t/T shows.

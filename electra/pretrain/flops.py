@@ -11,32 +11,14 @@ _DROPOUT, _LAYER_NORM, _GELU, _SOFTMAX = 4, 5, 8, 5
 def training_flops(model, length, num_slots):
     """Counts the matrix products of a training step, a multiplication and an addition as two.
 
-    Look-ups are not counted; the backward pass makes twice the products of the forward pass.
+    Table look-ups are not counted. The backward pass makes twice the products of the forward pass.
 
     Args:
         model: PretrainingModel.
         length: L, tokens of an example; num_slots: N, masked slots of an example.
     Returns: int, FLOPs per example.
     """
-    encoders = [*model.towers] if model.rtd_head is None else [*model.towers, model.electra]
-    forward = sum(_encoder(encoder, length) for encoder in encoders)
-    if model.lm_head is not None:
-        config, width = model.encoder_config, model.lm_head.embeddings.width
-        inputs = sum(tower.config.hidden_size for tower in model.towers)
-        positions = length if model.two_towers else num_slots
-        forward += 2 * positions * width * (inputs + config.vocab_size)
-    if model.rtd_head is not None:
-        hidden = model.encoder_config.hidden_size
-        forward += 2 * length * hidden * (hidden + 1)
-    return 3 * forward
-
-
-def _encoder(encoder, length):
-    config, width = encoder.config, encoder.embeddings.width
-    hidden = config.hidden_size
-    layer = 2 * hidden * (4 * hidden + 2 * length + 2 * config.intermediate_size)
-    project = 2 * width * hidden if width != hidden else 0
-    return length * (config.num_hidden_layers * layer + project)
+    return 3 * _products(model, length, num_slots)
 
 
 def official_training_flops(model, length, num_slots):
@@ -48,21 +30,43 @@ def official_training_flops(model, length, num_slots):
     Args: see training_flops.
     Returns: int, FLOPs per example.
     """
-    encoders = [*model.towers] if model.rtd_head is None else [*model.towers, model.electra]
-    forward = sum(_encoder(e, length) + _official_extras(e, length) for e in encoders)
+    extras = sum(_encoder_extras(encoder, length) for encoder in _encoders(model))
     if model.lm_head is not None:
         vocab_size, width = model.encoder_config.vocab_size, model.lm_head.embeddings.width
+        per_slot = width * (1 + _GELU + _LAYER_NORM) + vocab_size * (_SOFTMAX + 2)
+        extras += (length if model.two_towers else num_slots) * per_slot
+    if model.rtd_head is not None:
+        extras += length * model.encoder_config.hidden_size * (1 + _GELU)
+    return 2 * (_products(model, length, num_slots) + extras)
+
+
+def _encoders(model):
+    return [*model.towers] if model.rtd_head is None else [*model.towers, model.electra]
+
+
+def _products(model, length, num_slots):
+    """Returns the operations of the forward pass's matrix products."""
+    forward = sum(_encoder(encoder, length) for encoder in _encoders(model))
+    if model.lm_head is not None:
         inputs = sum(tower.config.hidden_size for tower in model.towers)
-        products = 2 * width * (inputs + vocab_size)
-        others = width * (1 + _GELU + _LAYER_NORM) + vocab_size * (_SOFTMAX + 2)
-        forward += (length if model.two_towers else num_slots) * (products + others)
+        positions = length if model.two_towers else num_slots
+        width, vocab_size = model.lm_head.embeddings.width, model.encoder_config.vocab_size
+        forward += 2 * positions * width * (inputs + vocab_size)
     if model.rtd_head is not None:
         hidden = model.encoder_config.hidden_size
-        forward += length * hidden * (2 * hidden + 1 + _GELU + 2)
-    return 2 * forward
+        forward += 2 * length * hidden * (hidden + 1)
+    return forward
 
 
-def _official_extras(encoder, length):
+def _encoder(encoder, length):
+    config, width = encoder.config, encoder.embeddings.width
+    hidden = config.hidden_size
+    layer = 2 * hidden * (4 * hidden + 2 * length + 2 * config.intermediate_size)
+    project = 2 * width * hidden if width != hidden else 0
+    return length * (config.num_hidden_layers * layer + project)
+
+
+def _encoder_extras(encoder, length):
     """What the official script adds to an encoder's matrix products."""
     config, width = encoder.config, encoder.embeddings.width
     hidden, inner = config.hidden_size, config.intermediate_size

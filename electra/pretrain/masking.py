@@ -12,14 +12,6 @@ from electra.features import MASKED_LM_IDS, MASKED_LM_POSITIONS, MASKED_LM_WEIGH
 MASK_TOKEN_PROB = 0.85  # the rest of the chosen tokens stays as it is
 
 
-def max_predictions(mask_prob, max_seq_length):
-    """Returns N, the number of slots: 19 for 0.15 and 128.
-
-    Source: max_predictions_per_seq in configure_pretraining.py of the official code.
-    """
-    return int((mask_prob + 0.005) * max_seq_length)
-
-
 def mask_tokens(batch, *, seed, num_rows, special_ids, mask_prob, num_slots):
     """Chooses tokens to predict and shows [MASK] in place of most of them.
 
@@ -29,7 +21,7 @@ def mask_tokens(batch, *, seed, num_rows, special_ids, mask_prob, num_slots):
         num_rows: size of the global batch.
         special_ids: dict with the ids "cls", "sep", "mask".
         mask_prob: share of the tokens, [CLS] and [SEP] counted, that is chosen.
-        num_slots: N, at most this many; see max_predictions.
+        num_slots: N, at most this many; see max_predictions_per_seq of PretrainingConfig.
     Returns: a dict, the batch with masked_input_ids (B, L), masked_lm_positions, masked_lm_ids
         (B, N) int32 and masked_lm_weights (B, N) float32 added. Unused slots hold position 0,
         id 0, weight 0; position 0 is never changed.
@@ -97,9 +89,3 @@ def scatter_update(sequence, updates, positions):
     written = (count > 0) & (ops.arange(length) > 0)
     mean = ops.floor_divide(total, ops.maximum(count, 1))
     return ops.where(written, mean, sequence), ops.cast(written, "int32")
-
-
-def gather_positions(sequence, positions):
-    """Picks positions from each sequence: (B, L, D) and (B, N) give (B, N, D)."""
-    index = ops.reshape(positions, (*positions.shape, 1))
-    return ops.take_along_axis(sequence, index, axis=1)

@@ -11,28 +11,25 @@ from keras import ops
 
 from electra.features import MASKED_LM_IDS, MASKED_LM_POSITIONS, MASKED_LM_WEIGHTS
 from electra.model import kernels
-from electra.model.config import EncoderConfig
 from electra.model.encoder import ElectraEncoder
 from electra.model.heads import LMHead, RTDHead
+from electra.model.layers import gather_positions
 from electra.pretrain import objectives
-from electra.pretrain.masking import candidate_positions, gather_positions, scatter_update
-
-OBJECTIVES = ("electra", "electric", "mlm")
+from electra.pretrain.masking import candidate_positions, scatter_update
 
 
 class PretrainingModel(keras.Model):
     """ELECTRA, Electric, or masked language modelling (BERT without next-sentence task).
 
     Args:
-        encoder: EncoderConfig (or its dict) of the discriminator; of the only network for "mlm".
-        generator: EncoderConfig (or its dict) of the generator; None where there is none of its
-            own ("mlm", uniform or tied generator).
+        encoder: EncoderConfig of the discriminator; for "mlm" of the only network.
+        generator: EncoderConfig of the generator; None if it has no network of its own: then it is
+            the discriminator's network, or none at all (uniform_generator).
         special_ids: dict with the ids "cls", "sep", "mask".
-        objective: one of OBJECTIVES.
+        objective: "electra", "electric" or "mlm".
         uniform_generator: replacements are drawn uniformly; there is no generator network.
         two_tower_generator: the generator is a left-to-right and a right-to-left network that read
             the unmasked text and predict every token from both sides; Electric needs it.
-        untied_generator: False makes generator and discriminator the same network.
         untied_generator_embeddings: the generator gets tables of its own, as wide as its states.
         mask_prob: share of tokens that is masked; Electric's noise rate.
         gen_weight, disc_weight: of the two losses.
@@ -43,39 +40,12 @@ class PretrainingModel(keras.Model):
     """
 
     def __init__(
-        self,
-        encoder,
-        generator,
-        special_ids,
-        *,
-        objective="electra",
-        uniform_generator=False,
-        two_tower_generator=False,
-        untied_generator=True,
-        untied_generator_embeddings=False,
-        mask_prob=0.15,
-        gen_weight=1.0,
-        disc_weight=50.0,
-        temperature=1.0,
-        disallow_correct=False,
-        name="pretraining_model",
-        dtype="float32",
-    ):
+        self, encoder, generator, special_ids, *, objective="electra", uniform_generator=False,
+        two_tower_generator=False, untied_generator_embeddings=False, mask_prob=0.15,
+        gen_weight=1.0, disc_weight=50.0, temperature=1.0, disallow_correct=False,
+        name="pretraining_model", dtype="float32",
+    ):  # fmt: skip
         super().__init__(name=name, dtype=dtype, autocast=False)
-        if objective not in OBJECTIVES:
-            raise ValueError(f"objective must be one of {OBJECTIVES}. Received: {objective!r}")
-        if objective == "electric" and not two_tower_generator:
-            raise ValueError("objective 'electric' needs two_tower_generator. Received: False")
-        encoder, generator = _config(encoder), generator and _config(generator)
-        self._arguments = dict(
-            encoder=encoder.to_dict(), generator=generator and generator.to_dict(),
-            special_ids=dict(special_ids), objective=objective,
-            uniform_generator=uniform_generator, two_tower_generator=two_tower_generator,
-            untied_generator=untied_generator,
-            untied_generator_embeddings=untied_generator_embeddings, mask_prob=mask_prob,
-            gen_weight=gen_weight, disc_weight=disc_weight, temperature=temperature,
-            disallow_correct=disallow_correct,
-        )  # fmt: skip
         self.encoder_config, self.special_ids, self.objective = encoder, special_ids, objective
         self.mask_prob, self.temperature = mask_prob, temperature
         self.gen_weight, self.disc_weight = gen_weight, disc_weight
@@ -125,9 +95,6 @@ class PretrainingModel(keras.Model):
         """Returns dict official name -> trainable variable, in order of creation."""
         prefix = self.name + "/"
         return {v.path.removeprefix(prefix): v for v in self.trainable_variables}
-
-    def get_config(self):
-        return {**self._arguments, "name": self.name, "dtype": self.dtype_policy.name}
 
     def call(self, batch, *, seed=None, sampling=None, sampled_ids=None, totals=None):
         """Runs generator, sampling and discriminator.
@@ -244,7 +211,3 @@ class PretrainingModel(keras.Model):
             ),
         )
         return ops.reshape(drawn, batch[MASKED_LM_POSITIONS].shape)
-
-
-def _config(sizes):
-    return sizes if isinstance(sizes, EncoderConfig) else EncoderConfig(**sizes)

@@ -6,13 +6,13 @@ Enters: a model's folder (hparams.json, vocab.txt, its newest checkpoint) and te
 token with the probability that it is not the original one.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 
 from electra.model.config import encoder_config
+from electra.storage import read_json
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
 
@@ -28,11 +28,9 @@ def replaced_token_scores(model_dir, texts):
         model_dir: folder of a run.
         texts: list of str. A text longer than the model's max_seq_length is cut into windows
             that do not see each other.
-
     Returns:
         list (texts) of list of (token, score): score is the probability, 0 to 1, of having been
         replaced, by a discriminator that met one replacement in about seven tokens.
-
     Raises:
         FileNotFoundError: hparams.json, vocab.txt or a checkpoint is missing.
         ValueError: the run has no discriminator of its own kind (masked LM, Electric), a text
@@ -72,9 +70,7 @@ def pack(windows, vocab, length):
         windows: list of lists of ids, each at most length - 2 long.
         vocab: Vocabulary.
         length: L.
-
-    Returns:
-        dict of int32 (B, L): input_ids, input_mask, segment_ids.
+    Returns: dict of int32 (B, L): input_ids, input_mask, segment_ids.
 
     >>> pack([[7, 8]], vocab, 6)["input_ids"]  # with [PAD] 0, [CLS] 2, [SEP] 3
     array([[2, 7, 8, 3, 0, 0]], dtype=int32)
@@ -107,11 +103,10 @@ def _probabilities(model_dir, hparams, vocab, windows):
     from electra.train import checkpoints
 
     config = encoder_config(
-        hparams["model_size"],
-        vocab_size=hparams["vocab_size"],
+        hparams["model_size"], vocab_size=hparams["vocab_size"],
         embedding_size=hparams.get("embedding_size"),
         overrides=hparams.get("model_hparam_overrides"),
-    )
+    )  # fmt: skip
     encoder, head = ElectraEncoder(config), RTDHead(config)
     encoder.build()
     head.build((None, None, config.hidden_size))
@@ -132,12 +127,8 @@ def _read_hparams(model_dir):
             f"{path} does not exist. Expected: the folder of a run, D/models/M. Pre-train one "
             "with run_pretraining.py"
         )
-    try:
-        hparams = json.loads(path.read_text(encoding="utf-8"))
-        missing = [name for name in _NEEDED if name not in dict(hparams)]
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: {error}. Copy it anew from the run") from None
-    if missing:
+    hparams = read_json(path, "Copy it anew from the run")
+    if missing := [name for name in _NEEDED if name not in hparams]:
         raise ValueError(
             f"{path} lacks {', '.join(missing)}. Expected: the hparams of a run. Copy it anew"
         )

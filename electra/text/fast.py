@@ -26,7 +26,7 @@ from electra.text.wordpiece import (
     BasicTokenizer,
     WordPieceTokenizer,
 )
-from electra.text.words import WordTable
+from electra.text.words import WordTable, put_lines
 
 _BLOCK = 256  # code points are judged in blocks of this size
 # What a code point is: inside a word, between words, treated differently, not judged yet.
@@ -42,7 +42,6 @@ def make_tokenizer(vocab, do_lower_case=True, strip_accents=None):
     Args:
         vocab: electra.text.vocab.Vocabulary.
         do_lower_case, strip_accents: as in electra.text.wordpiece.BasicTokenizer.
-
     Returns:
         WordTable over FastTokenizer, or with a warning over SlowTokenizer where tensorflow-text
         is not installed or refuses the vocabulary.
@@ -69,7 +68,7 @@ class SlowTokenizer:
         """As FastTokenizer.encode_lines."""
         lists = [self._reference.encode(line) for line in lines]
         ids = np.fromiter(itertools.chain.from_iterable(lists), np.int32)
-        return ids, _offsets([len(each) for each in lists])
+        return ids, np.cumsum([0, *map(len, lists)], dtype=np.int64)
 
 
 class FastTokenizer:
@@ -78,7 +77,6 @@ class FastTokenizer:
     Args:
         vocab: electra.text.vocab.Vocabulary.
         do_lower_case, strip_accents: as in electra.text.wordpiece.BasicTokenizer.
-
     Raises:
         ImportError: tensorflow-text is not installed.
         ValueError: tensorflow-text refuses the vocabulary.
@@ -99,7 +97,6 @@ class FastTokenizer:
 
         Args:
             lines: list of str.
-
         Returns:
             ids: int32 (T,), the pieces of all lines one after the other.
             offsets: int64 (n + 1,); line i is ids[offsets[i]:offsets[i + 1]].
@@ -112,11 +109,8 @@ class FastTokenizer:
             folded[index] = ""
         ids, offsets = self._library.encode(folded)
         if special.size:
-            repaired, borders = self._slow.encode_lines([lines[index] for index in special])
-            lengths, counts = np.diff(offsets), np.diff(borders)
-            ids = np.insert(ids, np.repeat(offsets[special], counts), repaired)
-            lengths[special] = counts
-            offsets = _offsets(lengths)
+            found = self._slow.encode_lines([lines[index] for index in special])
+            ids, offsets = put_lines(ids, offsets, special, *found)
         return ids, offsets
 
     def _lines_for_reference(self, text, lines):
@@ -198,12 +192,12 @@ class _Library:
 
 
 def _reachable(vocab):
-    """The tokens, with a stand-in for each that no text may give: list of str.
+    """Returns the tokens, list of str; those that no text can produce are replaced.
 
     The reference never gives the first of two equal tokens (the library refuses those), one with
     white space or a control character inside (the library matches or refuses some of those), or
     one longer than any word.
-    No text gives the stand-in either: words have no punctuation in them.
+    The replacement contains punctuation, which no word has, so no text produces it either.
     """
     tokens = []
     for index, token in enumerate(vocab.tokens):
@@ -215,7 +209,3 @@ def _reachable(vocab):
         )
         tokens.append(token if is_reachable else f"(unreachable.{index})")
     return tokens
-
-
-def _offsets(lengths):
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

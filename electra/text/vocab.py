@@ -35,13 +35,11 @@ class Vocabulary:
         tokens: iterable of str; a token's place is its id. As in the official code a token that
             comes twice has its last place, and an empty line takes one.
         source: str, where the tokens came from, for messages.
-
     Attributes:
         tokens: tuple of str.
         ids: dict of str to int.
         sha256: str, hexadecimal digest of the tokens joined by newlines.
         pad_id, unk_id, cls_id, sep_id, mask_id: int.
-
     Raises:
         ValueError: a special token is missing.
     """
@@ -70,10 +68,7 @@ def read_vocab(path):
 
     Args:
         path: str or Path.
-
-    Returns:
-        Vocabulary.
-
+    Returns: Vocabulary.
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file is empty, not UTF-8, or lacks a special token.
@@ -97,15 +92,9 @@ def read_vocab(path):
 
 
 def train_vocab(
-    read_lines,
-    *,
-    vocab_size,
-    do_lower_case=True,
-    strip_accents=None,
-    corpus_fraction=1.0,
-    character_coverage=0.9999,
-    seed=0,
-):
+    read_lines, *, vocab_size, do_lower_case=True, strip_accents=None, corpus_fraction=1.0,
+    character_coverage=0.9999, seed=0,
+):  # fmt: skip
     """Trains a WordPiece vocabulary.
 
     Args:
@@ -118,12 +107,10 @@ def train_vocab(
             must cover. Words with a rarer character become [UNK], which costs less than a small
             vocabulary full of characters seen once.
         seed: int, chooses the lines when corpus_fraction is below 1.
-
     Returns:
         list of str: special tokens, alphabet, its continuations, then pieces in the order in which
         they were learned. Shorter than vocab_size, with a warning, if the text runs out of
         repeated pairs.
-
     Raises:
         ValueError: an impossible argument, no words, or an alphabet that does not fit.
     """
@@ -249,12 +236,8 @@ def _alphabet(lines_of_words, coverage):
 
 def _learn(texts, fixed, alphabet, vocab_size):
     """Runs the library's trainer; returns its tokens in the order of their ids."""
-    try:
-        from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-    except ImportError as error:
-        raise ImportError(
-            "Vocabulary training needs the package 'tokenizers': pip install tokenizers."
-        ) from error
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.WordPieceTrainer(
@@ -284,7 +267,7 @@ def _define_flags():
     )
     flags.DEFINE_float("corpus_fraction", 1.0, "Share of the lines to use.")
     flags.DEFINE_float("character_coverage", 0.9999, "Share of characters the alphabet covers.")
-    flags.DEFINE_string("jsonl_field", "text", "Holds the text in .jsonl files.")
+    flags.DEFINE_string("jsonl_field", "text", "Field of a .jsonl line that holds the text.")
     flags.DEFINE_integer("seed", 0, "Chooses the lines when corpus_fraction is below 1.")
 
 
@@ -295,14 +278,10 @@ def main(_):
 
     check_output(values.output, values.corpus_dir)
     logging.info("Training a vocabulary of %d on %s.", values.vocab_size, values.corpus_dir)
+    names = ("vocab_size", *_BOOLEANS, "corpus_fraction", "character_coverage", "seed")
     tokens = train_vocab(
         lambda: iter_lines(values.corpus_dir, values.jsonl_field),
-        vocab_size=values.vocab_size,
-        do_lower_case=values.do_lower_case,
-        strip_accents=values.strip_accents,
-        corpus_fraction=values.corpus_fraction,
-        character_coverage=values.character_coverage,
-        seed=values.seed,
+        **{name: values[name].value for name in names},
     )
     write_vocab(values.output, tokens)
     logging.info("Wrote %d tokens to %s.", len(tokens), values.output)

@@ -58,10 +58,7 @@ class BasicTokenizer:
 
         Args:
             text: str.
-
-        Returns:
-            list of str. With both flags on, "Élan,\\t汉字" gives ["elan", ",", "汉", "字"].
-
+        Returns: list of str. With both flags on, "Élan,\\t汉字" gives ["elan", ",", "汉", "字"].
         Source: `BasicTokenizer` in the official model/tokenization.py.
         """
         return self.fold(text.translate(_CLEAN)).translate(_SPLIT_PUNCTUATION).split()
@@ -78,10 +75,6 @@ class WordPieceTokenizer:
     def __init__(self, vocab, do_lower_case=True, strip_accents=None):
         self.vocab = vocab
         self.basic = BasicTokenizer(do_lower_case, strip_accents)
-
-    def basic_tokens(self, text):
-        """Cuts `text` into words and punctuation marks: list of str."""
-        return self.basic.tokens(text)
 
     def tokenize(self, text):
         """Cuts `text` into word pieces: list of str.

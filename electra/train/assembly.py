@@ -13,7 +13,7 @@ def build_model(config, vocab, dtype="float32"):
         {"cls": vocab.cls_id, "sep": vocab.sep_id, "mask": vocab.mask_id},
         dtype=dtype,
         **config.values(
-            "objective", "uniform_generator", "two_tower_generator", "untied_generator",
+            "objective", "uniform_generator", "two_tower_generator",
             "untied_generator_embeddings", "mask_prob", "gen_weight", "disc_weight", "temperature",
             "disallow_correct",
         ),
@@ -40,12 +40,7 @@ def build_optimizer(config, model, compiled=True):
 def build_step(config, model, optimizer, placement):
     """Returns the PretrainingStep of a run under its placement."""
     return PretrainingStep(
-        model,
-        optimizer,
-        seed=config.seed,
-        global_batch=config.train_batch_size,
-        num_slots=config.max_predictions_per_seq,
-        micro_batches=config.gradient_accumulation_steps,
-        num_replicas=placement.num_replicas,
-        compile_step=placement.compile_step,
-    )
+        model, optimizer, seed=config.seed, global_batch=config.train_batch_size,
+        num_slots=config.max_predictions_per_seq, micro_batches=config.gradient_accumulation_steps,
+        num_replicas=placement.num_replicas, compile_step=placement.compile_step,
+    )  # fmt: skip

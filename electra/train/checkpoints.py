@@ -91,8 +91,21 @@ def save(folder, step, tensors, state, keep_max=0):
     os.replace(temporary, path)
     about = {"format": FORMAT, "step": int(step), "bytes": os.path.getsize(path)}
     write_json(_json_path(path), {**about, "crc32": checksum, "state": state})
-    _remove_old(folder, keep_max)
+    remove(folder, kept=_steps(folder)[-keep_max:])
     return path
+
+
+def remove(folder, kept=()):
+    """Removes a folder's checkpoints but for the steps `kept`, and what a killed save left behind.
+
+    The JSON goes first, so that no half-removed checkpoint counts as one.
+    """
+    names = [name for name in os.listdir(folder) if name.startswith("model.ckpt-")]
+    for name in sorted(names):  # .json sorts before .safetensors
+        found = re.match(r"model\.ckpt-(\d+)\.(json|safetensors)", name)
+        if found and (int(found[1]) not in kept or name.endswith(".tmp")):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(os.path.join(folder, name))
 
 
 def latest(folder):
@@ -326,14 +339,3 @@ def _steps(folder):
     if not os.path.isdir(folder):
         return []
     return sorted(int(found[1]) for name in os.listdir(folder) if (found := _NAME.fullmatch(name)))
-
-
-def _remove_old(folder, keep_max):
-    """Removes all but the newest, JSON first, and what a killed save left behind."""
-    kept = _steps(folder)[-keep_max:] if keep_max else _steps(folder)
-    names = [name for name in os.listdir(folder) if name.startswith("model.ckpt-")]
-    for name in sorted(names):  # .json sorts before .safetensors
-        found = re.match(r"model\.ckpt-(\d+)\.(json|safetensors)", name)
-        if found and (int(found[1]) not in kept or name.endswith(".tmp")):
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(os.path.join(folder, name))

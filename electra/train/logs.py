@@ -16,6 +16,8 @@ import tqdm
 from absl import logging
 from tensorboard.plugins.hparams import api as hparams_api
 
+from electra.storage import write_text
+
 TRAIN_LOG, EVAL_LOG = "train_log.jsonl", "eval_log.jsonl"
 EVENT_FILES = "events.out.tfevents.*"
 THROUGHPUT = (  # what may differ between equal runs
@@ -29,8 +31,8 @@ class RunLog:
 
     Args:
         folder: of the model.
-        resume_step: updates already made; later entries of the logs are removed. At 0 all are: a
-            run that begins logs its step 0 again.
+        resume_step: updates already made; later entries of the logs are removed. At 0 all entries
+            are, since a run that begins logs its step 0 again.
         last_step: at which the run ends, for the progress bar.
         enabled: False writes and shows nothing (all processes but the chief).
     """
@@ -178,13 +180,10 @@ def read_lines(path):
 
 def cut_back_lines(path, step):
     """Removes a log's entries of later steps, atomically."""
-    path = os.fspath(path)
     if not os.path.exists(path):
         return
-    kept = [entry for entry in read_lines(path) if entry["step"] <= step]
-    with open(path + ".tmp", "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(entry) + "\n" for entry in kept)
-    os.replace(path + ".tmp", path)
+    kept = [json.dumps(entry) + "\n" for entry in read_lines(path) if entry["step"] <= step]
+    write_text(path, "".join(kept))
 
 
 def cut_back_events(folder, step):

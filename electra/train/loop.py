@@ -60,7 +60,7 @@ class Loop:
     def request_stop(self, signum=signal.SIGTERM, frame=None):
         """Ends the running call after its current step; a signal handler.
 
-        It only takes a note, because the main thread may be anywhere, within TensorFlow too.
+        It only sets an attribute: a handler may interrupt the main thread inside TensorFlow.
         """
         self.stop_signal = signum
 
@@ -90,7 +90,7 @@ class Loop:
         return Steps(first, values, time.monotonic() - started)
 
     def _agree(self):
-        """Several processes stop after the same call when one of them was asked to."""
+        """Makes all processes stop after this call if one of them was asked to."""
         if self.num_workers == 1:
             return
         flag = tf.constant(int(self.stop_signal or 0))

@@ -10,7 +10,7 @@ import os
 
 from absl import logging
 
-from electra.finetune import predictions as files
+from electra.finetune import predictions as writers
 from electra.finetune import scoring
 from electra.finetune.tasks import CLASSIFICATION, QA, REGRESSION, TAGGING, TASKS
 from electra.storage import file_digest, write_json
@@ -102,21 +102,21 @@ def write_tests(run, trial):
         predictions = _predict(run, test)
         if name.endswith(".tsv"):
             if task.family == REGRESSION:
-                values = files.in_range(task, predictions)
+                values = writers.in_range(task, predictions)
             else:
                 values = scoring.labels_of(task, test.examples, predictions)
-            missing = files.write_glue(folder, task, test.split, values)
-            logging.info("%s of %s; it lacks: %s", files.GLUE_ZIP, folder, missing or "nothing")
+            missing = writers.write_glue(folder, task, test.split, values)
+            logging.info("%s of %s; it lacks: %s", writers.GLUE_ZIP, folder, missing or "nothing")
         elif name:
             labels = scoring.labels_of(task, test.examples, predictions)
-            files.write_clue(folder, task, test.split, labels, [e.id for e in test.examples])
+            writers.write_clue(folder, task, test.split, labels, [e.id for e in test.examples])
         elif task.family == QA:
             path = os.path.join(folder, test.name)
             odds = (f"{path}_null_odds.json", threshold) if task.has_unanswerable else (None, None)
-            files.write_squad(f"{path}_preds.json", odds[0], predictions, odds[1])
+            writers.write_squad(f"{path}_preds.json", odds[0], predictions, odds[1])
         else:
-            rows = files.rows_of(task, test.examples, predictions, threshold)
-            files.write_rows(os.path.join(folder, f"{test.name}.jsonl"), rows)
+            rows = writers.rows_of(task, test.examples, predictions, threshold)
+            writers.write_rows(os.path.join(folder, f"{test.name}.jsonl"), rows)
     logging.info("Predictions of the test files: %s", folder)
     return described
 
@@ -125,9 +125,9 @@ def write_files(run):
     """Writes what the weights of a run predict for the user's files, a row an example, in order."""
     for each in run.files:
         predictions = _predict(run, each)
-        rows = files.rows_of(each.task, each.examples, predictions, run.config.qa_na_threshold)
+        rows = writers.rows_of(each.task, each.examples, predictions, run.config.qa_na_threshold)
         path = os.path.join(run.config.test_predictions, f"{each.name}.jsonl")
-        files.write_rows(path, rows)
+        writers.write_rows(path, rows)
         logging.info("Predictions: %s", path)
 
 
@@ -147,7 +147,7 @@ def write_dev(run, trial, record, predictions):
                 path.replace("{:}", dev.name)
                 for path in (config.qa_preds_file, config.qa_na_file, config.qa_eval_file)
             )
-            files.write_squad(preds, odds if dev.task.has_unanswerable else None, made)
+            writers.write_squad(preds, odds if dev.task.has_unanswerable else None, made)
             write_json(score_file, scores)
         if dev.task.has_unanswerable:
             curves = {
@@ -183,7 +183,7 @@ def _write_plots(run, trial, record, figures, numbers=()):
 
 
 def _read(splits, name, task, split, sources):
-    """Reads a file in which every row counts."""
+    """Reads a file to predict; unlike in training no row of it is left out."""
     task = dataclasses.replace(
         task, sources={split: tuple(sources)}, skipped_labels=(), skips_short_rows=False
     )

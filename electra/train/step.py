@@ -11,14 +11,10 @@ from electra.model import kernels
 from electra.pretrain import metrics
 from electra.pretrain.masking import candidate_positions, mask_tokens
 
-_TRAINING_OUTPUTS = (
-    "mlm_per_position_loss",
-    "cloze_per_token_loss",
-    "cloze_weights",
-    "disc_logits",
-    "disc_per_token_loss",
-    "is_fake_tokens",
-)
+_TRAINING_OUTPUTS = (  # what is logged of them
+    "mlm_per_position_loss", "cloze_per_token_loss", "cloze_weights", "disc_logits",
+    "disc_per_token_loss", "is_fake_tokens",
+)  # fmt: skip
 
 
 class Step:
@@ -127,13 +123,9 @@ class PretrainingStep(Step):
     def _mask(self, batch, step):
         seed = random.Seed(self.seed, step)
         masked = mask_tokens(
-            batch,
-            seed=seed.fold("masking"),
-            num_rows=self.global_batch,
-            special_ids=self.model.special_ids,
-            mask_prob=self.model.mask_prob,
-            num_slots=self.num_slots,
-        )
+            batch, seed=seed.fold("masking"), num_rows=self.global_batch, num_slots=self.num_slots,
+            special_ids=self.model.special_ids, mask_prob=self.model.mask_prob,
+        )  # fmt: skip
         masked["sampling"] = random.uniform_rows(
             seed.fold("sampling"), batch[ROW], self.global_batch, (self.num_slots,)
         )

@@ -10,8 +10,6 @@ import os
 import tensorflow as tf
 from absl import logging
 
-STRATEGIES = ("auto", "one", "mirrored", "multi_worker", "tpu")
-
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
@@ -78,26 +76,21 @@ def choose_placement(
         devices = tf.config.list_logical_devices(device)
         distribution = mirrored_strategy([d.name for d in devices])
         return _placement(distribution, device, precision, xla)
-    if strategy == "multi_worker":
-        if not os.environ.get("TF_CONFIG"):
-            raise ValueError(
-                'strategy is "multi_worker", but the environment variable TF_CONFIG is not set. '
-                'Set it in each process, e.g. {"cluster": {"worker": ["host0:2222", "host1:2222"]},'
-                ' "task": {"type": "worker", "index": 0}}'
-            )
-        distribution = tf.distribute.MultiWorkerMirroredStrategy()
-        return _placement(distribution, device, precision, xla)
-    raise ValueError(f"strategy must be one of {STRATEGIES}. Received: {strategy!r}")
+    if not os.environ.get("TF_CONFIG"):
+        raise ValueError(
+            'strategy is "multi_worker", but the environment variable TF_CONFIG is not set. Set it '
+            'in each process, e.g. {"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": '
+            '{"type": "worker", "index": 0}}'
+        )
+    return _placement(tf.distribute.MultiWorkerMirroredStrategy(), device, precision, xla)
 
 
 def placement_of(config):
     """Returns the Placement that a config's hparams describe, and says so in the log."""
-    placement = choose_placement(
-        config.strategy, precision=config.precision, xla=config.xla,
-        require_gpu=config.require_gpu, use_tpu=config.use_tpu, tpu_name=config.tpu_name,
-        tpu_zone=config.tpu_zone, gcp_project=config.gcp_project,
-        tpu_job_name=config.tpu_job_name, num_tpu_cores=config.num_tpu_cores,
-    )  # fmt: skip
+    placement = choose_placement(**config.values(
+        "strategy", "precision", "xla", "require_gpu", "use_tpu", "tpu_name", "tpu_zone",
+        "gcp_project", "tpu_job_name", "num_tpu_cores",
+    ))  # fmt: skip
     logging.info("%s", placement.describe())
     config.precision = "float32" if placement.dtype == "float32" else "bfloat16"
     return placement
@@ -150,13 +143,10 @@ def _placement(strategy, device, precision, xla):
     resolver = strategy.cluster_resolver
     is_worker = resolver is not None and resolver.task_type is not None and device != "TPU"
     return Placement(
-        strategy,
-        device,
-        "mixed_bfloat16" if precision == "bfloat16" else "float32",
-        compile_step,
+        strategy, device, "mixed_bfloat16" if precision == "bfloat16" else "float32", compile_step,
         is_chief=not is_worker or _is_chief(resolver),
         num_workers=max(1, _num_workers()) if is_worker else 1,
-    )
+    )  # fmt: skip
 
 
 def _is_chief(resolver):

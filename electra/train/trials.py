@@ -3,12 +3,10 @@
 A trial's folder holds its model and, written last, scores.json.
 """
 
-import contextlib
 import dataclasses
 import glob
 import itertools
 import os
-import re
 
 import numpy as np
 from absl import logging
@@ -43,7 +41,6 @@ class Curve:
 
     Args:
         last: steps of the trial; the first and the last tenth are compared.
-
     Attributes:
         sums: [loss, examples] of the first tenth and of the last, as JSON values.
     """
@@ -78,7 +75,7 @@ class Curve:
 
 
 def planned(config):
-    """Returns the Trials of a FinetuningConfig: num_trials, and those behind that are finished."""
+    """Returns the first num_trials Trials, and those after them that an earlier run finished."""
     every = (
         Trial(str(i), config.seed + i - 1, f"{config.model_dir}_{i}") for i in itertools.count(1)
     )
@@ -102,7 +99,7 @@ def best_kept(config):
 
 
 def rank(record, devs):
-    """Returns the mean of a trial's main scores, by which trials compare; devs: list of Dev."""
+    """Returns the number by which trials are compared: the mean of the devs' main scores."""
     return np.mean(
         [record["scores"][dev.name][scoring.main_metric(dev.task)] for dev in devs]
     )
@@ -234,9 +231,5 @@ def _keep_only(run, best, records):
     """Removes the checkpoints of all trials but the best."""
     for each in records:
         folder = f"{run.config.model_dir}_{each['trial']}"
-        if each["trial"] == best or not os.path.isdir(folder):
-            continue
-        for name in sorted(os.listdir(folder)):  # .json sorts before .safetensors
-            if re.fullmatch(r"model\.ckpt-\d+\.(json|safetensors)", name):
-                with contextlib.suppress(FileNotFoundError):
-                    os.remove(os.path.join(folder, name))
+        if each["trial"] != best and os.path.isdir(folder):
+            checkpoints.remove(folder)

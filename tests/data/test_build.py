@@ -219,6 +219,15 @@ def test_units_that_are_finished_are_not_built_again(place, small_units, monkeyp
     assert len(built) > 5
 
 
+def test_what_a_dead_process_of_the_same_id_left_is_overwritten(place):
+    left = place / "out" / building.WORK / f"unit-000000.{os.getpid()}.tmp"
+    left.mkdir(parents=True)
+    (left / "train").write_bytes(b"half a record")
+    run(place)
+    run(place, "whole")
+    assert read_files(place / "out") == read_files(place / "whole")
+
+
 def test_a_finished_build_is_left_as_it_is(place):
     first = run(place)
     before = {path: path.stat().st_mtime_ns for path in (place / "out").iterdir()}

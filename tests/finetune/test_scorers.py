@@ -62,6 +62,12 @@ def test_classification_scores_by_hand():
     assert ours == pytest.approx({"accuracy": 60.0, "f1": 200 / 3, "mcc": 100 / 6})
 
 
+def test_f1_is_macro_by_the_labels_of_the_task_not_of_the_split():
+    labels, predictions = [1, 1, 0, 0, 1], [1, 0, 0, 1, 1]
+    ours = scorers.classification_scores(labels, predictions, ["f1"], num_labels=3)
+    assert ours == pytest.approx({"f1": 100 * (2 / 3 + 1 / 2) / 2})
+
+
 def test_a_constant_prediction_scores_zero_correlation():
     assert scorers.classification_scores([0, 1, 1], [1, 1, 1], ["mcc"]) == {"mcc": 0.0}
     ours = scorers.regression_scores([0.1, 0.5, 0.9], [0.5, 0.5, 0.5])

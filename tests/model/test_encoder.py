@@ -6,7 +6,6 @@ import tensorflow as tf
 from electra import random
 from electra.model.config import encoder_config
 from electra.model.encoder import ElectraEncoder
-from electra.pretrain.model import PretrainingModel
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 
@@ -94,21 +93,6 @@ def test_bfloat16_stays_near_float32(encoder):
     output = half(inputs)
     assert output.dtype == tf.bfloat16
     np.testing.assert_allclose(tf.cast(output, tf.float32), encoder(inputs), atol=0.1)
-
-
-def test_get_config_round_trip(encoder):
-    copy = ElectraEncoder.from_config(encoder.get_config())
-    assert copy.config == encoder.config
-    copy.build()
-    copy.set_weights(encoder.get_weights())
-    np.testing.assert_array_equal(copy(batch()), encoder(batch()))
-
-
-def test_pretraining_model_get_config_round_trip():
-    model = PretrainingModel(tiny(), tiny(), {"cls": 2, "sep": 3, "mask": 4}, temperature=2.0)
-    copy = PretrainingModel.from_config(model.get_config())
-    assert copy.get_config() == model.get_config()
-    assert list(copy.named_variables()) == list(model.named_variables())
 
 
 def test_seeds_make_equal_weights():

@@ -49,11 +49,6 @@ def test_a_restart_is_the_schedule_of_the_remaining_steps():
             assert whole == rate_at(step - 8, num_train_steps=12, **settings)
 
 
-def test_a_restart_after_the_end_is_refused():
-    with pytest.raises(ValueError, match="must come before num_train_steps 20"):
-        rate_at(0, learning_rate=1.0, num_train_steps=20, lr_restart_step=20)
-
-
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
 def test_the_formula_in_numpy(power):
     steps = np.arange(0, 60)

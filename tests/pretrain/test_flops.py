@@ -35,13 +35,11 @@ def test_matrix_products_by_hand():
     rtd_head = 16 * (8 * 8 + 8)
     masked = tiny(objective="mlm")
     assert training_flops(masked, length, slots) == 3 * 2 * (encoder + lm_head)
-    tied = tiny(untied_generator=False)
+    tied = tiny()
     assert training_flops(tied, length, slots) == 3 * 2 * (2 * encoder + lm_head + rtd_head)
     uniform = tiny(uniform_generator=True)
     assert training_flops(uniform, length, slots) == 3 * 2 * (encoder + rtd_head)
-    towers = tiny(
-        objective="electric", two_tower_generator=True, untied_generator=True,
-        generator=masked.encoder_config,
-    )  # fmt: skip
+    generator = masked.encoder_config
+    towers = tiny(objective="electric", two_tower_generator=True, generator=generator)
     cloze = 16 * (16 * 4 + 4 * 50)
     assert training_flops(towers, length, slots) == 3 * 2 * (3 * encoder + cloze + rtd_head)

@@ -4,8 +4,9 @@ import numpy as np
 import scipy.stats
 import tensorflow as tf
 
+from configure_pretraining import PretrainingConfig
 from electra import random
-from electra.model import kernels
+from electra.model import kernels, layers
 from electra.pretrain import masking
 from electra.text.vocab import read_vocab
 from tests.shared import FIXTURES, needs_fixtures
@@ -31,9 +32,9 @@ def mask(batch, num_slots=3, mask_prob=0.25, seed=SEED, num_rows=None):
     )  # fmt: skip
 
 
-def test_slots_per_sequence():
-    assert [masking.max_predictions(0.15, n) for n in (128, 512)] == [19, 79]
-    assert masking.max_predictions(0.25, 512) == 130
+def num_slots_of(mask_prob, length):
+    config = PretrainingConfig("M", "D", mask_prob=mask_prob, max_seq_length=length)
+    return config.max_predictions_per_seq
 
 
 def test_masked_slots_hold_what_was_there():
@@ -125,15 +126,15 @@ def _cases(kind):
 def test_number_of_masked_tokens_equals_the_official_one():
     facts = json.loads((FIXTURES / "masking" / "masking.json").read_text())
     for row in facts["max_predictions_per_seq"]:
-        ours = masking.max_predictions(row["mask_prob"], row["max_seq_length"])
-        assert ours == row["max_predictions_per_seq"], row
+        ours = num_slots_of(row["mask_prob"], row["max_seq_length"])
+        assert ours == max(1, row["max_predictions_per_seq"]), row
     lengths = tf.constant((np.arange(128) < np.arange(1, 129)[:, None]).astype(np.int32))
     entries = facts["num_to_predict_for_1_to_128_tokens"]
     entries = entries.items() if isinstance(entries, dict) else [
         (e["mask_prob"], e["num_to_predict"]) for e in entries
     ]
     for mask_prob, expected in entries:
-        slots = masking.max_predictions(float(mask_prob), 128)
+        slots = num_slots_of(float(mask_prob), 128)
         ours = masking.num_to_predict(lengths, float(mask_prob), slots)
         assert ours.numpy().tolist() == expected
 
@@ -148,7 +149,7 @@ def test_scatter_and_gather_equal_the_official_ones():
         np.testing.assert_array_equal(updated, case["expected"])
         np.testing.assert_array_equal(written, case["expected_mask"])
         for gathered in _cases("gather").values():
-            ours = masking.gather_positions(tf.constant(case["float_sequence"]), positions)
+            ours = layers.gather_positions(tf.constant(case["float_sequence"]), positions)
             np.testing.assert_allclose(ours, gathered["expected"])
 
 
@@ -180,7 +181,7 @@ def test_masked_positions_are_drawn_like_the_official_ones_but_without_repeats()
     draws = 4000
     for name, fact in facts.items():
         case, mask_prob = _cases(name)[name], fact["mask_prob"]
-        slots = masking.max_predictions(mask_prob, len(case["input_ids"]))
+        slots = num_slots_of(mask_prob, len(case["input_ids"]))
         assert slots == fact["max_predictions_per_seq"]
         batch = {k: tf.constant(case[k][None].repeat(draws, 0).astype(np.int32))
                  for k in ("input_ids", "input_mask")}  # fmt: skip

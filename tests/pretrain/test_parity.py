@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from electra.model import kernels
-from electra.pretrain.masking import gather_positions
+from electra.model.layers import gather_positions
 from electra.pretrain.metrics import metric_sums, metrics_from_sums
 from tests.pretrain.reference import FOLDERS, config_of, load_batches, load_model
 from tests.shared import needs_fixtures

@@ -121,7 +121,7 @@ def test_a_checkpoint_of_another_size_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "is damaged"), ("3", "is damaged"), ("[]", "lacks"), ("{}", "lacks")],
+    [("{", "is damaged"), ("3", "is damaged"), ("[]", "is damaged"), ("{}", "lacks")],
 )
 def test_damaged_hparams_are_named(run_folder, text, message):
     (run_folder / "hparams.json").write_text(text)

@@ -83,5 +83,5 @@ def test_equals_the_official_tokenizer(setting):
     compared = [index for index in range(len(lines)) if index not in skipped]
     assert len(compared) > len(lines) // 2
     for index in compared:
-        assert tokenizer.basic_tokens(lines[index]) == expected["basic_tokens"][index], index
+        assert tokenizer.basic.tokens(lines[index]) == expected["basic_tokens"][index], index
         assert tokenizer.encode(lines[index]) == expected["ids"][index], index

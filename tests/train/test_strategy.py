@@ -85,8 +85,3 @@ def test_a_cluster_has_one_chief(monkeypatch, cluster, expected):
             if strategy_module._is_chief(resolver):
                 found.add(f"{role} {index}")
     assert found == expected
-
-
-def test_an_unknown_strategy_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="'mirrored'.*Received: 'miror'"):
-        choose_placement("miror")
