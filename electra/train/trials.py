@@ -15,6 +15,7 @@ from electra.finetune import scoring
 from electra.storage import read_json, write_json, write_text
 from electra.train import checkpoints
 
+GATHERED = "results.json"  # the summaries of all commands on a model
 _RETRY_SEED = 2**30  # seeds of hparams end below
 
 
@@ -154,7 +155,7 @@ def summary(records):
 
 def write_results(run, finished, retries):
     """Writes results_txt, a line a trial and task, and beside it the JSON with all there is;
-    results.json there gathers the summaries of all commands on this model.
+    GATHERED there holds the summaries of all commands on this model.
 
     Args:
         run: Finetuning; finished, retries: list of records.
@@ -174,7 +175,8 @@ def write_results(run, finished, retries):
     print("\n".join(lines))
     write_text(config.results_txt, "\n".join(lines) + "\n")
     write_json(path, results)
-    _gather(os.path.dirname(path))
+    if os.path.basename(path) != GATHERED:
+        _gather(os.path.dirname(path))
     for name, main in mains.items():
         each = results["summary"][name][main]
         logging.info(
@@ -195,7 +197,7 @@ def _gather(folder):
         results = read_json(path, "Remove it")
         if "summary" in results:
             summaries[os.path.basename(path).removesuffix("_results.json")] = results["summary"]
-    write_json(os.path.join(folder, "results.json"), summaries)
+    write_json(os.path.join(folder, GATHERED), summaries)
 
 
 def _known_ensemble(path, results):
