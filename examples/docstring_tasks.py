@@ -234,7 +234,7 @@ def majority_label(train, dev):
 
 def majority_tags(train, dev):
     """F1 of spans where each word gets the tag that it has most often in training, else O."""
-    from electra.finetune.scorers import entity_scores  # not where sources are read
+    from electra.finetune.metrics import entity_scores  # not where sources are read
 
     counts = collections.defaultdict(collections.Counter)
     for words, tags in train:
@@ -247,7 +247,7 @@ def majority_tags(train, dev):
 
 def first_sentence(_, dev):
     """F1 of the context's first sentence, without the name before it."""
-    from electra.finetune.scorers import exact_match_scores
+    from electra.finetune.metrics import exact_match_scores
 
     first = {
         number: SENTENCE_END.split(context.partition(": ")[2])[0]

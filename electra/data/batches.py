@@ -2,7 +2,8 @@
 
 Enters: the lengths of all features, a seed, an epoch. Leaves: a plan that depends on nothing else,
 so that a run that goes on finds its place by counting; and batches, padded to one of few lengths,
-because every length is a program of its own.
+because every length is a program of its own. For prediction, where no step asks for so many
+features, several of them share a row.
 """
 
 import dataclasses
@@ -10,29 +11,36 @@ import dataclasses
 import numpy as np
 
 LENGTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+SHARED_ROW = 64  # the shortest row that features share: attention costs its square
 SHARED = ("input_ids", "input_mask", "segment_ids")  # one encoder reads them, whatever the task
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Rows that go together: `rows` int64 (at most `size`), laid out as (size, length)."""
+    """Rows that go together: `rows` int64 (at most `size`), laid out as (size, length).
+
+    Where they are packed, `groups` has for each row of the encoder the places in `rows` of those
+    that share it, a range.
+    """
 
     length: int
     rows: np.ndarray
     size: int
+    groups: tuple = ()
 
 
-def choose_lengths(lengths, max_seq_length, fewest):
+def choose_lengths(lengths, max_seq_length, fewest, shortest=0):
     """Chooses the lengths of batches among LENGTHS and max_seq_length.
 
     Args:
         lengths: int (n,), of the features.
         max_seq_length: L, the longest.
         fewest: features that make a length worth its program; fewer are padded further.
+        shortest: no shorter one, but for max_seq_length.
     Returns: list of int, rising; the last holds the longest feature.
     """
     chosen, waiting = [], 0
-    steps = [each for each in LENGTHS if each < max_seq_length] + [max_seq_length]
+    steps = [each for each in LENGTHS if shortest <= each < max_seq_length] + [max_seq_length]
     longest = next((each for each in steps if each >= np.max(lengths)), max_seq_length)
     steps = [each for each in steps if each <= longest]
     for shorter, length in zip([0, *steps], steps, strict=False):
@@ -43,19 +51,17 @@ def choose_lengths(lengths, max_seq_length, fewest):
     return chosen
 
 
-def plan(lengths, chosen, batch_size, order=None, max_tokens=0):
+def plan(lengths, chosen, batch_size, order=None):
     """Deals features out to batches.
 
     Args:
         lengths: int (n,), of the features.
         chosen: lengths of batches, rising.
         batch_size: rows of a batch.
-        max_tokens: a length's batches have twice the rows, or four times, and so on, while that
-            makes no more tokens than this and there are features enough.
         order: None for the features as they come; else (seed, epoch), and features and batches
             are shuffled.
-    Returns: list of Batch; ceil(n / batch_size) of them, or fewer with max_tokens. What does not
-        fill a batch of its length goes to the next longer one; only one batch of all is not full.
+    Returns: list of Batch, ceil(n / batch_size) of them. What does not fill a batch of its length
+        goes to the next longer one; only one batch of all is not full.
     """
     random = None if order is None else np.random.default_rng([*order, len(lengths)])
     rows = np.arange(len(lengths)) if random is None else random.permutation(len(lengths))
@@ -63,17 +69,79 @@ def plan(lengths, chosen, batch_size, order=None, max_tokens=0):
     batches, left = [], rows[:0]
     for place, length in enumerate(chosen):
         waiting = np.concatenate([left, rows[places == place]])
-        size = batch_size
-        while 2 * size <= min(len(waiting), max_tokens // length):
-            size *= 2
         is_last = place == len(chosen) - 1
-        full = len(waiting) if is_last else len(waiting) - len(waiting) % size
-        for first in range(0, full, size):
-            batches.append(Batch(length, waiting[first : min(first + size, full)], size))
+        full = len(waiting) if is_last else len(waiting) - len(waiting) % batch_size
+        for first in range(0, full, batch_size):
+            rows_of_batch = waiting[first : min(first + batch_size, full)]
+            batches.append(Batch(length, rows_of_batch, batch_size))
         left = waiting[full:]
     if random is not None:
         batches = [batches[i] for i in random.permutation(len(batches))]
     return batches
+
+
+def plan_packed(lengths, chosen, batch_size, multiple=1):
+    """Deals features out to batches in which several may share a row.
+
+    Longest first, each feature goes to the fullest row that has room for it.
+
+    Args:
+        lengths: int (n,), of the features; what is longer than the last of `chosen` is cut.
+        chosen: lengths of rows, rising.
+        batch_size: most rows of a batch.
+        multiple: of it batches are made of each length, where there are rows enough.
+    Returns: list of Batch with groups; those of a length have equal shapes.
+    """
+    lengths = np.minimum(lengths, chosen[-1])
+    rooms = [[] for _ in range(chosen[-1])]  # number of free places -> the rows that have it
+    rows = {length: [] for length in chosen}
+    for feature in np.argsort(-lengths, kind="stable").tolist():
+        needed = int(lengths[feature])
+        room = next((room for room in range(needed, len(rooms)) if rooms[room]), None)
+        if room is None:
+            row, room = [], next(length for length in chosen if length >= needed)
+            rows[room].append(row)
+        else:
+            row = rooms[room].pop()
+        row.append(feature)
+        rooms[room - needed].append(row)
+    batches = []
+    for length, rows_of_length in rows.items():
+        count = -(-len(rows_of_length) // (batch_size * multiple)) * multiple
+        count = min(count, len(rows_of_length))
+        # Early rows hold few long features, late ones many: every batch gets some of each.
+        parts = [rows_of_length[i::count] for i in range(count)]
+        most = max((sum(map(len, part)) for part in parts), default=0)
+        for part in parts:
+            ends = np.cumsum([len(row) for row in part]).tolist()
+            groups = [range(end - len(row), end) for row, end in zip(part, ends, strict=True)]
+            groups += [range(0)] * (len(parts[0]) - len(part))
+            batches.append(Batch(length, np.concatenate(part), most, tuple(groups)))
+    return batches
+
+
+def packed(lengths, batch):
+    """Returns where the tokens of a batch with groups lie in the encoder's rows.
+
+    Args:
+        lengths: int (n,), of all features.
+        batch: Batch of plan_packed, with R groups.
+    Returns: dict of int32 arrays, the places counted row by row:
+        packed (R, L): of each token in the features laid out as (size, L); -1 for none.
+        unpacked (size, L): of each token in the encoder's rows; 0 for none.
+    """
+    length = batch.length
+    there = np.full((len(batch.groups), length), -1, np.int32)
+    back = np.zeros((batch.size, length), np.int32)
+    for row, group in enumerate(batch.groups):
+        start = 0
+        for place in group:
+            tokens = np.arange(min(length, lengths[batch.rows[place]]))
+            end = start + len(tokens)
+            there[row, start:end] = place * length + tokens
+            back[place, : len(tokens)] = row * length + start + tokens
+            start = end
+    return {"packed": there, "unpacked": back}
 
 
 def joined_lengths(tasks):

@@ -6,6 +6,7 @@ Enters: a batch. Leaves: the outputs of the tasks' heads and their summed loss.
 import keras
 from keras import ops
 
+from electra.data.batches import SHARED
 from electra.finetune.heads import HEADS
 from electra.model.encoder import ElectraEncoder
 
@@ -49,24 +50,36 @@ class FinetuningModel(keras.Model):
         prefix = self.name + "/"
         return {v.path.removeprefix(prefix): v for v in self.trainable_variables}
 
-    def call(self, batch, tasks=None, *, seed=None, training=False):
+    def call(self, batch, tasks=None, *, seed=None, training=False, weights=None):
         """Encodes a batch and applies heads to all its rows.
 
         Args:
             batch: dict of int32 (B, L) input_ids, input_mask, segment_ids, and the tasks'
-                features (see heads.py).
+                features (see heads.py); perhaps data/batches.packed's.
             tasks: names of the heads to apply; None for all.
             seed: random.Seed of the dropout; None for none.
             training: whether the QA heads are given the gold start.
+            weights: what the encoder's compute_weights returned, or None to cast them anew.
         Returns: dict task -> that head's outputs.
         """
-        states = self.electra(batch, seed=seed and seed.fold("electra"))  # (B, L, H)
+        encode = self._encode_packed if "packed" in batch else self.electra
+        states = encode(batch, seed=seed and seed.fold("electra"), weights=weights)  # (B, L, H)
         return {
             task: self.heads[task](
                 states, batch, seed=seed and seed.fold("head", task), training=training
             )
             for task in tasks or self.heads
         }
+
+    def _encode_packed(self, batch, **options):
+        """Encodes sequences that share rows. Returns: (B, L, H), without meaning at padding."""
+        packed, length = batch["packed"], batch["input_ids"].shape[1]  # (R, P)
+        places = ops.maximum(packed, 0)
+        inputs = {name: ops.take(ops.reshape(batch[name], (-1,)), places) for name in SHARED}
+        inputs |= {"position_ids": places % length, "sequence_ids": packed // length}
+        states = self.electra(inputs, **options)  # (R, P, H)
+        states = ops.reshape(states, (-1, states.shape[-1]))
+        return ops.take(states, batch["unpacked"], axis=0)
 
     def summed_loss(self, batch, outputs):
         """Sums the losses of the rows, each row's by its own task.

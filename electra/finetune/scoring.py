@@ -16,7 +16,7 @@ import collections
 import numpy as np
 import scipy.special
 
-from electra.finetune import scorers
+from electra.finetune import metrics
 from electra.finetune.answers import n_best_answers
 from electra.finetune.tasks import CLASSIFICATION, QA, REGRESSION, TAGGING
 
@@ -111,21 +111,21 @@ def score(task, examples, predictions, *, qa_na_threshold=-2.75):
     Returns: dict metric -> float.
     """
     if task.family == REGRESSION:
-        return scorers.regression_scores([each.label for each in examples], predictions)
+        return metrics.regression_scores([each.label for each in examples], predictions)
     if task.family == CLASSIFICATION:
         ids = {label: i for i, label in enumerate(task.labels)}
         gold = [ids[each.label] for each in examples]
         found = np.argmax(predictions, axis=-1)
-        return scorers.classification_scores(gold, found, task.metrics, len(task.labels))
+        return metrics.classification_scores(gold, found, task.metrics, len(task.labels))
     if task.family == TAGGING:
         found, gold = labels_of(task, examples, predictions), [list(e.tags) for e in examples]
-        return (scorers.entity_scores if task.has_spans else scorers.tag_scores)(gold, found)
+        return (metrics.entity_scores if task.has_spans else metrics.tag_scores)(gold, found)
     gold = {each.id: list(each.answers) for each in examples}
     texts = {key: n_best[0]["text"] for key, (n_best, _) in predictions.items()}
     if not task.has_unanswerable:
-        return scorers.exact_match_scores(gold, texts)
+        return metrics.exact_match_scores(gold, texts)
     null_odds = {key: odds for key, (_, odds) in predictions.items()}
-    return scorers.squad_scores(gold, texts, null_odds, qa_na_threshold)
+    return metrics.squad_scores(gold, texts, null_odds, qa_na_threshold)
 
 
 def main_metric(task):

@@ -1,6 +1,7 @@
 """The Transformer encoder with its embeddings: generator and discriminator are made of it.
 
-Enters: input_ids, input_mask, segment_ids (B, L). Leaves: hidden states (B, L, H).
+Enters: input_ids, input_mask, segment_ids (B, L). Leaves: hidden states (B, L, H). Where several
+sequences share a row: position_ids and sequence_ids too.
 The path of every variable inside the model is its name in the official checkpoints, e.g.
 electra/encoder/layer_0/attention/self/query/kernel.
 """
@@ -35,11 +36,14 @@ class Embeddings(Layer):
         self.position_embeddings = table("position_embeddings", self.config.max_position_embeddings)
         self.norm.build((None, self.width))
 
-    def call(self, input_ids, segment_ids, seed=None):
-        length = input_ids.shape[1]
+    def call(self, input_ids, segment_ids, position_ids=None, seed=None):
         segments = ops.one_hot(segment_ids, self.config.type_vocab_size, dtype="float32")
         x = ops.take(float32(self.word_embeddings), input_ids, axis=0)  # (B, L, E)
-        x = x + float32(self.position_embeddings)[:length]
+        positions = float32(self.position_embeddings)
+        if position_ids is None:
+            x = x + positions[: input_ids.shape[1]]
+        else:
+            x = x + ops.take(positions, position_ids, axis=0)
         x = x + ops.matmul(segments, float32(self.token_type_embeddings))
         x = ops.cast(self.norm(x), self.compute_dtype)
         return kernels.dropout(x, self.config.hidden_dropout_prob, seed and seed.fold("embeddings"))
@@ -79,33 +83,40 @@ class TransformerLayer(Layer):
             self.output_dense.build((None, self.config.intermediate_size))
             self.output_norm.build(width)
 
-    def call(self, x, mask_bias, seed=None, residual=None):
+    def compute_weights(self):
+        """Returns the kernels of the layer's four matrix products in the compute dtype."""
+        # One matrix product for all three, though the checkpoint keeps them apart.
+        attention = ops.concatenate([d.kernel for d in (self.query, self.key, self.value)], axis=1)
+        others = (self.attention_dense, self.intermediate, self.output_dense)
+        parts = (attention, *(dense.kernel for dense in others))
+        return [ops.cast(kernel, self.compute_dtype) for kernel in parts]
+
+    def call(self, x, mask_bias, seed=None, residual=None, weights=None):
         """x: (B, L, H); mask_bias: (B, 1, 1 or L, L) float32; seed: random.Seed or None;
-        residual: x again. Returns: (B, L, H) twice, see kernels.dropout_add_layer_norm.
+        residual: x again; weights: of compute_weights, None to make them here.
+        Returns: (B, L, H) twice, see kernels.dropout_add_layer_norm.
         """
+        config = self.config
+        attention, attention_out, inner, out = weights or self.compute_weights()
+        bias = ops.concatenate([d.bias for d in (self.query, self.key, self.value)], axis=0)
+        attended = kernels.attend(
+            ops.matmul(x, attention), bias, mask_bias, config.num_attention_heads,
+            config.attention_probs_dropout_prob, seed and seed.fold("attention"),
+        )  # (B, L, H)
         x, residual = self._add_norm(
-            self._attend(x, mask_bias, seed and seed.fold("attention")),
-            x if residual is None else residual,
+            ops.matmul(attended, attention_out), x if residual is None else residual,
             self.attention_dense, self.attention_norm, seed and seed.fold("attention_output"),
         )  # fmt: skip
-        inner = kernels.bias_gelu(self.intermediate.project(x), float32(self.intermediate.bias))
+        x = kernels.bias_gelu(ops.matmul(x, inner), float32(self.intermediate.bias))
         return self._add_norm(
-            inner, residual, self.output_dense, self.output_norm, seed and seed.fold("output")
-        )
+            ops.matmul(x, out), residual, self.output_dense, self.output_norm,
+            seed and seed.fold("output"),
+        )  # fmt: skip
 
     def _add_norm(self, x, residual, dense, norm, seed):
         return kernels.dropout_add_layer_norm(
-            dense.project(x), float32(dense.bias), residual,
-            float32(norm.gamma), float32(norm.beta), self.config.hidden_dropout_prob, seed,
-        )  # (B, L, H)
-
-    def _attend(self, x, mask_bias, seed):
-        # One matrix product for all three, though the checkpoint keeps them apart.
-        kernel = ops.concatenate([d.kernel for d in (self.query, self.key, self.value)], axis=1)
-        bias = ops.concatenate([d.bias for d in (self.query, self.key, self.value)], axis=0)
-        return kernels.attend(
-            ops.matmul(x, ops.cast(kernel, x.dtype)), bias, mask_bias,
-            self.config.num_attention_heads, self.config.attention_probs_dropout_prob, seed,
+            x, float32(dense.bias), residual, float32(norm.gamma), float32(norm.beta),
+            self.config.hidden_dropout_prob, seed,
         )  # (B, L, H)
 
 
@@ -151,31 +162,46 @@ class ElectraEncoder(Layer):
 
     def embed(self, inputs, seed=None):
         """Returns the input of the first layer, (B, L, H)."""
-        x = self.embeddings(inputs["input_ids"], inputs["segment_ids"], seed=seed)
+        names = ("input_ids", "segment_ids", "position_ids")
+        x = self.embeddings(*[inputs.get(name) for name in names], seed=seed)
         return x if self.embeddings_project is None else self.embeddings_project(x)
 
-    def encode(self, x, input_mask, seed=None):
+    def compute_weights(self):
+        """Returns the layers' kernels in the compute dtype, for many calls with equal weights."""
+        return [layer.compute_weights() for layer in self.layers]
+
+    def encode(self, x, inputs, seed=None, weights=None):
         """Returns the output of every layer, a list of (B, L, H)."""
-        mask_bias = self._mask_bias(input_mask)
+        mask_bias = self._mask_bias(inputs)
         outputs, residual = [], x
         for i, layer in enumerate(self.layers):
-            x, residual = layer(x, mask_bias, seed=seed and seed.fold(i), residual=residual)
+            x, residual = layer(
+                x, mask_bias, seed=seed and seed.fold(i), residual=residual,
+                weights=weights and weights[i],
+            )  # fmt: skip
             outputs.append(x)
         return outputs
 
-    def call(self, inputs, seed=None):
+    def call(self, inputs, seed=None, weights=None):
         """Encodes a batch.
 
         Args:
-            inputs: dict of int32 (B, L) input_ids, input_mask, segment_ids.
+            inputs: dict of int32 (B, L) input_ids, input_mask, segment_ids. Where sequences share
+                rows also position_ids, each token's place in its sequence, and sequence_ids: a
+                token attends to those of equal id, and input_mask is not read.
             seed: random.Seed of the dropout; None for none.
+            weights: what compute_weights returned; None to make them here.
         Returns: (B, L, H) in the compute dtype.
         """
-        return self.encode(self.embed(inputs, seed), inputs["input_mask"], seed)[-1]
+        return self.encode(self.embed(inputs, seed), inputs, seed, weights)[-1]
 
-    def _mask_bias(self, input_mask):
-        seen = ops.cast(input_mask, "float32")[:, None, None, :]  # (B, 1, 1, L)
-        length = input_mask.shape[1]
+    def _mask_bias(self, inputs):
+        if "sequence_ids" in inputs:
+            ids = inputs["sequence_ids"][:, None]  # (B, 1, L)
+            seen = ops.cast(ids[..., None] == ids[..., None, :], "float32")  # (B, 1, L, L)
+        else:
+            seen = ops.cast(inputs["input_mask"], "float32")[:, None, None, :]  # (B, 1, 1, L)
+        length = inputs["input_ids"].shape[1]
         if self.direction == "ltr":
             seen = seen * ops.tril(ops.ones((length, length)))
         elif self.direction == "rtl":

@@ -14,9 +14,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from electra.data import batches
 from electra.finetune import scoring
-from electra.finetune.featurize import HOST_FEATURES
 from electra.finetune.model import FinetuningModel
 from electra.finetune.tasks import CLASSIFICATION, QA, TAGGING
 from electra.optim.adamw import AdamW
@@ -353,26 +351,18 @@ class Finetuning:
         Args:
             task: Task, one of the run's.
             examples: list; features: Features of them.
-            batch_size: None for eval_batch_size. Of features shorter than max_seq_length as many
-                more are predicted at once as make no more tokens.
+            batch_size: None for eval_batch_size.
         Returns: (predictions as in finetune/scoring.py, mean loss or None without labels).
         """
-        config, replicas = self.config, self.placement.num_replicas
-        size = -(-(batch_size or config.eval_batch_size) // replicas) * replicas
+        config = self.config
         names = scoring.needed_outputs(
             task, joint_prediction=config.joint_prediction,
             answerable_classifier=config.answerable_classifier,
         )  # fmt: skip
-        lengths = features.lengths()
-        chosen = batches.choose_lengths(lengths, config.max_seq_length, 2 * size)
-        outputs = {}
-        for batch in batches.plan(lengths, chosen, size, max_tokens=size * config.max_seq_length):
-            arrays = batches.padded({task.name: features}, batch, leave=HOST_FEATURES)
-            found = self.programs.predict(arrays, task.name, (*names, "loss"))
-            for name, rows in found.items():
-                column = outputs.setdefault(name, [None] * len(lengths))
-                for row, values in zip(batch.rows, rows, strict=False):
-                    column[row] = values
+        outputs = self.programs.predict(
+            task.name, features, (*names, "loss"), batch_size=batch_size or config.eval_batch_size,
+            max_seq_length=config.max_seq_length, packs=task.family != QA,
+        )  # fmt: skip
         loss = outputs.pop("loss", None)
         if loss is not None:  # of a word in tagging, else of an example
             parts = len(features.ragged["labels"][0]) if task.family == TAGGING else len(features)

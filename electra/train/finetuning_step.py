@@ -5,11 +5,14 @@ or the outputs of the heads.
 """
 
 import time
+from concurrent import futures
 
 import numpy as np
 import tensorflow as tf
 
 from electra import random
+from electra.data import batches
+from electra.finetune.featurize import HOST_FEATURES
 from electra.model import kernels
 from electra.train.loop import POLL_SECONDS, Steps
 from electra.train.step import Step, replica_number
@@ -74,27 +77,66 @@ class Programs:
         row = self.strategy.run(self.step, args=(batch, step, seed))
         return self.strategy.experimental_local_results(row)[0]
 
-    def predict(self, batch, task, names):
-        """Returns dict name -> array (B, ...) of some outputs of a task's head."""
+    def predict(self, task, features, names, *, batch_size, max_seq_length, packs):
+        """Predicts all features of a split.
+
+        Args:
+            task: name of a head; features: Features, of that task.
+            names: outputs of the head to return, where it has them.
+            batch_size: most rows of a batch; max_seq_length: L.
+            packs: whether short features share a row; not on several replicas.
+        Returns: dict name -> list of what the head gave for each feature.
+        """
+        lengths, replicas = features.lengths(), self.placement.num_replicas
+        batch_size, calls = -(-batch_size // replicas) * replicas, self.placement.calls_at_once
+        packs = packs and replicas == 1
+        shortest = batches.SHARED_ROW if packs else 0
+        chosen = batches.choose_lengths(lengths, max_seq_length, 2 * batch_size, shortest)
+        if packs:
+            plan = batches.plan_packed(lengths, chosen, batch_size, multiple=calls)
+        else:
+            plan = batches.plan(lengths, chosen, batch_size)
+        weights = self._compute_weights() if replicas == 1 else None
+
+        def run(batch):
+            arrays = batches.padded({task: features}, batch, leave=HOST_FEATURES)
+            if packs:
+                arrays |= batches.packed(lengths, batch)
+            return self._predict(arrays, task, names, weights)
+
+        outputs = {}
+        with futures.ThreadPoolExecutor(calls) as pool:
+            for batch, found in zip(plan, pool.map(run, plan), strict=True):
+                for name, rows in found.items():
+                    column = outputs.setdefault(name, [None] * len(lengths))
+                    for row, values in zip(batch.rows, rows, strict=False):
+                        column[row] = values
+        return outputs
+
+    @tf.function(autograph=False)
+    def _compute_weights(self):
+        return self.model.electra.compute_weights()
+
+    def _predict(self, batch, task, names, weights):
         key = task, tuple(names)
         if key not in self._predictors:
 
-            def predict(batch):
+            def predict(batch, weights):
                 with kernels.use_islands(not self.placement.compile_step):
-                    outputs = self.model(batch, tasks=[task])[task]
+                    outputs = self.model(batch, tasks=[task], weights=weights)[task]
                 return {name: outputs[name] for name in names if name in outputs}
 
             if self.placement.compile_step:
                 predict = tf.function(predict, jit_compile=True, autograph=False)
 
             @tf.function(autograph=False)
-            def distributed(batch):
-                parts = self.strategy.run(predict, args=(batch,))
+            def distributed(batch, weights):
+                parts = self.strategy.run(predict, args=(batch, weights))
                 local = self.strategy.experimental_local_results
                 return tf.nest.map_structure(lambda x: tf.concat(local(x), axis=0), parts)
 
             self._predictors[key] = distributed
-        outputs = self._predictors[key](self.spread(batch))
+        outputs = self._predictors[key](self.spread(batch), weights)
         return {name: value.numpy() for name, value in outputs.items()}
 
     def spread(self, batch):

@@ -11,7 +11,7 @@ import numpy as np
 import sklearn.metrics
 from matplotlib.figure import Figure  # without pyplot: Agg draws
 
-from electra.finetune import scorers, scoring
+from electra.finetune import metrics, scoring
 from electra.finetune.tasks import TAGGING
 from electra.storage import published
 from electra.train.logs import TRAIN_LOG, read_lines
@@ -52,7 +52,7 @@ def no_answer_curve(examples, predictions, metric="f1"):
     rows = []
     for each in examples:
         n_best, null_odds = predictions[each.id]
-        pair = scorers.squad_pair(n_best[0]["text"], each.answers) if each.answers else (0.0, 0.0)
+        pair = metrics.squad_pair(n_best[0]["text"], each.answers) if each.answers else (0.0, 0.0)
         rows.append((null_odds, pair[("exact", "f1").index(metric)]))
     odds, scores = np.array(sorted(rows)).T
     right, count = 100 * np.cumsum(scores), np.arange(1, len(odds) + 1)

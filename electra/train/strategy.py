@@ -36,6 +36,11 @@ class Placement:
     def num_replicas(self):
         return self.strategy.num_replicas_in_sync
 
+    @property
+    def calls_at_once(self):
+        """Predictions that run side by side: one alone leaves cores of a CPU idle."""
+        return 2 if self.device == "CPU" and self.num_replicas == 1 else 1
+
     def describe(self):
         step = "whole step compiled by XLA" if self.compile_step else "compiled islands"
         return (

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from electra.data.batches import Batch, choose_lengths, padded, plan
+from electra.data.batches import Batch, choose_lengths, packed, padded, plan, plan_packed
 from electra.data.features import collect
 
 LENGTHS = np.random.default_rng(0).integers(3, 60, 101)
@@ -39,13 +39,33 @@ def test_without_an_order_rows_stay_in_theirs():
     assert [(b.length, b.rows.tolist()) for b in batches] == [(16, [0, 2]), (32, [3, 1])]
 
 
-def test_short_rows_share_larger_batches_of_no_more_tokens():
-    chosen = choose_lengths(LENGTHS, 128, 10)
-    batches = plan(LENGTHS, chosen, 8, max_tokens=8 * 64)
+def test_packed_features_share_rows_that_hold_them():
+    batches = plan_packed(LENGTHS, [32, 64], 8, multiple=2)
     assert sorted(rows_of(batches)) == list(range(101))
-    assert all(len(b.rows) == b.size and b.size * b.length <= 512 for b in batches[:-1])
-    assert {b.length: b.size for b in batches} == {8: 8, 24: 16, 32: 16, 48: 8, 64: 8}
-    assert all(LENGTHS[batch.rows].max() <= batch.length for batch in batches)
+    assert sum(len(batch.groups) * batch.length for batch in batches) < 1.2 * LENGTHS.sum()
+    shapes = [(batch.length, len(batch.groups), batch.size) for batch in batches]
+    assert all(rows <= 8 and shapes.count((n, rows, size)) % 2 == 0 for n, rows, size in shapes)
+    for batch in batches:
+        layout = packed(LENGTHS, batch)
+        there, back = layout["packed"], layout["unpacked"]
+        assert there.shape == (len(batch.groups), batch.length)
+        assert back.shape == (batch.size, batch.length)
+        lengths = LENGTHS[batch.rows]
+        tokens = [i * batch.length + j for i, n in enumerate(lengths) for j in range(n)]
+        assert sorted(there[there >= 0]) == tokens  # every token once
+        assert (there.ravel()[back.ravel()[tokens]] == tokens).all()  # and found again
+
+
+def test_packed_features_that_are_too_long_are_cut():
+    (batch,) = plan_packed(np.array([9, 2]), [4], 3)
+    assert packed(np.array([9, 2]), batch)["packed"].tolist() == [[0, 1, 2, 3], [4, 5, -1, -1]]
+
+
+def test_batches_of_packed_features_have_equal_shapes():
+    one, two = plan_packed(np.array([3, 3, 3]), [4], 8, multiple=2)
+    assert len(one.groups) == len(two.groups) == 2 and one.size == two.size == 2
+    assert packed(np.array([3, 3, 3]), two)["packed"].tolist() == [[0, 1, 2, -1], [-1] * 4]
+    assert len(plan_packed(np.array([3]), [4], 8, multiple=2)) == 1
 
 
 def test_lengths_that_few_features_have_join_the_next():
@@ -53,6 +73,7 @@ def test_lengths_that_few_features_have_join_the_next():
     assert choose_lengths(lengths, 128, 5) == [16, 48, 96]
     assert choose_lengths(lengths, 40, 5) == [16, 40]  # what is longer is cut
     assert choose_lengths(np.array([500]), 512, 5) == [512]
+    assert choose_lengths(lengths, 128, 5, shortest=32) == [32, 48, 96]
 
 
 def test_rows_of_several_tasks_share_a_batch():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra.finetune.scorers import classification_scores, regression_scores
+from electra.finetune.metrics import classification_scores, regression_scores
 from electra.optim.adamw import AdamW
 from electra.optim.layerwise import layer_wise_multipliers
 from electra.optim.schedule import learning_rate_at

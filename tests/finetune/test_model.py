@@ -6,6 +6,7 @@ import pytest
 import scipy.special
 import tensorflow as tf
 
+from electra.data.batches import Batch, packed
 from electra.finetune.heads import QAHead
 from electra.finetune.model import FinetuningModel
 from electra.model import kernels
@@ -87,6 +88,22 @@ def test_without_labels_there_are_outputs_and_no_loss(model):
     bare, labelled = model({n: whole[n] for n in names}), model(whole)
     for task, outputs in bare.items():
         assert set(labelled[task]) - set(outputs) == {"loss"}
+
+
+def test_sequences_that_share_a_row_do_not_see_each_other(model):
+    batch = make_batch(length=24)  # at most 11 tokens in each
+    lengths = np.sum(batch["input_mask"], axis=1)
+    plan = Batch(24, np.arange(4), 4, groups=(range(2), range(2, 4)))
+    layout = packed(lengths, plan)
+    alone = model(batch)
+    together = model(batch | layout, weights=model.electra.compute_weights())
+    seen = batch["input_mask"].numpy() == 1
+    for task, outputs in alone.items():
+        for name, values in outputs.items():
+            ours, whole = (np.asarray(each) for each in (together[task][name], values))
+            if name in ("start_logits", "end_logits"):
+                ours, whole = ours[seen], whole[seen]
+            np.testing.assert_allclose(ours, whole, rtol=1e-4, atol=1e-5, err_msg=f"{task} {name}")
 
 
 def test_losses_equal_numpys(model):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from electra.finetune.metrics import squad_scores
 from electra.finetune.questions import Document, QAExample
 from electra.finetune.readers import TaggingExample, TextExample
-from electra.finetune.scorers import squad_scores
 from electra.finetune.tasks import get_task
 from electra.train import plots
 

@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 import sklearn.metrics
 
-from electra.finetune import scorers
+from electra.finetune import metrics
 from electra.finetune.spans import read_spans, write_spans
 from tests.finetune.reference import gold_answers, values_of
 from tests.shared import needs_fixtures
@@ -33,11 +33,11 @@ def test_entity_scores_by_hand():
     # The third gold span is predicted too, but in the other sentence.
     gold = [["B-NP", "I-NP", "O", "B-VP"], ["O", "O", "O", "B-NP"]]
     predicted = [["B-NP", "I-NP", "O", "B-NP"], ["O", "O", "O", "O"]]
-    scores = scorers.entity_scores(gold, predicted)
+    scores = metrics.entity_scores(gold, predicted)
     assert scores == pytest.approx({"precision": 50.0, "recall": 100 / 3, "f1": 40.0})
     nothing = {"precision": 0.0, "recall": 0.0, "f1": 0.0}
-    assert scorers.entity_scores([["O"]], [["O"]]) == nothing
-    assert scorers.tag_scores(gold, predicted)["accuracy"] == 75.0
+    assert metrics.entity_scores([["O"]], [["O"]]) == nothing
+    assert metrics.tag_scores(gold, predicted)["accuracy"] == 75.0
 
 
 @pytest.mark.parametrize("scheme", ["bio", "bioes"])
@@ -48,7 +48,7 @@ def test_entity_scores_equal_seqevals(scheme):
     strict = {"mode": "strict", "scheme": {"bio": schemes.IOB2, "bioes": schemes.IOBES}[scheme]}
     for seed in range(5):
         gold, predicted = random_sentences(np.random.default_rng(seed))[scheme]
-        ours = scorers.entity_scores(gold, predicted)
+        ours = metrics.entity_scores(gold, predicted)
         assert 0.0 < ours["f1"] < 100.0
         for name in ("precision", "recall", "f1"):
             theirs = getattr(seqeval, f"{name}_score")(gold, predicted, **strict)
@@ -57,20 +57,20 @@ def test_entity_scores_equal_seqevals(scheme):
 
 def test_classification_scores_by_hand():
     labels, predictions = [1, 1, 0, 0, 1], [1, 0, 0, 1, 1]
-    ours = scorers.classification_scores(labels, predictions, METRICS)
+    ours = metrics.classification_scores(labels, predictions, METRICS)
     # True positives 2, false 1; true negatives 1, false 1: (2*1 - 1*1) / sqrt(3*3*2*2).
     assert ours == pytest.approx({"accuracy": 60.0, "f1": 200 / 3, "mcc": 100 / 6})
 
 
 def test_f1_is_macro_by_the_labels_of_the_task_not_of_the_split():
     labels, predictions = [1, 1, 0, 0, 1], [1, 0, 0, 1, 1]
-    ours = scorers.classification_scores(labels, predictions, ["f1"], num_labels=3)
+    ours = metrics.classification_scores(labels, predictions, ["f1"], num_labels=3)
     assert ours == pytest.approx({"f1": 100 * (2 / 3 + 1 / 2) / 2})
 
 
 def test_a_constant_prediction_scores_zero_correlation():
-    assert scorers.classification_scores([0, 1, 1], [1, 1, 1], ["mcc"]) == {"mcc": 0.0}
-    ours = scorers.regression_scores([0.1, 0.5, 0.9], [0.5, 0.5, 0.5])
+    assert metrics.classification_scores([0, 1, 1], [1, 1, 1], ["mcc"]) == {"mcc": 0.0}
+    ours = metrics.regression_scores([0.1, 0.5, 0.9], [0.5, 0.5, 0.5])
     assert ours == pytest.approx({"pearson": 0.0, "spearman": 0.0, "mse": 0.32 / 3})
 
 
@@ -86,11 +86,11 @@ def test_scores_equal_the_libraries_and_formulas():
         "f1": 200 * tp / (2 * tp + fp + fn),
         "mcc": 100 * (tp * tn - fp * fn) / margins**0.5,
     }
-    assert scorers.classification_scores(labels, predictions, METRICS) == pytest.approx(expected)
+    assert metrics.classification_scores(labels, predictions, METRICS) == pytest.approx(expected)
     x = rng.random(200)
     y = np.round(x + rng.normal(size=200), 1)  # with ties
     ranks = [scipy.stats.rankdata(each) for each in (x, y)]
-    assert scorers.regression_scores(x, y) == pytest.approx({
+    assert metrics.regression_scores(x, y) == pytest.approx({
         "pearson": 100 * np.corrcoef(x, y)[0, 1],
         "spearman": 100 * np.corrcoef(*ranks)[0, 1],
         "mse": np.mean((x - y) ** 2),
@@ -98,22 +98,22 @@ def test_scores_equal_the_libraries_and_formulas():
 
 
 def test_answers_are_normalised():
-    assert scorers.normalize_answer("The  Cat's hat, an ant!") == "cats hat ant"
+    assert metrics.normalize_answer("The  Cat's hat, an ant!") == "cats hat ant"
 
 
 def test_squad_pairs_by_hand():
-    assert scorers.max_scores("the red cat", ["cat", "a blue cat"]) == (0.0, pytest.approx(2 / 3))
-    assert scorers.squad_pair("", []) == (1.0, 1.0)
-    assert scorers.squad_pair("the", ["The"]) == (1.0, 1.0)  # nothing is left of either
-    assert scorers.squad_pair("", ["cat"]) == (0.0, 0.0)
-    assert scorers.squad_pair("cat", []) == (0.0, 0.0)
+    assert metrics.max_scores("the red cat", ["cat", "a blue cat"]) == (0.0, pytest.approx(2 / 3))
+    assert metrics.squad_pair("", []) == (1.0, 1.0)
+    assert metrics.squad_pair("the", ["The"]) == (1.0, 1.0)  # nothing is left of either
+    assert metrics.squad_pair("", ["cat"]) == (0.0, 0.0)
+    assert metrics.squad_pair("cat", []) == (0.0, 0.0)
 
 
 def test_best_thresholds_by_hand():
     answers = {"a": ["cat"], "b": [], "c": ["red dog"], "d": []}
     predictions = {"a": "cat", "b": "cat", "c": "dog", "d": ""}
     null_odds = {"a": -2.0, "b": 1.0, "c": 0.0, "d": -3.0}
-    scores = scorers.squad_scores(answers, predictions, null_odds, 0.0)
+    scores = metrics.squad_scores(answers, predictions, null_odds, 0.0)
     expected = {
         "exact": 75.0, "f1": 100 * (1 + 1 + 2 / 3 + 1) / 4, "total": 4,
         "HasAns_exact": 50.0, "HasAns_f1": 100 * (1 + 2 / 3) / 2, "HasAns_total": 2,
@@ -126,8 +126,8 @@ def test_best_thresholds_by_hand():
 
 def test_a_missing_answer_counts_in_squad_1_and_not_in_2():
     answers = {"a": ["cat"], "b": ["dog"]}
-    assert scorers.exact_match_scores(answers, {"a": "cat"}) == {"exact_match": 50.0, "f1": 50.0}
-    scores = scorers.squad_scores(answers, {"a": "cat"}, {"a": 0.0, "b": 0.0}, 1.0)
+    assert metrics.exact_match_scores(answers, {"a": "cat"}) == {"exact_match": 50.0, "f1": 50.0}
+    scores = metrics.squad_scores(answers, {"a": "cat"}, {"a": 0.0, "b": 0.0}, 1.0)
     assert (scores["exact"], scores["total"], "NoAns_f1" in scores) == (100.0, 1, False)
 
 
@@ -138,10 +138,10 @@ def test_classification_and_regression_equal_the_official_ones():
         metric = name.split("_")[0]
         updates = values[name]["updates"]
         labels, predictions = ([u[k] for u in updates] for k in ("label_ids", "predictions"))
-        ours = scorers.classification_scores(labels, predictions, [metric])
+        ours = metrics.classification_scores(labels, predictions, [metric])
         assert ours[metric] == pytest.approx(values[name]["expected"][metric], abs=1e-5)
     updates = values["regression"]["updates"]
-    ours = scorers.regression_scores(*([u[k] for u in updates] for k in ("targets", "predictions")))
+    ours = metrics.regression_scores(*([u[k] for u in updates] for k in ("targets", "predictions")))
     expected = dict(values["regression"]["expected"])
     assert expected.pop("loss") == pytest.approx(np.mean([u["loss"] for u in updates]))
     assert ours == pytest.approx(expected, rel=1e-5)
@@ -160,23 +160,23 @@ def test_tagging_equals_the_official_scores():
     loss = sum(u["loss"] for u in values["updates"]) / sum(words)
     # The official scorer adds each loss twice; the runner reports it once.
     assert expected.pop("loss") == pytest.approx(2 * loss)
-    assert scorers.entity_scores(gold, predicted) == pytest.approx(expected)
+    assert metrics.entity_scores(gold, predicted) == pytest.approx(expected)
     accuracy = values["expected_token_accuracy"]["accuracy"]
-    assert scorers.tag_scores(gold, predicted) == {"accuracy": pytest.approx(accuracy)}
+    assert metrics.tag_scores(gold, predicted) == {"accuracy": pytest.approx(accuracy)}
 
 
 @needs_fixtures
 def test_question_answering_equals_the_official_scores():
     values = values_of("scorers.json")
     for case in values["normalize_answer"]:
-        assert scorers.normalize_answer(case["text"]) == case["v2"] == case["v1"]
+        assert metrics.normalize_answer(case["text"]) == case["v2"] == case["v1"]
     for case in values["squad_v2"]:
         answers = gold_answers(case["task"], case["split"])
-        ours = scorers.squad_scores(
+        ours = metrics.squad_scores(
             answers, case["predictions"], case["null_odds"], case["qa_na_threshold"]
         )
         assert ours == pytest.approx(case["expected"])
     for case in [*values["squad_v1"], values["mrqa"]]:
         answers = gold_answers(case["task"], case["split"])
-        ours = scorers.exact_match_scores(answers, case["predictions"])
+        ours = metrics.exact_match_scores(answers, case["predictions"])
         assert ours == pytest.approx(case["expected"])
