@@ -4,7 +4,9 @@ Enters: per unit a TFRecord file and, beside it, the bytes and the tokens of eac
 Leaves: files of equal numbers of examples, cut without regard to the units.
 """
 
+import dataclasses
 import os
+from concurrent import futures
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from electra.storage import published
 SIZES = ".sizes"  # of a file's records beside it, int32 (n, 2): bytes, tokens
 FILE_BYTES = 64 << 20  # size of a final file, if their number is not given
 _TOGETHER = 4096  # records that are copied together
+_WRITERS = 2  # files that are written at once
 
 
 def count_examples(paths):
@@ -39,18 +42,40 @@ def join_files(paths, work, output_dir, name, number):
         number = max(1, round(sum(os.path.getsize(path) for path in paths) / FILE_BYTES))
     examples = count_examples(paths)
     number = min(number, examples)
-    entries, chunks = [], _Chunks(paths)
+    entries, pieces, chunks = [], [], _Chunks(paths)
     for i in range(number):
         count = examples * (i + 1) // number - examples * i // number
-        entry = {"name": f"{name}.tfrecord-{i}-of-{number}", "examples": count, "tokens": 0}
+        pieces.append(list(chunks.take(count)))
+        entries.append({
+            "name": f"{name}.tfrecord-{i}-of-{number}", "examples": count,
+            "tokens": sum(piece.tokens for piece in pieces[-1]),
+        })  # fmt: skip
+
+    def write(entry, pieces):
         unfinished = os.path.join(work, entry["name"])
         with published(unfinished) as file:
-            for records, tokens in chunks.take(count):
-                file.write(records)
-                entry["tokens"] += tokens
+            for piece in pieces:
+                file.write(piece.read())
         os.replace(unfinished, os.path.join(output_dir, entry["name"]))
-        entries.append(entry)
+
+    with futures.ThreadPoolExecutor(_WRITERS) as pool:
+        list(pool.map(write, entries, pieces))
     return entries
+
+
+@dataclasses.dataclass(frozen=True)
+class _Piece:
+    """Records that lie together in a unit's file."""
+
+    path: str
+    start: int
+    num_bytes: int
+    tokens: int
+
+    def read(self):
+        with open(self.path, "rb") as file:
+            file.seek(self.start)
+            return file.read(self.num_bytes)
 
 
 class _Chunks:
@@ -60,7 +85,7 @@ class _Chunks:
         self._paths, self._sizes = iter(paths), np.zeros((0, 2), np.int32)
 
     def take(self, count):
-        """Yields the next `count` records in chunks: (their bytes, their tokens)."""
+        """Yields the next `count` records in pieces."""
         while count:
             if not len(self._sizes):
                 self._path, self._at = next(self._paths), 0
@@ -68,9 +93,7 @@ class _Chunks:
                 continue
             taken, self._sizes = np.split(self._sizes, [min(count, _TOGETHER)])
             num_bytes, num_tokens = taken.sum(axis=0, dtype=np.int64).tolist()
-            with open(self._path, "rb") as file:
-                file.seek(self._at)
-                yield file.read(num_bytes), num_tokens
+            yield _Piece(self._path, self._at, num_bytes, num_tokens)
             self._at += num_bytes
             count -= len(taken)
 
