@@ -134,9 +134,10 @@ def main_metric(task):
 
 
 def is_constant(task, examples, predictions):
-    """Whether a split with several labels got one label, or one number, throughout."""
+    """Whether a split with several labels got one label, number or answer throughout."""
     if task.family == QA:
-        return False
+        texts = {n_best[0]["text"] for n_best, _ in predictions.values()}
+        return len(texts) == 1 < len({each.answers for each in examples})
     if task.family == REGRESSION:
         return bool(np.ptp(predictions) < 1e-3 < np.ptp([each.label for each in examples]))
     found = labels_of(task, examples, predictions)
