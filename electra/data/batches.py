@@ -83,7 +83,8 @@ def plan(lengths, chosen, batch_size, order=None):
 def plan_packed(lengths, chosen, batch_size, multiple=1):
     """Deals features out to batches in which several may share a row.
 
-    Longest first, each feature goes to the fullest row that has room for it.
+    Only features of one length of rows share them: short ones in the gaps of long rows would make
+    the batch of what they leave far larger than that of the rows.
 
     Args:
         lengths: int (n,), of the features; what is longer than the last of `chosen` is cut.
@@ -93,24 +94,13 @@ def plan_packed(lengths, chosen, batch_size, multiple=1):
     Returns: list of Batch with groups; those of a length have equal shapes.
     """
     lengths = np.minimum(lengths, chosen[-1])
-    rooms = [[] for _ in range(chosen[-1])]  # number of free places -> the rows that have it
-    rows = {length: [] for length in chosen}
-    for feature in np.argsort(-lengths, kind="stable").tolist():
-        needed = int(lengths[feature])
-        room = next((room for room in range(needed, len(rooms)) if rooms[room]), None)
-        if room is None:
-            row, room = [], next(length for length in chosen if length >= needed)
-            rows[room].append(row)
-        else:
-            row = rooms[room].pop()
-        row.append(feature)
-        rooms[room - needed].append(row)
-    batches = []
-    for length, rows_of_length in rows.items():
-        count = -(-len(rows_of_length) // (batch_size * multiple)) * multiple
-        count = min(count, len(rows_of_length))
+    places, batches = np.searchsorted(chosen, lengths), []
+    for place, length in enumerate(chosen):
+        rows = _shared_rows(lengths, np.flatnonzero(places == place), length)
+        count = -(-len(rows) // (batch_size * multiple)) * multiple
+        count = min(count, len(rows))
         # Early rows hold few long features, late ones many: every batch gets some of each.
-        parts = [rows_of_length[i::count] for i in range(count)]
+        parts = [rows[i::count] for i in range(count)]
         most = max((sum(map(len, part)) for part in parts), default=0)
         for part in parts:
             ends = np.cumsum([len(row) for row in part]).tolist()
@@ -118,6 +108,20 @@ def plan_packed(lengths, chosen, batch_size, multiple=1):
             groups += [range(0)] * (len(parts[0]) - len(part))
             batches.append(Batch(length, np.concatenate(part), most, tuple(groups)))
     return batches
+
+
+def _shared_rows(lengths, features, row_length):
+    """Deals features out to rows, longest first, each to the fullest row that has room for it."""
+    rows, rooms = [], [[] for _ in range(row_length)]  # number of free places -> rows that have it
+    for feature in features[np.argsort(-lengths[features], kind="stable")].tolist():
+        needed = int(lengths[feature])
+        room = next((room for room in range(needed, row_length) if rooms[room]), row_length)
+        if room == row_length:
+            rows.append([])
+        row = rows[-1] if room == row_length else rooms[room].pop()
+        row.append(feature)
+        rooms[room - needed].append(row)
+    return rows
 
 
 def packed(lengths, batch):
