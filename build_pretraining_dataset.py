@@ -6,10 +6,6 @@
 A killed build goes on when the same command is run again.
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes
-
 from absl import flags, logging
 
 from electra.door import run_door

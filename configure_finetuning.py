@@ -55,6 +55,8 @@ class FinetuningConfig(RunConfig):
         the longest of their lengths; results are JSON.
     """
 
+    elsewhere = "output_dir"
+
     # --- what to do ---
     debug = Knob(False, "A run from scratch with a line a step.", may_change=True)
     log_examples = Knob(False, "Log some training examples.", may_change=True)

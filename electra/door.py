@@ -1,6 +1,7 @@
 """What every command does: the command line before absl reads it, and errors as one line."""
 
 import errno
+import logging as standard_logging
 import os
 import signal
 import sys
@@ -9,6 +10,7 @@ from absl import app, flags, logging
 
 from electra.hparams import load_hparams
 
+flags.disclaim_key_flags()  # --help shows a flag with the command that defines it by a function
 _TRUE = ("true", "t", "1", "yes")
 _FALSE = ("false", "f", "0", "no")
 # What a run's hparams.json holds besides hparams.
@@ -44,7 +46,14 @@ def run_door(main, booleans=()):
                 message += ". Make room on the disk and run the same command again"
             sys.exit(f"Error: {message}")
 
+    make_tensorflow_quiet()
     app.run(guarded, argv=normalize_argv(sys.argv, booleans))
+
+
+def make_tensorflow_quiet():
+    """Silences TensorFlow's notes on devices and retracing; before it is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    standard_logging.getLogger("tensorflow").setLevel("ERROR")
 
 
 def define_run_flags():
@@ -78,8 +87,7 @@ def run_settings(values):
 
 
 def start_run():
-    """Sets up the process of a run: TensorFlow quiet, notes in the log, exit at SIGTERM."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes
+    """Sets up the process of a run: notes in the log, exit at SIGTERM."""
     logging.set_verbosity(logging.INFO)
     # While it trains, the loop handles SIGTERM; before and after that nothing is left to save.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

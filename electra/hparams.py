@@ -127,7 +127,10 @@ class Config:
     Attributes:
         knobs: dict name -> Knob, of the class.
         given: frozenset of the names the user set.
+        elsewhere: name of the knob that gives a run another folder.
     """
+
+    elsewhere = "model_name"
 
     def __init_subclass__(cls):
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Knob)}
@@ -174,7 +177,7 @@ class Config:
         if refused:
             raise ValueError(
                 f"{where} holds a run with other hparams: {'; '.join(refused)}. Go on with the old "
-                "values or choose another model_name. These may change: "
+                f"values or choose another {self.elsewhere}. These may change: "
                 f"{', '.join(self.changeable())}"
             )
         return result

@@ -46,7 +46,7 @@ def read_hparams(folder):
     path = os.path.join(folder, "hparams.json")
     if not os.path.exists(path):
         return None
-    advice = "Write it anew from the hparams of that run, or choose another model_name"
+    advice = "Write it anew from the hparams of that run, or choose another folder"
     return read_json(path, advice)
 
 

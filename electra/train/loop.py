@@ -7,6 +7,7 @@ handed to the runner at the steps where something is due.
 import concurrent.futures
 import contextlib
 import dataclasses
+import os
 import re
 import signal
 import threading
@@ -143,8 +144,13 @@ def stopping_signals(loop):
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+
+    def stop(signum, frame):
+        loop.request_stop(signum)
+        os.write(2, b"\nStopping after the running step\n")  # print is not for signal handlers
+
     numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, loop.request_stop) for number in numbers}
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
