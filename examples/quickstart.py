@@ -193,7 +193,7 @@ def run(*arguments):
     show(command)
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     # The doors' own messages are enough; TensorFlow's start-up notes hide them.
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "PYTHONPATH": path}
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "PYTHONPATH": path}
     process = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:
         status = process.wait()

@@ -96,13 +96,15 @@ class Programs:
             plan = batches.plan_packed(lengths, chosen, batch_size, multiple=calls)
         else:
             plan = batches.plan(lengths, chosen, batch_size)
+        predictor = self._predictor(task, names)
         weights = self._compute_weights() if replicas == 1 else None
 
         def run(batch):
             arrays = batches.padded({task: features}, batch, leave=HOST_FEATURES)
             if packs:
                 arrays |= batches.packed(lengths, batch)
-            return self._predict(arrays, task, names, weights)
+            found = predictor(self.spread(arrays), weights)
+            return {name: value.numpy() for name, value in found.items()}
 
         outputs = {}
         with futures.ThreadPoolExecutor(calls) as pool:
@@ -117,27 +119,27 @@ class Programs:
     def _compute_weights(self):
         return self.model.electra.compute_weights()
 
-    def _predict(self, batch, task, names, weights):
-        key = task, tuple(names)
-        if key not in self._predictors:
+    def _predictor(self, task, names):
+        """Returns the program of a batch; it returns dict name -> (B, ...)."""
+        if (task, names) in self._predictors:
+            return self._predictors[task, names]
 
-            def predict(batch, weights):
-                with kernels.use_islands(not self.placement.compile_step):
-                    outputs = self.model(batch, tasks=[task], weights=weights)[task]
-                return {name: outputs[name] for name in names if name in outputs}
+        def predict(batch, weights):
+            with kernels.use_islands(not self.placement.compile_step):
+                outputs = self.model(batch, tasks=[task], weights=weights)[task]
+            return {name: outputs[name] for name in names if name in outputs}
 
-            if self.placement.compile_step:
-                predict = tf.function(predict, jit_compile=True, autograph=False)
+        if self.placement.compile_step:
+            predict = tf.function(predict, jit_compile=True, autograph=False)
 
-            @tf.function(autograph=False)
-            def distributed(batch, weights):
-                parts = self.strategy.run(predict, args=(batch, weights))
-                local = self.strategy.experimental_local_results
-                return tf.nest.map_structure(lambda x: tf.concat(local(x), axis=0), parts)
+        @tf.function(autograph=False)
+        def distributed(batch, weights):
+            parts = self.strategy.run(predict, args=(batch, weights))
+            local = self.strategy.experimental_local_results
+            return tf.nest.map_structure(lambda x: tf.concat(local(x), axis=0), parts)
 
-            self._predictors[key] = distributed
-        outputs = self._predictors[key](self.spread(batch), weights)
-        return {name: value.numpy() for name, value in outputs.items()}
+        self._predictors[task, names] = distributed
+        return distributed
 
     def spread(self, batch):
         """Returns a batch of NumPy arrays as tensors, cut into the replicas' shares."""
