@@ -40,7 +40,7 @@ def parser_of(doc, sides):
 def parse(argv):
     parser = parser_of(__doc__, SIDES)
     parser.add_argument("--task_name", choices=("cola", "sst"), default="cola")
-    parser.add_argument("--examples", type=int, default=960)
+    parser.add_argument("--examples", type=int, default=1920)
     return parser.parse_args(argv)
 
 

@@ -80,7 +80,7 @@ def plan(lengths, chosen, batch_size, order=None):
     return batches
 
 
-def plan_packed(lengths, chosen, batch_size, multiple=1):
+def plan_packed(lengths, chosen, max_tokens, multiple=1):
     """Deals features out to batches in which several may share a row.
 
     Only features of one length of rows share them: short ones in the gaps of long rows would make
@@ -89,7 +89,7 @@ def plan_packed(lengths, chosen, batch_size, multiple=1):
     Args:
         lengths: int (n,), of the features; what is longer than the last of `chosen` is cut.
         chosen: lengths of rows, rising.
-        batch_size: most rows of a batch.
+        max_tokens: of a batch, padding included.
         multiple: of it batches are made of each length, where there are rows enough.
     Returns: list of Batch with groups; those of a length have equal shapes.
     """
@@ -97,8 +97,8 @@ def plan_packed(lengths, chosen, batch_size, multiple=1):
     places, batches = np.searchsorted(chosen, lengths), []
     for place, length in enumerate(chosen):
         rows = _shared_rows(lengths, np.flatnonzero(places == place), length)
-        count = -(-len(rows) // (batch_size * multiple)) * multiple
-        count = min(count, len(rows))
+        most_rows = max(1, max_tokens // length)
+        count = min(-(-len(rows) // (most_rows * multiple)) * multiple, len(rows))
         # Early rows hold few long features, late ones many: every batch gets some of each.
         parts = [rows[i::count] for i in range(count)]
         most = max((sum(map(len, part)) for part in parts), default=0)

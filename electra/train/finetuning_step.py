@@ -83,8 +83,9 @@ class Programs:
         Args:
             task: name of a head; features: Features, of that task.
             names: outputs of the head to return, where it has them.
-            batch_size: most rows of a batch; max_seq_length: L.
-            packs: whether short features share a row; not on several replicas.
+            batch_size: features of a batch; max_seq_length: L.
+            packs: whether short features share a row, and a batch holds as many as make no more
+                tokens; not on several replicas.
         Returns: dict name -> list of what the head gave for each feature.
         """
         lengths, replicas = features.lengths(), self.placement.num_replicas
@@ -93,7 +94,7 @@ class Programs:
         shortest = batches.SHARED_ROW if packs else 0
         chosen = batches.choose_lengths(lengths, max_seq_length, 2 * batch_size, shortest)
         if packs:
-            plan = batches.plan_packed(lengths, chosen, batch_size, multiple=calls)
+            plan = batches.plan_packed(lengths, chosen, batch_size * max_seq_length, calls)
         else:
             plan = batches.plan(lengths, chosen, batch_size)
         predictor = self._predictor(task, names)

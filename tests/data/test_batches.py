@@ -42,11 +42,12 @@ def test_without_an_order_rows_stay_in_theirs():
 
 @pytest.mark.parametrize(("chosen", "padding"), [([64], 1.2), ([32, 64], 1.5)])
 def test_packed_features_share_rows_that_hold_them(chosen, padding):
-    batches = plan_packed(LENGTHS, chosen, 8, multiple=2)
+    batches = plan_packed(LENGTHS, chosen, 8 * 64, multiple=2)
     assert sorted(rows_of(batches)) == list(range(101))
     assert sum(len(batch.groups) * batch.length for batch in batches) < padding * LENGTHS.sum()
     shapes = [(batch.length, len(batch.groups), batch.size) for batch in batches]
-    assert all(rows <= 8 and shapes.count((n, rows, size)) % 2 == 0 for n, rows, size in shapes)
+    assert all(length * rows <= 512 for length, rows, _ in shapes)
+    assert all(shapes.count(shape) % 2 == 0 for shape in shapes)
     for batch in batches:
         layout = packed(LENGTHS, batch)
         there, back = layout["packed"], layout["unpacked"]
@@ -59,15 +60,15 @@ def test_packed_features_share_rows_that_hold_them(chosen, padding):
 
 
 def test_packed_features_that_are_too_long_are_cut():
-    (batch,) = plan_packed(np.array([9, 2]), [4], 3)
+    (batch,) = plan_packed(np.array([9, 2]), [4], 12)
     assert packed(np.array([9, 2]), batch)["packed"].tolist() == [[0, 1, 2, 3], [4, 5, -1, -1]]
 
 
 def test_batches_of_packed_features_have_equal_shapes():
-    one, two = plan_packed(np.array([3, 3, 3]), [4], 8, multiple=2)
+    one, two = plan_packed(np.array([3, 3, 3]), [4], 32, multiple=2)
     assert len(one.groups) == len(two.groups) == 2 and one.size == two.size == 2
     assert packed(np.array([3, 3, 3]), two)["packed"].tolist() == [[0, 1, 2, -1], [-1] * 4]
-    assert len(plan_packed(np.array([3]), [4], 8, multiple=2)) == 1
+    assert len(plan_packed(np.array([3]), [4], 32, multiple=2)) == 1
 
 
 def test_lengths_that_few_features_have_join_the_next():
