@@ -248,13 +248,14 @@ class FinetuningConfig(RunConfig):
             ValueError: it is another vocabulary, or does not fit the size of the word table.
         """
         beside = os.path.join(_folder(self.pretrained), "vocab.txt")
+        of_model = vocab
         if not self.from_scratch and os.path.exists(beside):
-            if read_vocab(beside).sha256 != vocab.sha256:
-                raise ValueError(
-                    f"{self.vocab_file} is not the vocabulary this model was trained with, "
-                    f"{beside}. Leave vocab_file out"
-                )
-            return
+            of_model = read_vocab(beside)
+        if of_model.sha256 != vocab.sha256:
+            raise ValueError(
+                f"{self.vocab_file} is not the vocabulary this model was trained with, {beside}. "
+                "Leave vocab_file out"
+            )
         unused = self.vocab_size - len(vocab)
         if unused < 0 or (unused and "vocab_size" not in {*self.given, *self.recorded}):
             raise ValueError(

@@ -92,6 +92,8 @@ class RunConfig(Config):
         name = self.model_name
         if name in ("", os.curdir, os.pardir) or os.path.basename(name) != name:
             raise ValueError(f"model_name must be the name of a folder. Received: {name!r}")
+        if os.path.isdir(self.results_txt):
+            raise ValueError(f"results_txt {self.results_txt} is a folder. Expected: a file's name")
         if self.use_tpu and self.strategy not in ("auto", "tpu"):
             raise ValueError(
                 f"use_tpu is true and strategy is {self.strategy!r}. Expected: strategy 'tpu' or "

@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from side_by_side import ROOT, record, spread
+from side_by_side import ROOT, positive, record, spread
 
 WAYS = {"reference": 0, "one process": 1, "two processes": 2}
 STAMPS = "ELECTRA_BENCHMARK_STAMPS"  # environment: a folder
@@ -32,9 +32,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--corpus_dir", default=f"{ROOT}/quickstart_data/corpus")
     parser.add_argument("--vocab_file", default=f"{ROOT}/quickstart_data/vocab.txt")
-    parser.add_argument("--repeat", type=int, default=10, help="times that the corpus is read")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--max_seq_length", type=int, default=128)
+    parser.add_argument("--repeat", type=positive, default=10, help="times that the corpus is read")
+    parser.add_argument("--rounds", type=positive, default=3)
+    parser.add_argument("--max_seq_length", type=positive, default=128)
     parser.add_argument("--way", choices=WAYS, help="one measurement, in this process")
     args = parser.parse_args()
     if args.way:

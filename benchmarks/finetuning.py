@@ -31,8 +31,8 @@ def parser_of(doc, sides):
     parser = argparse.ArgumentParser(description=doc.split("\n")[0])
     parser.add_argument("--data_dir", required=True)
     parser.add_argument("--vocab_file", help="default: vocab.txt of data_dir")
-    parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch_size", type=side_by_side.positive, default=32)
+    parser.add_argument("--rounds", type=side_by_side.positive, default=5)
     parser.add_argument("--side", choices=sides, help="measure one side, in this process")
     return parser
 
@@ -40,7 +40,7 @@ def parser_of(doc, sides):
 def parse(argv):
     parser = parser_of(__doc__, SIDES)
     parser.add_argument("--task_name", choices=("cola", "sst"), default="cola")
-    parser.add_argument("--examples", type=int, default=1920)
+    parser.add_argument("--examples", type=side_by_side.positive, default=1920)
     return parser.parse_args(argv)
 
 

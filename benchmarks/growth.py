@@ -21,7 +21,7 @@ PAGE = side_by_side.ROOT / "docs" / "growth.md"
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=side_by_side.positive, default=5)
     args = parser.parse_args(argv)
     batch_sizes = [(n, [in_a_new_process(args, batch_size=n)]) for n in BATCH_SIZES]
     lengths = [(n, [in_a_new_process(args, max_seq_length=n)]) for n in LENGTHS]

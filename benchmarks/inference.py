@@ -23,7 +23,7 @@ TASK = "sst"
 
 def parse(argv):
     parser = finetuning.parser_of(__doc__, SIDES)
-    parser.add_argument("--examples", type=int, default=512)
+    parser.add_argument("--examples", type=side_by_side.positive, default=512)
     return parser.parse_args(argv)
 
 

@@ -18,9 +18,9 @@ import side_by_side
 
 def parse(argv):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--records", type=int, default=100_000)
-    parser.add_argument("--steps", type=int, default=20, help="of one measurement")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--records", type=side_by_side.positive, default=100_000)
+    parser.add_argument("--steps", type=side_by_side.positive, default=20, help="in a measurement")
+    parser.add_argument("--rounds", type=side_by_side.positive, default=7)
     return parser.parse_args(argv)
 
 

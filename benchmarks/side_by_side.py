@@ -4,6 +4,7 @@ A side is the benchmark's own script called with `--side NAME`: it sets itself u
 function that measures once to `serve`, which calls it whenever the driver asks.
 """
 
+import argparse
 import json
 import os
 import platform
@@ -24,6 +25,13 @@ run, with its range; both sides were measured alternately.
 | date | commit | machine | command | result |
 |---|---|---|---|---|
 """
+
+
+def positive(text):
+    """Reads a number of an option of the command line."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more. Received: {text}")
+    return int(text)
 
 
 def serve(measure):

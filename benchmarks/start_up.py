@@ -25,7 +25,7 @@ SIZES = {"model_size": "small", "train_batch_size": 32}
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=side_by_side.positive, default=5)
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         words = [*SPECIAL_TOKENS, *(f"w{i}" for i in range(pretraining_step.VOCAB_SIZE - 5))]

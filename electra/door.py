@@ -33,14 +33,15 @@ def run_door(main, booleans=()):
         try:
             refuse_positionals(argv)
             return main(argv)
-        except (ValueError, OSError, MemoryError, KeyboardInterrupt) as error:
+        except _mendable() as error:
             if os.environ.get("ELECTRA_TRACEBACK", "0") != "0":
                 raise
             if isinstance(error, KeyboardInterrupt):
                 print("Interrupted. The same command begins again or goes on", file=sys.stderr)
                 sys.exit(130)
             message = " ".join(str(error).split())
-            if isinstance(error, MemoryError):
+            if not isinstance(error, (ValueError, OSError)):
+                message = message[:200]  # TensorFlow's goes on with the graph
                 message = f"Not enough memory: {message}. Choose smaller sizes"
             if getattr(error, "errno", None) == errno.ENOSPC:
                 message += ". Make room on the disk and run the same command again"
@@ -54,6 +55,13 @@ def make_tensorflow_quiet():
     """Silences TensorFlow's notes on devices and retracing; before it is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     standard_logging.getLogger("tensorflow").setLevel("ERROR")
+
+
+def _mendable():
+    """Returns the errors that are shown in one line; TensorFlow's once it was imported."""
+    found = sys.modules.get("tensorflow")
+    of_tensorflow = (found.errors.ResourceExhaustedError,) if found else ()
+    return (ValueError, OSError, MemoryError, KeyboardInterrupt, *of_tensorflow)
 
 
 def define_run_flags():

@@ -1,6 +1,7 @@
 """JSON read strictly, files that appear whole, their digests, folders kept by one process."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -119,6 +120,7 @@ def published(path):
         os.makedirs(folder, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise NotADirectoryError(f"{folder} or a part of it is a file. Name a folder") from None
+    _remove_left_behind(path)
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
         with open(temporary, "wb") as file:
@@ -130,6 +132,25 @@ def published(path):
         with contextlib.suppress(OSError):
             os.remove(temporary)
         raise
+
+
+def _remove_left_behind(path):
+    """Removes the temporary files of `published` whose process was killed."""
+    for temporary in glob.glob(glob.escape(path) + ".*.tmp"):
+        process = temporary[len(path) + 1 : -len(".tmp")]
+        if fcntl is not None and process.isdecimal() and not _is_alive(int(process)):
+            with contextlib.suppress(OSError):
+                os.remove(temporary)
+
+
+def _is_alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        pass
+    return True
 
 
 @contextlib.contextmanager

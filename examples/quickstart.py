@@ -26,8 +26,8 @@ METRICS = (
     "disc_accuracy", "disc_precision", "disc_recall",
 )  # fmt: skip
 TEXTS = (
-    "If the file does not exist, an error is raised.",
-    "If the file does not exist, an array is raised.",
+    "Returns a tensor with the same shape as the input.",
+    "Returns a tensor with the same of as the input.",
 )
 TASKS = {  # of docstring_tasks.py
     "library": "which package a paragraph is from",

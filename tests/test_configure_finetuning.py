@@ -132,6 +132,7 @@ def test_from_scratch_another_network_may_be_chosen(pretrained):
         ({"model_size": ["large"]}, r"'model_size' must be one of .* Received: \['large'\]"),
         ({"init_checkpoint": 5}, "'init_checkpoint' must be a string or null. Received: 5"),
         ({"strategy": "multi_worker"}, "'strategy' must be one of \"auto\", \"one\", \"mirrored\""),
+        ({"results_txt": "."}, r"results_txt \. is a folder"),
     ],
 )
 def test_what_makes_no_sense_is_refused(hparams, message):
@@ -147,6 +148,13 @@ def test_a_vocabulary_of_another_size_than_the_word_table_is_refused(tmp_path):
     config(tmp_path, vocab_size=len(TOKENS) + 8).check_vocab(vocab)  # rows that nothing uses
     with pytest.raises(ValueError, match=f"the word table {len(TOKENS) - 1}. Set vocab_file"):
         config(tmp_path, vocab_size=len(TOKENS) - 1).check_vocab(vocab)
+
+
+def test_a_models_own_vocabulary_must_fit_its_word_table(pretrained):
+    tokens = [*TOKENS, *(f"more{i}" for i in range(51 - len(TOKENS)))]
+    (pretrained / "models" / "M" / "vocab.txt").write_text("\n".join(tokens) + "\n")
+    with pytest.raises(ValueError, match="holds 51 tokens, the word table 50. Set vocab_file"):
+        config(pretrained).check_vocab(Vocabulary(tokens))
 
 
 def test_two_task_files_may_not_name_one_task(tmp_path):

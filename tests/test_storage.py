@@ -19,6 +19,16 @@ def test_json_is_written_whole_and_nothing_else_is_left(tmp_path):
     assert os.listdir(path.parent) == ["hparams.json"]
 
 
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    pytest.importorskip("fcntl")
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for process in (dead.pid, os.getppid()):
+        (tmp_path / f"a.json.{process}.tmp").touch()
+    write_json(tmp_path / "a.json", {})
+    assert sorted(os.listdir(tmp_path)) == ["a.json", f"a.json.{os.getppid()}.tmp"]
+
+
 def test_a_text_is_written_whatever_it_holds_and_a_file_is_no_folder(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"half": "\ud800"})

@@ -7,6 +7,7 @@ the path of a JSON task file. Leaves: Task.
 
 import dataclasses
 import json
+import math
 import os
 import re
 
@@ -207,7 +208,8 @@ def make_task(values, where, folder):
             )
     label_range = values.get("label_range", [0, 1])
     numbers = [each for each in label_range if type(each) in (int, float)]
-    if len(label_range) != 2 or numbers != label_range or not label_range[0] < label_range[1]:
+    is_range = len(label_range) == 2 and numbers == label_range and all(map(math.isfinite, numbers))
+    if not is_range or not label_range[0] < label_range[1]:
         raise ValueError(f"{where}: label_range must be [lowest, highest]. Received: {label_range}")
     sources = {
         split: (Source(path, columns, values.get("format", ""), values.get("quoted")),)

@@ -188,7 +188,7 @@ class ElectraEncoder(Layer):
         Args:
             inputs: dict of int32 (B, L) input_ids, input_mask, segment_ids. Where sequences share
                 rows also position_ids, each token's place in its sequence, and sequence_ids: a
-                token attends to those of equal id, and input_mask is not read.
+                token attends to those of equal id.
             seed: random.Seed of the dropout; None for none.
             weights: what compute_weights returned; None to make them here.
         Returns: (B, L, H) in the compute dtype.
@@ -196,11 +196,10 @@ class ElectraEncoder(Layer):
         return self.encode(self.embed(inputs, seed), inputs, seed, weights)[-1]
 
     def _mask_bias(self, inputs):
+        seen = ops.cast(inputs["input_mask"], "float32")[:, None, None, :]  # (B, 1, 1, L)
         if "sequence_ids" in inputs:
             ids = inputs["sequence_ids"][:, None]  # (B, 1, L)
-            seen = ops.cast(ids[..., None] == ids[..., None, :], "float32")  # (B, 1, L, L)
-        else:
-            seen = ops.cast(inputs["input_mask"], "float32")[:, None, None, :]  # (B, 1, 1, L)
+            seen = seen * ops.cast(ids[..., None] == ids[..., None, :], "float32")  # (B, 1, L, L)
         length = inputs["input_ids"].shape[1]
         if self.direction == "ltr":
             seen = seen * ops.tril(ops.ones((length, length)))

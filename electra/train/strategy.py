@@ -10,6 +10,9 @@ import os
 import tensorflow as tf
 from absl import logging
 
+_TF_CONFIG = (
+    '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
+)
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
@@ -73,8 +76,10 @@ def choose_placement(
             )
         logging.info("No GPU found: training on the CPU.")
     device = "GPU" if gpus else "CPU"
+    if strategy in ("auto", "multi_worker"):
+        num_workers = _num_workers()
     if strategy == "auto":
-        strategy = "multi_worker" if _num_workers() > 1 else "mirrored" if len(gpus) > 1 else "one"
+        strategy = "multi_worker" if num_workers > 1 else "mirrored" if len(gpus) > 1 else "one"
     if strategy == "one":
         return _placement(tf.distribute.OneDeviceStrategy(f"/{device}:0"), device, precision, xla)
     if strategy == "mirrored":
@@ -84,8 +89,7 @@ def choose_placement(
     if not os.environ.get("TF_CONFIG"):
         raise ValueError(
             'strategy is "multi_worker", but the environment variable TF_CONFIG is not set. Set it '
-            'in each process, e.g. {"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": '
-            '{"type": "worker", "index": 0}}'
+            f"in each process, e.g. {_TF_CONFIG}"
         )
     return _placement(tf.distribute.MultiWorkerMirroredStrategy(), device, precision, xla)
 
@@ -113,11 +117,23 @@ def mirrored_strategy(devices):
 
 
 def _num_workers():
+    """Returns the processes that TF_CONFIG names. Raises: ValueError where it is malformed."""
+    text = os.environ.get("TF_CONFIG") or "{}"
     try:
-        cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
-    except json.JSONDecodeError as error:
-        raise ValueError(f"The environment variable TF_CONFIG is not JSON: {error}") from None
-    return sum(len(cluster.get(role, [])) for role in ("chief", "worker"))
+        config = json.loads(text)
+        cluster = config.get("cluster", {})
+        for role in cluster.values():
+            if type(role) is not list or not all(type(each) is str for each in role):
+                raise TypeError(f"{role!r} is no list of addresses")
+        number = sum(len(cluster.get(role, [])) for role in ("chief", "worker"))
+        if number > 1:  # it names this process too
+            cluster[config["task"]["type"]][int(config["task"]["index"])]
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+        raise ValueError(
+            f"The environment variable TF_CONFIG is malformed ({error!r:.80}). Received: "
+            f"{text[:200]}. Expected: {_TF_CONFIG}"
+        ) from None
+    return number
 
 
 def _tpu_strategy(name, zone, project, job_name, num_cores):

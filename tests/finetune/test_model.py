@@ -92,7 +92,7 @@ def test_without_labels_there_are_outputs_and_no_loss(model):
 
 def test_sequences_that_share_a_row_do_not_see_each_other(model):
     batch = make_batch(length=24)  # at most 11 tokens in each
-    lengths = np.sum(batch["input_mask"], axis=1)
+    lengths = np.sum(batch["input_mask"], axis=1) + np.array([0, 1, 0, 0])  # a place of padding
     plan = Batch(24, np.arange(4), 4, groups=(range(2), range(2, 4)))
     layout = packed(lengths, plan)
     alone = model(batch)

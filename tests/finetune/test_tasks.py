@@ -97,6 +97,7 @@ def test_a_byte_order_mark_in_front_of_a_task_file_is_no_harm(tmp_path):
         ({"labels": ["no"]}, "labels must be two or more, each once (of spans tags such as B-X"),
         ({"labels": ["no", "yes", "no"]}, "labels must be two or more, each once"),
         ({"label_range": ["0", "5"]}, "label_range must be [lowest, highest]. Received: ['0"),
+        ({"label_range": [0, float("inf")]}, "must be [lowest, highest]. Received: [0, inf]"),
         ({"label_range": [5, 0]}, "label_range must be [lowest, highest]. Received: [5, 0]"),
     ],
 )

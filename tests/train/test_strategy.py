@@ -47,10 +47,19 @@ def test_multi_worker_needs_a_cluster():
         choose_placement("multi_worker")
 
 
-def test_a_cluster_that_is_not_json_is_refused(monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", "{cluster")
-    with pytest.raises(ValueError, match="TF_CONFIG is not JSON"):
-        choose_placement("auto")
+@pytest.mark.parametrize("strategy", ["auto", "multi_worker"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{cluster", "[]", "5", '{"cluster": []}', '{"cluster": {"worker": "a"}}',
+        '{"cluster": {"worker": [["a:1"]]}}', '{"cluster": {"worker": ["a:1", "b:1"]}}',
+        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}',
+    ],
+)  # fmt: skip
+def test_a_malformed_cluster_is_refused(monkeypatch, text, strategy):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match="variable TF_CONFIG is malformed"):
+        choose_placement(strategy)
 
 
 def test_a_tpu_that_is_not_there_is_named(monkeypatch):
