@@ -85,7 +85,7 @@ def other_outputs(model, inputs, outputs, expected):
         encoders["gen"] = (model.towers[0], inputs["masked_input_ids"])
     for name, (encoder, ids) in encoders.items():
         x = encoder.embed(dict(inputs, input_ids=ids))
-        layers = encoder.encode(x, inputs["input_mask"])
+        layers = encoder.encode(x, inputs)
         values[f"{name}_embedding_output"] = x
         values[f"{name}_sequence_output"] = layers[-1]
         values[f"{name}_cls_output"] = layers[-1][:, 0]
