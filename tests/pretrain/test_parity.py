@@ -95,7 +95,7 @@ def other_outputs(model, inputs, outputs, expected):
             if found:
                 layer, example = map(int, found.groups())
                 states = layers[layer - 1] if layer else x
-                bias = encoder._mask_bias(inputs["input_mask"])
+                bias = encoder._mask_bias(inputs)
                 probs = attention_probs(encoder.layers[layer], states, bias)
                 values[wanted] = probs[example]
     if "gen_sequence_output" in values:
