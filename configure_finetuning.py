@@ -151,12 +151,12 @@ class FinetuningConfig(RunConfig):
     )
     train_batch_size = Knob(32, "Examples of an update.", unit="examples", at_least=1)
     eval_batch_size = Knob(
-        32, "Examples of max_seq_length scored at once; shorter ones: more.", unit="examples",
-        at_least=1, may_change=True,
+        32, "Examples of max_seq_length scored at once; mostly more of shorter ones.",
+        unit="examples", at_least=1, may_change=True,
     )  # fmt: skip
     predict_batch_size = Knob(
-        32, "Examples of max_seq_length predicted at once; shorter ones: more.", unit="examples",
-        at_least=1, may_change=True,
+        32, "Examples of max_seq_length predicted at once; mostly more of shorter ones.",
+        unit="examples", at_least=1, may_change=True,
     )  # fmt: skip
     double_unordered = Knob(True, "Train mrpc and sts on both orders of the texts.")
 

@@ -5,11 +5,14 @@ import glob
 import hashlib
 import json
 import os
+import time
 
 try:
     import fcntl
 except ImportError:  # on Windows, where two processes in one folder go unnoticed
     fcntl = None
+
+_SURELY_DEAD = 600  # seconds since the last byte of a file whose process cannot be seen
 
 
 def read_json_dict(path, what, expected):
@@ -135,12 +138,16 @@ def published(path):
 
 
 def _remove_left_behind(path):
-    """Removes the temporary files of `published` whose process was killed."""
+    """Removes temporary files of `published` whose process was killed.
+
+    A process of another machine cannot be seen: files that were just written stay.
+    """
     for temporary in glob.glob(glob.escape(path) + ".*.tmp"):
         process = temporary[len(path) + 1 : -len(".tmp")]
         if fcntl is not None and process.isdecimal() and not _is_alive(int(process)):
             with contextlib.suppress(OSError):
-                os.remove(temporary)
+                if os.path.getmtime(temporary) < time.time() - _SURELY_DEAD:
+                    os.remove(temporary)
 
 
 def _is_alive(process):

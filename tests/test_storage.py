@@ -25,6 +25,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     dead.wait()
     for process in (dead.pid, os.getppid()):
         (tmp_path / f"a.json.{process}.tmp").touch()
+        os.utime(tmp_path / f"a.json.{process}.tmp", (0, 0))
     write_json(tmp_path / "a.json", {})
     assert sorted(os.listdir(tmp_path)) == ["a.json", f"a.json.{os.getppid()}.tmp"]
 

@@ -89,7 +89,7 @@ def plan_packed(lengths, chosen, max_tokens, multiple=1):
     Args:
         lengths: int (n,), of the features; what is longer than the last of `chosen` is cut.
         chosen: lengths of rows, rising.
-        max_tokens: of a batch, padding included.
+        max_tokens: of a batch's rows in the encoder, padding included.
         multiple: of it batches are made of each length, where there are rows enough.
     Returns: list of Batch with groups; those of a length have equal shapes.
     """

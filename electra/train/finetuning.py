@@ -121,7 +121,7 @@ class Finetuning:
         if changed:
             raise ValueError(
                 f"{folder} holds a trial with other contents of: {', '.join(changed)}. To train "
-                "anew choose another output_dir; to go on put the old "
+                "anew choose another output_dir or model_dir; to go on put the old "
                 "contents back; do_train false scores the model that is there"
             )
 

@@ -107,7 +107,7 @@ class FinetuningData:
                 raise ValueError(
                     f"{folder} holds a model of another task {task['name']!r}: {name} was "
                     f"{before.get(name)!s:.200} and is now {task[name]!s:.200}. Go on with the "
-                    "old one, or choose another output_dir"
+                    "old one, or choose another output_dir or model_dir"
                 )
 
     def _read_dev(self):

@@ -171,7 +171,7 @@ class FinetuningLoop:
         self.stop_signal = None
 
     def request_stop(self, signum, frame=None):
-        """Ends the running call after its current step; a signal handler."""
+        """Ends the running call after its current step."""
         self.stop_signal = signum
 
     def run(self, first, count):

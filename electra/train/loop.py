@@ -59,7 +59,7 @@ class Loop:
         self.stop_signal = None
 
     def request_stop(self, signum=signal.SIGTERM, frame=None):
-        """Ends the running call after its current step; a signal handler.
+        """Ends the running call after its current step.
 
         It only sets an attribute: a handler may interrupt the main thread inside TensorFlow.
         """
@@ -147,7 +147,8 @@ def stopping_signals(loop):
 
     def stop(signum, frame):
         loop.request_stop(signum)
-        os.write(2, b"\nStopping after the running step\n")  # print is not for signal handlers
+        with contextlib.suppress(OSError):  # nobody reads any more
+            os.write(2, b"\nStopping after the running step\n")  # print is not for handlers
 
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.signal(number, stop) for number in numbers}
