@@ -3,14 +3,18 @@
 Enters: a batch. Leaves: the outputs of the tasks' heads and their summed loss.
 """
 
+import dataclasses
+
 import keras
 from keras import ops
 
 from electra.data.batches import SHARED
 from electra.finetune.heads import HEADS
+from electra.model.config import EncoderConfig
 from electra.model.encoder import ElectraEncoder
 
 
+@keras.saving.register_keras_serializable("electra")
 class FinetuningModel(keras.Model):
     """Several tasks share one encoder.
 
@@ -33,6 +37,7 @@ class FinetuningModel(keras.Model):
         if not heads:
             raise ValueError("A fine-tuning model needs at least one task. Received: none")
         self.electra = ElectraEncoder(encoder, dtype=dtype)
+        self.head_arguments = heads
         self.heads = {task: _head(task, **arguments) for task, arguments in heads.items()}
         self.build()
 
@@ -49,6 +54,19 @@ class FinetuningModel(keras.Model):
         """Returns dict official name -> trainable variable, in order of creation."""
         prefix = self.name + "/"
         return {v.path.removeprefix(prefix): v for v in self.trainable_variables}
+
+    def get_config(self):
+        """Returns what from_config makes a model of equal sizes and heads of, as JSON types."""
+        return {
+            "encoder": dataclasses.asdict(self.electra.config),
+            "heads": {task: dict(arguments) for task, arguments in self.head_arguments.items()},
+            "name": self.name,
+            "dtype": self.dtype_policy.name,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "encoder": EncoderConfig(**config["encoder"])})
 
     def call(self, batch, tasks=None, *, seed=None, training=False, weights=None):
         """Encodes a batch and applies heads to all its rows.

@@ -6,10 +6,13 @@ The path of every variable inside the model is its name in the official checkpoi
 electra/encoder/layer_0/attention/self/query/kernel.
 """
 
+import dataclasses
+
 import keras
 from keras import ops
 
 from electra.model import kernels
+from electra.model.config import EncoderConfig
 from electra.model.layers import Dense, Layer, LayerNorm, float32, truncated_normal
 
 
@@ -99,10 +102,10 @@ class TransformerLayer(Layer):
         config = self.config
         attention, attention_out, inner, out = weights or self.compute_weights()
         bias = ops.concatenate([d.bias for d in (self.query, self.key, self.value)], axis=0)
-        attended = kernels.attend(
+        attended = kernels.attend(  # (B, L, H)
             ops.matmul(x, attention), bias, mask_bias, config.num_attention_heads,
             config.attention_probs_dropout_prob, seed and seed.fold("attention"),
-        )  # (B, L, H)
+        )  # fmt: skip
         x, residual = self._add_norm(
             ops.matmul(attended, attention_out), x if residual is None else residual,
             self.attention_dense, self.attention_norm, seed and seed.fold("attention_output"),
@@ -114,12 +117,13 @@ class TransformerLayer(Layer):
         )  # fmt: skip
 
     def _add_norm(self, x, residual, dense, norm, seed):
-        return kernels.dropout_add_layer_norm(
+        return kernels.dropout_add_layer_norm(  # (B, L, H)
             x, float32(dense.bias), residual, float32(norm.gamma), float32(norm.beta),
             self.config.hidden_dropout_prob, seed,
-        )  # (B, L, H)
+        )  # fmt: skip
 
 
+@keras.saving.register_keras_serializable("electra")
 class ElectraEncoder(Layer):
     """Embeddings, their projection to the hidden size (where the sizes differ), and the layers.
 
@@ -194,6 +198,15 @@ class ElectraEncoder(Layer):
         Returns: (B, L, H) in the compute dtype.
         """
         return self.encode(self.embed(inputs, seed), inputs, seed, weights)[-1]
+
+    def get_config(self):
+        """Returns what from_config makes an equal encoder of, with tables of its own."""
+        sizes = dataclasses.asdict(self.config)
+        return {**super().get_config(), "config": sizes, "direction": self.direction}
+
+    @classmethod
+    def from_config(cls, config):
+        return super().from_config({**config, "config": EncoderConfig(**config["config"])})
 
     def _mask_bias(self, inputs):
         seen = ops.cast(inputs["input_mask"], "float32")[:, None, None, :]  # (B, 1, 1, L)

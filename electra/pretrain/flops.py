@@ -34,7 +34,7 @@ def official_training_flops(model, length, num_slots):
     if model.lm_head is not None:
         vocab_size, width = model.encoder_config.vocab_size, model.lm_head.embeddings.width
         per_slot = width * (1 + _GELU + _LAYER_NORM) + vocab_size * (_SOFTMAX + 2)
-        extras += (length if model.two_towers else num_slots) * per_slot
+        extras += (length if model.two_tower_generator else num_slots) * per_slot
     if model.rtd_head is not None:
         extras += length * model.encoder_config.hidden_size * (1 + _GELU)
     return 2 * (_products(model, length, num_slots) + extras)
@@ -49,7 +49,7 @@ def _products(model, length, num_slots):
     forward = sum(_encoder(encoder, length) for encoder in _encoders(model))
     if model.lm_head is not None:
         inputs = sum(tower.config.hidden_size for tower in model.towers)
-        positions = length if model.two_towers else num_slots
+        positions = length if model.two_tower_generator else num_slots
         width, vocab_size = model.lm_head.embeddings.width, model.encoder_config.vocab_size
         forward += 2 * positions * width * (inputs + vocab_size)
     if model.rtd_head is not None:

@@ -11,13 +11,17 @@ from keras import ops
 
 from electra.features import MASKED_LM_IDS, MASKED_LM_POSITIONS, MASKED_LM_WEIGHTS
 from electra.model import kernels
+from electra.model.config import EncoderConfig
 from electra.model.encoder import ElectraEncoder
 from electra.model.heads import LMHead, RTDHead
 from electra.model.layers import gather_positions
 from electra.pretrain import objectives
 from electra.pretrain.masking import candidate_positions, scatter_update
 
+OBJECTIVES = ("electra", "electric", "mlm")
 
+
+@keras.saving.register_keras_serializable("electra")
 class PretrainingModel(keras.Model):
     """ELECTRA, Electric, or masked language modelling (BERT without next-sentence task).
 
@@ -26,7 +30,7 @@ class PretrainingModel(keras.Model):
         generator: EncoderConfig of the generator; None if it has no network of its own: then it is
             the discriminator's network, or none at all (uniform_generator).
         special_ids: dict with the ids "cls", "sep", "mask".
-        objective: "electra", "electric" or "mlm".
+        objective: one of OBJECTIVES.
         uniform_generator: replacements are drawn uniformly; there is no generator network.
         two_tower_generator: the generator is a left-to-right and a right-to-left network that read
             the unmasked text and predict every token from both sides; Electric needs it.
@@ -36,6 +40,8 @@ class PretrainingModel(keras.Model):
         temperature: divides the generator's logits before sampling.
         disallow_correct: never sample the original token.
         dtype: "float32" or "mixed_bfloat16".
+    Raises:
+        ValueError: an unknown objective, or Electric without two towers.
     Source: PretrainingModel in run_pretraining.py of the official code.
     """
 
@@ -46,10 +52,17 @@ class PretrainingModel(keras.Model):
         name="pretraining_model", dtype="float32",
     ):  # fmt: skip
         super().__init__(name=name, dtype=dtype, autocast=False)
-        self.encoder_config, self.special_ids, self.objective = encoder, special_ids, objective
+        if objective not in OBJECTIVES:
+            raise ValueError(f"objective must be one of {OBJECTIVES}. Received: {objective!r}")
+        if objective == "electric" and not two_tower_generator:
+            raise ValueError("objective 'electric' needs two_tower_generator. Received: False")
+        self.encoder_config, self.generator_config = encoder, generator
+        self.special_ids, self.objective = special_ids, objective
+        self.uniform_generator, self.two_tower_generator = uniform_generator, two_tower_generator
+        self.untied_generator_embeddings = untied_generator_embeddings
         self.mask_prob, self.temperature = mask_prob, temperature
         self.gen_weight, self.disc_weight = gen_weight, disc_weight
-        self.disallow_correct, self.two_towers = disallow_correct, two_tower_generator
+        self.disallow_correct = disallow_correct
 
         self.electra = ElectraEncoder(encoder, dtype=dtype)
         self.towers = []  # the generator: one network or two
@@ -95,6 +108,30 @@ class PretrainingModel(keras.Model):
         """Returns dict official name -> trainable variable, in order of creation."""
         prefix = self.name + "/"
         return {v.path.removeprefix(prefix): v for v in self.trainable_variables}
+
+    def get_config(self):
+        """Returns what from_config makes a model of equal sizes and objective of, as JSON types."""
+        names = (
+            "objective", "uniform_generator", "two_tower_generator", "untied_generator_embeddings",
+            "mask_prob", "gen_weight", "disc_weight", "temperature", "disallow_correct", "name",
+        )  # fmt: skip
+        generator = self.generator_config
+        return {
+            **{name: getattr(self, name) for name in names},
+            "encoder": dataclasses.asdict(self.encoder_config),
+            "generator": generator and dataclasses.asdict(generator),
+            "special_ids": dict(self.special_ids),
+            "dtype": self.dtype_policy.name,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        encoder, generator = config["encoder"], config["generator"]
+        sizes = {
+            "encoder": EncoderConfig(**encoder),
+            "generator": generator and EncoderConfig(**generator),
+        }
+        return cls(**{**config, **sizes})
 
     def call(self, batch, *, seed=None, sampling=None, sampled_ids=None, totals=None):
         """Runs generator, sampling and discriminator.
@@ -144,7 +181,7 @@ class PretrainingModel(keras.Model):
     def _generate(self, batch, seed, totals):
         """Returns the generator's outputs; unbiased_logits (M, V), logit_bias feed _sample."""
         slots = batch[MASKED_LM_POSITIONS].shape  # (B, N)
-        if self.two_towers:
+        if self.two_tower_generator:
             ids, unbiased = batch["input_ids"], self._cloze_scores(batch, seed)  # (B, L, V)
             losses = self._cloze_losses(unbiased, ids)
             candidates = candidate_positions(ids, batch["input_mask"], self.special_ids)

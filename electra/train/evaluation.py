@@ -108,7 +108,9 @@ class Evaluator:
 def training_loss(model, sums):
     """The loss as training weighs it, from added-up sums of metrics.metric_sums."""
     loss = 0.0
-    name, count = ("cloze_loss", "candidates") if model.two_towers else ("masked_lm_loss", "masked")
+    name, count = "masked_lm_loss", "masked"
+    if model.two_tower_generator:
+        name, count = "cloze_loss", "candidates"
     if sums.get(count):
         loss += model.gen_weight * float(sums[name] / sums[count])
     if "token_loss" in sums:

@@ -137,7 +137,7 @@ class PretrainingStep(Step):
             "masked": tf.reduce_sum(masked[MASKED_LM_WEIGHTS]),
             "tokens": tf.reduce_sum(tf.cast(masked["input_mask"], tf.float32)),
         }
-        if self.model.two_towers:
+        if self.model.two_tower_generator:
             candidates = candidate_positions(
                 masked["input_ids"], masked["input_mask"], self.model.special_ids
             )

@@ -1,5 +1,7 @@
 """The fine-tuning model and its heads, without reference values."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -52,6 +54,18 @@ def make_batch(rows=4, length=LENGTH, seed=0):
 def model():
     keras.utils.set_random_seed(1)
     return FinetuningModel(CONFIG, HEADS)
+
+
+def test_get_config_round_trip(model):
+    described = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
+    copy = keras.saving.deserialize_keras_object(described)
+    assert copy.get_config() == model.get_config()
+    assert list(copy.named_variables()) == list(model.named_variables())
+    copy.set_weights(model.get_weights())  # refuses other shapes
+    batch = make_batch()
+    np.testing.assert_array_equal(
+        copy(batch)["chunk"]["logits"], model(batch)["chunk"]["logits"]
+    )  # fmt: skip
 
 
 def test_one_encoder_serves_a_head_for_each_task(model):

@@ -1,3 +1,5 @@
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -93,6 +95,22 @@ def test_bfloat16_stays_near_float32(encoder):
     output = half(inputs)
     assert output.dtype == tf.bfloat16
     np.testing.assert_allclose(tf.cast(output, tf.float32), encoder(inputs), atol=0.1)
+
+
+def test_get_config_round_trip(encoder):
+    config = json.loads(json.dumps(encoder.get_config()))
+    copy = ElectraEncoder.from_config(config)
+    assert copy.get_config() == encoder.get_config()
+    copy.build()
+    copy.set_weights(encoder.get_weights())
+    np.testing.assert_array_equal(copy(batch()), encoder(batch()))
+
+
+def test_get_config_keeps_direction_and_precision():
+    half = ElectraEncoder(tiny(), direction="rtl", name="generator_rtl", dtype="mixed_bfloat16")
+    copy = ElectraEncoder.from_config(half.get_config())
+    assert (copy.direction, copy.name) == ("rtl", "generator_rtl")
+    assert copy.compute_dtype == "bfloat16" and copy.config == half.config
 
 
 def test_seeds_make_equal_weights():

@@ -78,7 +78,7 @@ def other_outputs(model, inputs, outputs, expected):
     """What the values hold beyond PretrainingModel's own outputs."""
     values = {}
     encoders = {"disc": (model.electra, outputs["corrupted_input_ids"])}
-    if model.two_towers:
+    if model.two_tower_generator:
         encoders["ltr"] = (model.towers[0], inputs["input_ids"])
         encoders["rtl"] = (model.towers[1], inputs["input_ids"])
     elif model.towers:

@@ -8,7 +8,7 @@ import pytest
 from electra.train.interval import PretrainingInterval
 from electra.train.loop import Steps
 
-MODEL = types.SimpleNamespace(two_towers=False, gen_weight=1.0, disc_weight=50.0)
+MODEL = types.SimpleNamespace(two_tower_generator=False, gen_weight=1.0, disc_weight=50.0)
 
 
 def steps(count, seconds):
