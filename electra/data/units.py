@@ -5,6 +5,7 @@ training and one for held-out text, the sizes of their records, and a JSON. Unit
 the disk: what a power cut loses is found by comparing files with their sizes. Uses tqdm.
 """
 
+import atexit
 import contextlib
 import functools
 import hashlib
@@ -53,21 +54,18 @@ def _in_workers(jobs, options, processes):
     """Yields the folders of the units as they are finished."""
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
     pool = futures.ProcessPoolExecutor(processes, context, _prepare_worker)
-    all_finished = False
     try:
         for done in futures.as_completed(
             [pool.submit(build_unit, *job, **options) for job in jobs]
         ):
             yield done.result()
-        all_finished = True
     except futures.process.BrokenProcessPool:
         raise ValueError(
             "A worker process ended at once, perhaps for lack of memory. Run the same command "
             "again, it goes on from here; a smaller --num_processes needs less memory"
         ) from None
     finally:
-        # TensorFlow shuts down slowly in the workers: wait for them only after an error.
-        pool.shutdown(wait=not all_finished, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
 
 
 def use_one_thread():
@@ -81,6 +79,7 @@ def use_one_thread():
 
 def _prepare_worker():
     use_one_thread()
+    atexit.register(os._exit, 0)  # TensorFlow shuts down slowly
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C: end at once, without a traceback
 
     def end_with_first_process():
