@@ -42,9 +42,10 @@ def run_door(main, booleans=()):
             message = " ".join(str(error).split())
             if not isinstance(error, (ValueError, OSError)):
                 message = message[:200]  # TensorFlow's goes on with the graph
-                message = f"Not enough memory: {message}. Choose smaller sizes"
-            if getattr(error, "errno", None) == errno.ENOSPC:
+            if os.strerror(errno.ENOSPC) in message:  # of TensorFlow's file writers too
                 message += ". Make room on the disk and run the same command again"
+            elif not isinstance(error, (ValueError, OSError)):
+                message = f"Not enough memory: {message}. Choose smaller sizes"
             sys.exit(f"Error: {message}")
 
     make_tensorflow_quiet()

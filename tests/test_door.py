@@ -69,6 +69,7 @@ def test_a_runs_hparams_file_is_taken_for_that_model_only(tmp_path):
 
 
 DOOR = """
+MODE = %r
 from absl import flags
 from electra.door import run_door
 
@@ -76,6 +77,10 @@ flags.DEFINE_boolean("do_lower_case", True, "")
 errors = {"value": ValueError("first\\n  second"), "file": FileNotFoundError(2, "gone", "a.txt"),
           "bug": KeyError("bug"), "ctrl-c": KeyboardInterrupt(),
           "memory": MemoryError("1 TiB"), "full": OSError(28, "No space left on device")}
+if MODE == "tensorflow":
+    import tensorflow as tf
+    full = "weights.data; No space left on device"
+    errors["tensorflow"] = tf.errors.ResourceExhaustedError(None, None, full)
 
 def main(argv):
     print(flags.FLAGS.do_lower_case)
@@ -83,7 +88,6 @@ def main(argv):
         raise errors[MODE]
     return MODE
 
-MODE = %r
 run_door(main, ("do_lower_case",))
 """
 
@@ -125,4 +129,5 @@ def test_ctrl_c_ends_a_door_with_one_line_and_status_130():
 
 def test_too_little_memory_or_disk_ends_a_door_with_the_remedy():
     assert "1 TiB. Choose smaller sizes" in run_door_with("memory").stderr
-    assert "device. Make room on the disk" in run_door_with("full").stderr
+    for mode in ("full", "tensorflow"):
+        assert "device. Make room on the disk" in run_door_with(mode).stderr
