@@ -22,7 +22,7 @@ HPARAMS = {
         "initializer_range": 0.05,
     },
     "generator_hidden_size": 0.5, "embedding_size": 64, "vocab_size": 2000, "max_seq_length": 32,
-    "train_batch_size": 32, "num_train_steps": STEPS, "num_warmup_steps": 30,
+    "train_batch_size": 16, "num_train_steps": STEPS, "num_warmup_steps": 30,
     "learning_rate": 1e-3, "log_every_steps": 10, "do_eval": False, "eval_every_steps": 0,
 }  # fmt: skip
 
