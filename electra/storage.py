@@ -131,9 +131,11 @@ def published(path):
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.remove(temporary)
+        if isinstance(error, OSError) and error.errno and not error.filename:
+            error.filename = path  # what a full disk refuses has no name
         raise
 
 

@@ -1,14 +1,16 @@
 """Files that appear whole, damaged JSON, folders that one process keeps."""
 
+import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from electra.storage import locked, read_json, write_json
+from electra.storage import locked, published, read_json, write_json
 
 
 def test_json_is_written_whole_and_nothing_else_is_left(tmp_path):
@@ -17,6 +19,13 @@ def test_json_is_written_whole_and_nothing_else_is_left(tmp_path):
     write_json(path, {"name": "ü"})
     assert json.loads(path.read_text(encoding="utf-8")) == {"name": "ü"}
     assert os.listdir(path.parent) == ["hparams.json"]
+
+
+def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path):
+    path = tmp_path / "a.json"
+    with pytest.raises(OSError, match=re.escape(str(path))), published(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert os.listdir(tmp_path) == []
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):

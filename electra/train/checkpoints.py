@@ -19,7 +19,7 @@ import numpy as np
 import safetensors
 import tensorflow as tf
 
-from electra.storage import file_digest, read_json, write_json
+from electra.storage import file_digest, published, read_json, write_json
 
 FORMAT = 1
 SLOTS = ("adam_m", "adam_v")
@@ -79,16 +79,9 @@ def save(folder, step, tensors, state, keep_max=0):
         keep_max: newest checkpoints to keep; 0 keeps all.
     Returns: path of the tensors file.
     """
-    os.makedirs(folder, exist_ok=True)
     path = _path(folder, step)
-    temporary = path + ".tmp"
-    try:
-        checksum = _write_tensors(temporary, tensors)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)  # it would be in the way on a full disk
-        raise OSError(error.errno, error.strerror, path) from None
-    os.replace(temporary, path)
+    with published(path) as file:
+        checksum = _write_tensors(file, tensors)
     about = {"format": FORMAT, "step": int(step), "bytes": os.path.getsize(path)}
     write_json(_json_path(path), {**about, "crc32": checksum, "state": state})
     remove(folder, kept=_steps(folder)[-keep_max:])
@@ -294,10 +287,10 @@ def _checksum(path):
     return checksum
 
 
-def _write_tensors(path, tensors):
-    """Writes a safetensors file, one tensor in memory at a time (the library copies them all).
+def _write_tensors(file, tensors):
+    """Writes the safetensors format, one tensor in memory at a time (the library copies them all).
 
-    Returns: CRC-32 of the file.
+    Returns: CRC-32 of what was written.
     Source: the format's description: size of the header (8 bytes), header (JSON), data.
     """
     header, end = {}, 0
@@ -309,16 +302,13 @@ def _write_tensors(path, tensors):
         }  # fmt: skip
     encoded = json.dumps(header).encode()
     encoded += b" " * (-len(encoded) % 8)  # aligns the data
-    with open(path, "wb") as file:
-        head = len(encoded).to_bytes(8, "little") + encoded
-        file.write(head)
-        checksum = zlib.crc32(head)
-        for name in header:
-            data = _to_numpy(tensors[name]).reshape(-1).data.cast("B")
-            file.write(data)
-            checksum = zlib.crc32(data, checksum)
-        file.flush()
-        os.fsync(file.fileno())
+    head = len(encoded).to_bytes(8, "little") + encoded
+    file.write(head)
+    checksum = zlib.crc32(head)
+    for name in header:
+        data = _to_numpy(tensors[name]).reshape(-1).data.cast("B")
+        file.write(data)
+        checksum = zlib.crc32(data, checksum)
     return checksum
 
 

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 
-from electra.storage import locked, read_json, write_json
+from electra.storage import locked, published, read_json, write_json
 from electra.train import checkpoints
 from electra.train.loop import NonFiniteLossError
 
@@ -33,8 +33,8 @@ def write_folder(folder, hparams, vocab_file):
     write_json(os.path.join(folder, "hparams.json"), hparams)
     target = os.path.join(folder, "vocab.txt")
     if not os.path.exists(target):
-        shutil.copyfile(vocab_file, target + ".tmp")
-        os.replace(target + ".tmp", target)
+        with open(vocab_file, "rb") as vocab, published(target) as file:
+            shutil.copyfileobj(vocab, file)
 
 
 def read_hparams(folder):
