@@ -4,7 +4,7 @@ Shape letters, used in comments and docstrings throughout:
 B batch, L sequence length, N masked slots, E embedding, H hidden, A heads, V vocabulary.
 """
 
-# What a record on disk holds: each an int64 list of max_seq_length values.
+# What an encoder reads, and a record on disk holds: int64 lists of max_seq_length values.
 RECORD_FEATURES = ("input_ids", "input_mask", "segment_ids")  # (L,) each
 
 # What the reader adds to a batch: each example's index in the global batch, int32 (B,).

@@ -10,9 +10,10 @@ import dataclasses
 
 import numpy as np
 
+from electra.features import RECORD_FEATURES
+
 LENGTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 SHARED_ROW = 64  # the shortest row that features share: attention costs its square
-SHARED = ("input_ids", "input_mask", "segment_ids")  # one encoder reads them, whatever the task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,8 +161,8 @@ def padded(tasks, batch, leave=()):
         tasks: dict task -> Features; a batch's rows count through all of them.
         batch: Batch.
         leave: names of features to leave out.
-    Returns: dict of int32 or float32 arrays: SHARED (B, L); task_id (B,), the task's place; and
-        <task>_<feature>, 0 in rows of other tasks.
+    Returns: dict of int32 or float32 arrays: RECORD_FEATURES (B, L), which one encoder reads;
+        task_id (B,), the task's place; and <task>_<feature>, 0 in rows of other tasks.
     """
     result = {"task_id": np.full(batch.size, -1, np.int32)}
     first = 0
@@ -170,7 +171,7 @@ def padded(tasks, batch, leave=()):
         places = np.flatnonzero((rows >= 0) & (rows < len(features)))
         result["task_id"][places] = number
         for name, values in features.padded(rows[places], batch.length, leave).items():
-            name = name if name in SHARED else f"{task}_{name}"
+            name = name if name in RECORD_FEATURES else f"{task}_{name}"
             if name not in result:
                 result[name] = np.zeros((batch.size, *values.shape[1:]), values.dtype)
             result[name][places] = values

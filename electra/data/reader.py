@@ -17,10 +17,10 @@ from absl import logging
 
 from electra.data.crc import masked_crc32c
 from electra.data.manifest import read_manifest
+from electra.data.records import FRAME_BYTES
 from electra.features import RECORD_FEATURES, ROW
 
 _HEADER = struct.Struct("<Q")  # a record: length, its checksum (4 bytes), data, checksum (4 bytes)
-_FRAME_BYTES = 16
 _OPEN_FILES = 512  # at a time: the official builder makes 1000, most systems allow 1024
 _FIRST_LOOK = 256  # records that are read before the first step, to fail early
 _BUILD = "Build records with build_pretraining_dataset.py"
@@ -228,9 +228,9 @@ def index_file(path):
         return np.zeros(0, np.int64), np.zeros(0, np.int32)
     data = _map(path)
     starts, at, unpack = [], 0, _HEADER.unpack_from
-    while at + _FRAME_BYTES <= size:
+    while at + FRAME_BYTES <= size:
         starts.append(at + 12)
-        at += _FRAME_BYTES + unpack(data, at)[0]
+        at += FRAME_BYTES + unpack(data, at)[0]
     starts = np.array(starts, np.int64)
     damaged = _damaged_header(np.frombuffer(data, np.uint8), starts)
     if damaged is not None or at != size:
@@ -242,7 +242,7 @@ def index_file(path):
             f"{path} is {problem} in record {number}, which begins at byte {byte} of {size}. "
             "Remove the file or build it anew"
         )
-    sizes = np.diff(starts, append=at + 12) - _FRAME_BYTES
+    sizes = np.diff(starts, append=at + 12) - FRAME_BYTES
     return starts, sizes.astype(np.int32)
 
 

@@ -8,7 +8,7 @@ import dataclasses
 import keras
 from keras import ops
 
-from electra.data.batches import SHARED
+from electra.features import RECORD_FEATURES
 from electra.finetune.heads import HEADS
 from electra.model.config import EncoderConfig
 from electra.model.encoder import ElectraEncoder
@@ -93,7 +93,7 @@ class FinetuningModel(keras.Model):
         """Encodes sequences that share rows. Returns: (B, L, H), without meaning at padding."""
         packed, length = batch["packed"], batch["input_ids"].shape[1]  # (R, P)
         places = ops.maximum(packed, 0)
-        inputs = {name: ops.take(ops.reshape(batch[name], (-1,)), places) for name in SHARED}
+        inputs = {k: ops.take(ops.reshape(batch[k], (-1,)), places) for k in RECORD_FEATURES}
         inputs |= {"position_ids": places % length, "sequence_ids": packed // length}
         states = self.electra(inputs, **options)  # (R, P, H)
         states = ops.reshape(states, (-1, states.shape[-1]))
