@@ -167,10 +167,10 @@ class FinetuningLoop:
 
     def __init__(self, programs, batches, seed):
         self.programs, self.batches, self.seed = programs, batches, tf.constant(seed, tf.int64)
-        self.on_progress = lambda step: None
+        self.on_progress = lambda steps: None
         self.stop_signal = None
 
-    def request_stop(self, signum, frame=None):
+    def request_stop(self, signum):
         """Ends the running call after its current step."""
         self.stop_signal = signum
 

@@ -42,15 +42,17 @@ class Loop:
         step_function: PretrainingStep, called as step_function(batch, step) on every replica.
         placement: Placement.
         iterator: over the strategy's distributed batches.
+    Attributes:
         on_progress: called now and then with the number of steps made so far.
+        stop_signal: the signal that asked it to stop, or None.
     """
 
-    def __init__(self, step_function, placement, iterator, on_progress=None):
+    def __init__(self, step_function, placement, iterator):
         self.step_function = step_function
         self.strategy = placement.strategy
         self.num_workers = placement.num_workers
         self.iterator = iterator
-        self.on_progress = on_progress or (lambda steps: None)
+        self.on_progress = lambda steps: None
         # Looking at a step's numbers between steps would make an accelerator wait for the host.
         self._checks_each_step = not placement.compile_step
         with tf.device("CPU:0"):
@@ -58,7 +60,7 @@ class Loop:
             self._done = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.stop_signal = None
 
-    def request_stop(self, signum=signal.SIGTERM, frame=None):
+    def request_stop(self, signum):
         """Ends the running call after its current step.
 
         It only sets an attribute: a handler may interrupt the main thread inside TensorFlow.

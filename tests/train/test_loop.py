@@ -30,10 +30,10 @@ class CountingStep:
         return {"value": vector[0], "square": vector[1]}
 
 
-def make_loop(step_function, dataset=None, on_progress=None):
+def make_loop(step_function, dataset=None):
     if dataset is None:
         dataset = tf.data.Dataset.range(10**9)
-    return Loop(step_function, choose_placement("one"), iter(dataset), on_progress)
+    return Loop(step_function, choose_placement("one"), iter(dataset))
 
 
 def test_one_call_returns_the_numbers_of_every_step():
@@ -53,7 +53,8 @@ def test_a_step_that_is_not_finite_is_the_last_one():
 def test_a_signal_ends_the_call_after_its_current_step(monkeypatch):
     monkeypatch.setattr(loop_module, "POLL_SECONDS", 0.01)
     seen = []
-    loop = make_loop(CountingStep(seconds=0.005), on_progress=seen.append)
+    loop = make_loop(CountingStep(seconds=0.005))
+    loop.on_progress = seen.append
     before = signal.getsignal(signal.SIGTERM)
     with stopping_signals(loop):
         threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
