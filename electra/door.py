@@ -10,7 +10,7 @@ from absl import app, flags, logging
 
 from electra.hparams import load_hparams
 
-flags.disclaim_key_flags()  # --help shows a flag with the command that defines it by a function
+flags.disclaim_key_flags()  # --help shows them with the command that calls define_run_flags
 _TRUE = ("true", "t", "1", "yes")
 _FALSE = ("false", "f", "0", "no")
 # What a run's hparams.json holds besides hparams.

@@ -15,7 +15,6 @@ from electra.finetune.tasks import CLASSIFICATION, METRICS, REGRESSION
 
 def define_flags():
     command.define_flags(CLASSIFICATION, f" (numbers: {', '.join(METRICS[REGRESSION])})")
-    flags.adopt_module_key_flags(command)
     flags.DEFINE_string("text_column", None, "Column of the text.", required=True)
     flags.DEFINE_string("text_b_column", None, "Column of a second text, for pairs.")
     flags.DEFINE_string("label_column", None, "Column of the label, or of the score.")

@@ -12,6 +12,8 @@ from electra.finetune.tasks import CLASSIFICATION, FORMATS, METRICS, TAGGING, ma
 from electra.hparams import load_hparams
 from electra.storage import write_json
 
+flags.disclaim_key_flags()  # --help shows them with the command that calls define_flags
+
 
 def define_flags(family, about_metrics):
     """Defines the flags that families share.

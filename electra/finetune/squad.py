@@ -6,15 +6,12 @@
 Files: SQuAD's JSON (.json) or MRQA's JSON lines (.jsonl), also as .gz.
 """
 
-from absl import flags
-
 from electra.finetune import command
 from electra.finetune.tasks import QA
 
 
 def define_flags():
     command.define_flags(QA, "; the first if questions may have no answer")
-    flags.adopt_module_key_flags(command)
 
 
 def row_of(values):

@@ -16,7 +16,6 @@ from electra.finetune.tasks import TAGGING
 
 def define_flags():
     command.define_flags(TAGGING, "; the first if tags mark spans")
-    flags.adopt_module_key_flags(command)
     flags.DEFINE_integer("word_column", 0, "Column of the word, from 0; -1 is the last.")
     flags.DEFINE_integer("tag_column", -1, "Column of the tag, counted as --word_column.")
 
