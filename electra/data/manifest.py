@@ -5,10 +5,9 @@ Keys: version, max_seq_length, vocab_sha256, vocab_size, do_lower_case, strip_ac
 eval_examples, eval_tokens, documents, and identity (what a build must agree in to go on).
 """
 
-import json
 import os
 
-from electra.storage import write_json
+from electra.storage import read_json, write_json
 
 MANIFEST_NAME = "manifest.json"
 VERSION = 1
@@ -28,13 +27,12 @@ def read_manifest(folder):
     path = os.path.join(folder, MANIFEST_NAME)
     if not os.path.exists(path):
         return None
+    manifest = read_json(path, "Build the records anew")
     try:
-        with open(path, encoding="utf-8") as file:
-            manifest = json.load(file)
         version = int(manifest["version"])
         [(entry["name"], int(entry["examples"])) for entry in manifest.get("files", ())]
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is damaged ({error!r}). Build the records anew") from None
+        raise ValueError(f"{path} is damaged: {error!r}. Build the records anew") from None
     if version > VERSION:
         raise ValueError(f"{path} has version {version}, this code reads up to {VERSION}")
     return manifest

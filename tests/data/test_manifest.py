@@ -19,7 +19,7 @@ def test_a_folder_without_one_has_none(tmp_path):
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "3", '{"version": "new"}', "\xff"])
 def test_a_damaged_manifest_is_named(tmp_path, text):
     (tmp_path / MANIFEST_NAME).write_bytes(text.encode("latin-1"))
-    with pytest.raises(ValueError, match="manifest.json is damaged .*Build the records anew"):
+    with pytest.raises(ValueError, match="manifest.json is damaged: .*Build the records anew"):
         read_manifest(tmp_path)
 
 
