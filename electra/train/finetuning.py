@@ -158,11 +158,10 @@ class Finetuning:
 
     def _new_model(self):
         config = self.config
-        qa = {
-            name: getattr(config, name)
-            for name in ("joint_prediction", "answerable_classifier", "beam_size",
-                         "answerable_uses_start_logits", "answerable_weight")
-        }  # fmt: skip
+        qa = config.values(
+            "joint_prediction", "answerable_classifier", "beam_size",
+            "answerable_uses_start_logits", "answerable_weight",
+        )  # fmt: skip
         heads = {}
         for task in self.data.tasks:
             heads[task.name] = {"kind": task.family}
@@ -179,15 +178,11 @@ class Finetuning:
                 self.variables, decay=config.layerwise_lr_decay,
                 num_layers=config.encoder.num_hidden_layers,
             )  # fmt: skip
+        shape = config.values("learning_rate", "warmup_proportion", "lr_decay_power")
+        shape["num_train_steps"] = self.data.num_train_steps
         return AdamW(
-            self.variables,
-            learning_rate=lambda step: learning_rate_at(
-                step, learning_rate=config.learning_rate, num_train_steps=self.data.num_train_steps,
-                warmup_proportion=config.warmup_proportion,
-                lr_decay_power=config.lr_decay_power,
-            ),
-            rate_multipliers=multipliers,
-            weight_decay_rate=config.weight_decay_rate,
+            self.variables, learning_rate=lambda step: learning_rate_at(step, **shape),
+            rate_multipliers=multipliers, weight_decay_rate=config.weight_decay_rate,
             compiled=not self.placement.compile_step,
         )  # fmt: skip
 
@@ -356,22 +351,22 @@ class Finetuning:
         """
         config = self.config
         names = scoring.needed_outputs(
-            task, joint_prediction=config.joint_prediction,
-            answerable_classifier=config.answerable_classifier,
-        )  # fmt: skip
-        outputs = self.programs.predict(
+            task, **config.values("joint_prediction", "answerable_classifier")
+        )
+        found = self.programs.predict(
             task.name, features, (*names, "loss"), batch_size=batch_size or config.eval_batch_size,
             max_seq_length=config.max_seq_length, packs=task.family != QA,
         )  # fmt: skip
-        loss = outputs.pop("loss", None)
+        loss = found.pop("loss", None)
         if loss is not None:  # of a word in tagging, else of an example
             parts = len(features.ragged["labels"][0]) if task.family == TAGGING else len(features)
             loss = float(np.sum(loss) / parts)
         answering = {}
         if task.family == QA:
-            answering = {name: getattr(config, name) for name in
-                         ("answerable_classifier", "n_best_size", "max_answer_length")}  # fmt: skip
-        made = scoring.predict(task, examples, features, outputs, self.data.tokenizer, **answering)
+            answering = config.values(
+                "answerable_classifier", "n_best_size", "max_answer_length"
+            )
+        made = scoring.predict(task, examples, features, found, self.data.tokenizer, **answering)
         return made, loss
 
     def score(self, dev, predictions):
