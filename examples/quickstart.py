@@ -192,9 +192,7 @@ def run(*arguments):
     command = [sys.executable, *map(str, arguments)]
     show(command)
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    # The doors' own messages are enough; TensorFlow's start-up notes hide them.
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "PYTHONPATH": path}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path})
     try:
         status = process.wait()
     except KeyboardInterrupt:
