@@ -22,6 +22,7 @@ __all__ = [
 LAYER_NORM_EPSILON = 1e-12
 MASKED_SCORE = -10000.0  # added to attention scores of padding; not -inf, as the official code
 
+
 def _float32(x):
     return ops.cast(x, "float32")
 

@@ -30,6 +30,7 @@ def learning_rate_at(
     >>> float(learning_rate_at(5, learning_rate=1.0, num_train_steps=20, num_warmup_steps=10))
     0.375
     """
+
     def rate(step, num_train_steps):
         # As the official graph computes it: float32, and products with 1/T and 1/W where
         # TensorFlow rewrites the divisions. Near the end the rounding of 1 - t/T shows.

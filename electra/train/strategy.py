@@ -14,6 +14,7 @@ _TF_CONFIG = (
     '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
 )
 
+
 @dataclasses.dataclass(frozen=True)
 class Placement:
     """What was chosen at start.
