@@ -31,9 +31,14 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def unbroken(data):
-    """The folder of a run from step 0 to the end."""
+    """The folder of a run from step 0 to the end, after one that was killed at its first save."""
+    folder = data / "models" / "unbroken"
+    with logs.RunLog(folder, resume_step=0, last_step=STEPS) as log:
+        log.eval(0, {"disc_auc": 0.9})
+        log.train(2, {"loss": 9.0})
+    (folder / "model.ckpt-4.safetensors").write_bytes(b"its JSON was never written")
     assert runs.train(data, "unbroken") == 0
-    return data / "models" / "unbroken"
+    return folder
 
 
 @pytest.fixture
