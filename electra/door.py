@@ -40,12 +40,11 @@ def run_door(main, booleans=()):
                 print("Interrupted. The same command begins again or goes on", file=sys.stderr)
                 sys.exit(130)
             message = " ".join(str(error).split())
-            if not isinstance(error, (ValueError, OSError)):
-                message = message[:200]  # TensorFlow's goes on with the graph
             if os.strerror(errno.ENOSPC) in message:  # of TensorFlow's file writers too
                 message += ". Make room on the disk and run the same command again"
             elif not isinstance(error, (ValueError, OSError)):
-                message = f"Not enough memory: {message}. Choose smaller sizes"
+                # TensorFlow's goes on with the graph.
+                message = f"Not enough memory: {message[:200]}. Choose smaller sizes"
             sys.exit(f"Error: {message}")
 
     make_tensorflow_quiet()

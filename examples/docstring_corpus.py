@@ -102,12 +102,12 @@ def make_folder(out, packages, rules, write):
     """Makes a folder from installed packages, unless the same one is there.
 
     Args:
-      out: Path; the folder appears as a whole, and says in a hidden file what it was made from.
-      packages: import names, or "stdlib".
-      rules: int, the number of the rules after which `write` works.
-      write: called with an empty folder and `packages`.
+        out: Path; the folder appears as a whole, and says in a hidden file what it was made from.
+        packages: import names, or "stdlib".
+        rules: int, the number of the rules after which `write` works.
+        write: called with an empty folder and `packages`.
     Raises:
-      ValueError: `out` holds something else; the difference is named.
+        ValueError: `out` holds something else; the difference is named.
     """
     distributions = importlib.metadata.packages_distributions()
     made_from = {"rules": rules}
@@ -153,11 +153,11 @@ def read_modules(packages, extract):
     """Reads the sources of packages, in the order of their paths, without folders of tests.
 
     Args:
-      packages: import names, or "stdlib".
-      extract: function of a module, called with the path of a source in another process.
+        packages: import names, or "stdlib".
+        extract: function of a module, called with the path of a source in another process.
     Yields: (package, path below its folder, what `extract` returned).
     Raises:
-      ValueError: a package is not installed.
+        ValueError: a package is not installed.
     """
     modules = []
     for package in packages:
@@ -201,7 +201,7 @@ def documentation_strings(path):
     objects and the language that way).
 
     Args:
-      path: of a .py file.
+        path: of a .py file.
     Returns: list of str, without their indentation; empty where the source cannot be parsed.
     """
     try:
@@ -228,8 +228,8 @@ def prose_paragraphs(text):
     """The paragraphs of English prose in a documentation string.
 
     Returns:
-      list of str, each one line, without code blocks, tables and headings; the only mark-up left
-      is a backtick on each side of code.
+        list of str, each one line, without code blocks, tables and headings; the only mark-up left
+        is a backtick on each side of code.
     """
     for pattern, replacement in BLOCKS:
         text = pattern.sub(replacement, text)

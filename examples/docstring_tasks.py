@@ -86,8 +86,8 @@ def write_tasks(folder, packages):
     """Writes the tasks' folders.
 
     Args:
-      folder: Path.
-      packages: import names, or "stdlib"; the labels of the first task.
+        folder: Path.
+        packages: import names, or "stdlib"; the labels of the first task.
     """
     found = {(name, split): [] for name in TASKS for split in SIZES}
     seen = {name: set() for name in TASKS}
@@ -127,10 +127,10 @@ def module_examples(path):
     """The examples in a module.
 
     Args:
-      path: of a .py file.
+        path: of a .py file.
     Returns:
-      list of (name of the task, text by which repetitions are known, example): nothing, (words,
-      tags), or (context, question, answer, its first character in the context).
+        list of (name of the task, text by which repetitions are known, example): nothing, (words,
+        tags), or (context, question, answer, its first character in the context).
     """
     found = []
     for text in corpus.documentation_strings(path):
@@ -152,7 +152,7 @@ def tag_code(sentence):
     """Cuts a sentence into words and tags those between backticks.
 
     Returns:
-      (tuple of str, tuple of str): words and BIO tags; no tags where a backtick is left alone.
+        (tuple of str, tuple of str): words and BIO tags; no tags where a backtick is left alone.
 
     >>> tag_code("Is `x.y` a `f(0)`?")
     (('Is', 'x.y', 'a', 'f', '(', '0', ')', '?'),

@@ -79,8 +79,8 @@ def prepare(config, packages=None):
     """Text, vocabulary and records, in the places where the doors look for them.
 
     Args:
-      config: PretrainingConfig.
-      packages: whose documentation to read; None: all that examples/docstring_corpus.py knows.
+        config: PretrainingConfig.
+        packages: whose documentation to read; None: all that examples/docstring_corpus.py knows.
     """
     folder = Path(config.data_dir)
     title("Text: the documentation strings of installed packages")
@@ -115,7 +115,7 @@ def compare(data_dir):
     """The table of the tasks' scores: without a network, from scratch, pre-trained.
 
     Args:
-      data_dir: Path, the D of the data layout.
+        data_dir: Path, the D of the data layout.
     Returns: str.
     """
     baselines = json.loads((tasks_folder(data_dir) / "baselines.json").read_text())
@@ -139,10 +139,10 @@ def read_evaluations(folder):
     """The first and the last evaluation of a run on held-out text.
 
     Args:
-      folder: the model's folder.
+        folder: the model's folder.
     Returns: (dict, dict): metric -> float, at step 0 and at the last step; both hold "step".
     Raises:
-      ValueError: the log has no evaluation of step 0, or no later one.
+        ValueError: the log has no evaluation of step 0, or no later one.
     """
     lines = (folder / "eval_log.jsonl").read_text().splitlines()
     evaluations = sorted((json.loads(line) for line in lines), key=lambda line: line["step"])
@@ -159,7 +159,7 @@ def report(untrained, trained):
     """The table of the eight official metrics, and what they are to be compared with.
 
     Args:
-      untrained, trained: what read_evaluations returns.
+        untrained, trained: what read_evaluations returns.
     Returns: str.
     """
     unigram, loss = trained["unigram_slot_loss"], trained["mask_slot_loss"]
@@ -187,7 +187,7 @@ def run(*arguments):
     """Shows and runs a command of this project with this interpreter.
 
     Raises:
-      subprocess.CalledProcessError: it failed.
+        subprocess.CalledProcessError: it failed.
     """
     command = [sys.executable, *map(str, arguments)]
     show(command)

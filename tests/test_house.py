@@ -1,6 +1,6 @@
 """Holds the house: who may import whom, where TensorFlow may come in, and what no file may have.
 
-The README's tree of folders, as a table. A module is read with `ast`, never imported.
+The tables are here alone, the README points to them. A module is read with `ast`, never imported.
 """
 
 import ast

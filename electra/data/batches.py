@@ -2,8 +2,7 @@
 
 Enters: the lengths of all features, a seed, an epoch. Leaves: a plan that depends on nothing else,
 so that a run that goes on finds its place by counting; and batches, padded to one of few lengths,
-because every length is a program of its own. For prediction, where no step asks for so many
-features, several of them share a row.
+because every length is a program of its own. In prediction several features may share a row.
 """
 
 import dataclasses
@@ -91,7 +90,7 @@ def plan_packed(lengths, chosen, max_tokens, multiple=1):
         lengths: int (n,), of the features; what is longer than the last of `chosen` is cut.
         chosen: lengths of rows, rising.
         max_tokens: of a batch's rows in the encoder, padding included.
-        multiple: of it batches are made of each length, where there are rows enough.
+        multiple: each length gets a multiple of so many batches, where it has rows enough.
     Returns: list of Batch with groups; those of a length have equal shapes.
     """
     lengths = np.minimum(lengths, chosen[-1])

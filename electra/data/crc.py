@@ -20,8 +20,8 @@ def masked_crc32c(data, lengths):
     """Returns the masked CRC-32C of byte strings that lie one behind the other.
 
     Args:
-      data: uint8 (T,), the strings joined.
-      lengths: int (n,), the length in bytes of each, all at least 1, T in sum.
+        data: uint8 (T,), the strings joined.
+        lengths: int (n,), the length in bytes of each, all at least 1, T in sum.
     Returns: uint32 (n,), as TFRecord files store it.
     Source: TensorFlow's documentation of the TFRecord format; RFC 3720, appendix B.4.
     """

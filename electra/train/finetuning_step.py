@@ -1,7 +1,7 @@
-"""One fine-tuning step and one prediction, as every replica computes them, and the loop of steps.
+"""One fine-tuning step, as every replica computes it, the loop of steps, and predictions.
 
-Enters: batches of one of few lengths, each length a program. Leaves: changed variables and numbers,
-or the outputs of the heads.
+Enters: batches of one of few lengths, each length a program; to predict, the features of a split.
+Leaves: changed variables and numbers, or the outputs of the heads.
 """
 
 import time
@@ -61,9 +61,9 @@ class Programs:
     """Runs steps and predictions on the devices.
 
     Args:
-        step: FinetuningStep, or None to predict only.
         model: FinetuningModel.
         placement: Placement.
+        step: FinetuningStep, or None to predict only.
     """
 
     def __init__(self, model, placement, step=None):
