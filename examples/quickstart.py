@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -48,6 +49,7 @@ def main(argv=None):
     parser.add_argument("--packages", nargs="+", help="as in docstring_corpus.py; default: all")
     args = parser.parse_args(argv)
     started = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # `run` passes it on
     try:
         hparams = load_hparams(str(args.hparams))
         config = PretrainingConfig(MODEL_NAME, args.data_dir, **hparams)
@@ -198,6 +200,10 @@ def run(*arguments):
     except KeyboardInterrupt:
         # The command got the Ctrl-C too: it saves and ends; subprocess.run would kill it.
         status = process.wait() or 130
+    except SystemExit:
+        process.terminate()
+        process.wait()
+        raise
     if status:
         raise subprocess.CalledProcessError(status, command)
 

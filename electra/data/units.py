@@ -10,6 +10,7 @@ import contextlib
 import functools
 import hashlib
 import multiprocessing
+import multiprocessing.connection
 import os
 import random
 import shutil
@@ -53,7 +54,9 @@ def _in_this_process(jobs, options, _):
 def _in_workers(jobs, options, processes):
     """Yields the folders of the units as they are finished."""
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-    pool = futures.ProcessPoolExecutor(processes, context, _prepare_worker)
+    # Workers end at once when held_open is closed, as it is when this process dies.
+    watched, held_open = context.Pipe(duplex=False)
+    pool = futures.ProcessPoolExecutor(processes, context, _prepare_worker, (watched,))
     try:
         for done in futures.as_completed(
             [pool.submit(build_unit, *job, **options) for job in jobs]
@@ -64,6 +67,9 @@ def _in_workers(jobs, options, processes):
             "A worker process ended at once, perhaps for lack of memory. Run the same command "
             "again, it goes on from here; a smaller --num_processes needs less memory"
         ) from None
+    except BaseException:
+        held_open.close()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -77,16 +83,16 @@ def use_one_thread():
     tf.config.set_visible_devices([], "GPU")
 
 
-def _prepare_worker():
-    use_one_thread()
-    atexit.register(os._exit, 0)  # TensorFlow shuts down slowly
+def _prepare_worker(watched):
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C: end at once, without a traceback
 
     def end_with_first_process():
-        multiprocessing.parent_process().join()
+        multiprocessing.connection.wait([watched])
         os._exit(1)
 
     threading.Thread(target=end_with_first_process, daemon=True).start()
+    use_one_thread()
+    atexit.register(os._exit, 0)  # TensorFlow shuts down slowly
 
 
 @functools.lru_cache(maxsize=1)

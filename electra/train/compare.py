@@ -114,7 +114,7 @@ def _is_throughput(name):
 def _scalars(folder):
     """Returns dict (tag, step) -> list of values, in the order in which they were written."""
     found = collections.defaultdict(list)
-    for path in sorted(glob.glob(os.path.join(folder, logs.EVENT_FILES))):
+    for path in sorted(glob.glob(os.path.join(glob.escape(folder), logs.EVENT_FILES))):
         for event in logs.read_events(path)[0]:
             for value in event.summary.value:
                 number = tf.make_ndarray(value.tensor) if value.HasField("tensor") else None

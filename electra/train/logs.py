@@ -188,7 +188,7 @@ def cut_back_lines(path, step):
 
 def cut_back_events(folder, step):
     """Removes TensorBoard events of later steps from the event files of a folder, atomically."""
-    files = os.path.join(folder, EVENT_FILES)
+    files = os.path.join(glob.escape(folder), EVENT_FILES)
     for path in glob.glob(files + ".tmp"):  # of a cut that was killed
         os.remove(path)
     for path in sorted(glob.glob(files)):
