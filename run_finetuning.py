@@ -9,13 +9,20 @@ See configure_finetuning.py for the hparams and README.md for the folders.
 from absl import flags
 
 from configure_finetuning import FinetuningConfig
-from electra.door import define_run_flags, run_door, run_settings, start_run
+from electra.door import (
+    define_run_flags,
+    import_tensorflow_quietly,
+    run_door,
+    run_settings,
+    start_run,
+)
 
 
 def main(_):
     start_run()
     model_name, data_dir, hparams = run_settings(flags.FLAGS)
     config = FinetuningConfig(model_name, data_dir, **hparams)
+    import_tensorflow_quietly()
     from electra.train.finetuning import run_finetuning  # TensorFlow: after the quick checks
 
     return run_finetuning(config)

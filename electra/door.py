@@ -1,6 +1,7 @@
 """What every command does: the command line before absl reads it, and errors as one line."""
 
 import errno
+import importlib
 import logging as standard_logging
 import os
 import signal
@@ -55,6 +56,26 @@ def make_tensorflow_quiet():
     """Silences TensorFlow's notes on devices and retracing; before it is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     standard_logging.getLogger("tensorflow").setLevel("ERROR")
+
+
+def import_tensorflow_quietly():
+    """Imports TensorFlow without the notes that it writes even at log level 3; else does nothing.
+
+    Source: issue 100442 of tensorflow/tensorflow, of version 2.19.
+    """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3":
+        return
+    try:
+        stderr = os.dup(2)
+    except OSError:  # closed
+        return
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        importlib.import_module("tensorflow")
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _mendable():

@@ -177,8 +177,8 @@ class Config:
         if refused:
             raise ValueError(
                 f"{where} holds a run with other hparams: {'; '.join(refused)}. Go on with the old "
-                f"values or choose another {self.elsewhere}. These may change: "
-                f"{', '.join(self.changeable())}"
+                f"values, choose another {self.elsewhere}, or remove the folder to begin anew. "
+                f"These may change: {', '.join(self.changeable())}"
             )
         return result
 

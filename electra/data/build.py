@@ -169,17 +169,20 @@ def _join(folders, work, output_dir, flags, vocab):
     paths = {split: [os.path.join(folder, split) for folder in folders] for split in NAMES}
     totals = {split: join.count_examples(paths[split]) for split in NAMES}
     documents = sum(map(units.count_documents, folders))
+    problem = ""
     if not totals["train"]:
-        raise ValueError(
+        problem = (
             f"The corpus gives no training example ({documents} documents, {totals['eval']} "
-            f"held-out examples). Is it empty, or held out whole? Remove {output_dir} first"
+            "held-out examples). Is it empty, or held out whole?"
         )
-    if flags.eval_fraction and not totals["eval"]:
-        raise ValueError(
-            f"--eval_fraction {flags.eval_fraction} of {documents} documents leaves none to "
-            "hold out. Raise it, or separate documents by blank lines; remove "
-            f"{output_dir} first"
+    elif flags.eval_fraction and not totals["eval"]:
+        problem = (
+            f"--eval_fraction {flags.eval_fraction} of {documents} documents leaves none to hold "
+            "out. Raise it, or separate documents by blank lines"
         )
+    if problem:
+        shutil.rmtree(work)  # or it would refuse other flags
+        raise ValueError(problem)
     numbers = {"train": flags.num_out_files, "eval": 0}
     files = {
         split: join.join_files(paths[split], work, output_dir, name, numbers[split])

@@ -333,6 +333,7 @@ def dataset(records, *, seed, global_batch, start_step, replica_rows):
     batches = tf.data.Dataset.range(np.iinfo(np.int64).max).map(element)
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    options.autotune.enabled = False  # its thread sleeps up to a minute before an iterator ends
     return batches.prefetch(2 * len(rows)).with_options(options)
 
 

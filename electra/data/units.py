@@ -21,6 +21,7 @@ from concurrent import futures
 import tqdm
 
 from electra.data import corpus, join
+from electra.door import import_tensorflow_quietly
 from electra.storage import read_json, write_json
 from electra.text.vocab import read_vocab
 
@@ -76,6 +77,7 @@ def _in_workers(jobs, options, processes):
 
 def use_one_thread():
     """Makes TensorFlow use one thread and no GPU; before its first operation."""
+    import_tensorflow_quietly()
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -100,6 +102,7 @@ def tokenizer_of(vocab_file, vocab_sha256, flags):
     """Returns (Vocabulary, tokenizer), made once a process."""
     from electra.text.fast import make_tokenizer
 
+    import_tensorflow_quietly()
     vocab = read_vocab(vocab_file)
     if vocab.sha256 != vocab_sha256:
         raise ValueError(f"{vocab_file} was changed during the build. Remove the build, start anew")

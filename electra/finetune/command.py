@@ -67,12 +67,13 @@ def main(row_of, booleans=()):
         booleans: names of the family's boolean flags.
     """
     from configure_finetuning import FinetuningConfig
-    from electra.door import run_door, start_run
+    from electra.door import import_tensorflow_quietly, run_door, start_run
 
     def run(_):
         start_run()
         model_name, data_dir, hparams = settings(flags.FLAGS, row_of(flags.FLAGS))
         config = FinetuningConfig(model_name, data_dir, **hparams)
+        import_tensorflow_quietly()
         from electra.train.finetuning import run_finetuning
 
         return run_finetuning(config)

@@ -148,6 +148,9 @@ def _define_flags():
 
 def main(_):
     """Prints the scores of each text."""
+    from electra.door import import_tensorflow_quietly
+
+    import_tensorflow_quietly()
     scores = replaced_token_scores(flags.FLAGS.model_dir, flags.FLAGS.text)
     for text, of_text in zip(flags.FLAGS.text, scores, strict=True):
         print(f"\n{text}\n{format_scores(of_text)}")

@@ -341,6 +341,7 @@ def test_a_corpus_that_gives_no_example_is_an_error(tmp_path):
     write_files(tmp_path / "corpus", {"a.txt": "the cat\n"})
     with pytest.raises(ValueError, match="--eval_fraction 0.001 of 2 documents leaves none"):
         run(tmp_path, "other", eval_fraction=0.001)
+    assert run(tmp_path, "other")["train_examples"] == 1  # other flags may follow
     with pytest.raises(ValueError, match="1 held-out examples.*held out whole"):
         run(tmp_path, "third", eval_fraction=0.999)
 
