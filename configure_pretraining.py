@@ -283,13 +283,14 @@ class PretrainingConfig(RunConfig):
 
         Training takes the generator's fractions and the precision from the record unless they were
         given. Evaluating alone takes every hparam from it that may not change and was not given,
-        and refuses nothing.
+        and what the run's own evaluations were made with, and refuses nothing.
         """
         if recorded is None:
             return self
         kept = ("generator_hidden_size", "generator_layers", "precision")
         if not self.do_train:
             kept = [name for name, each in self.knobs.items() if not each.may_change]
+            kept += ["eval_batch_size", "num_eval_steps"]  # other batches are masked otherwise
         return super().going_on(recorded, self.model_dir, kept, refuses=self.do_train)
 
     def fit_generator(self, hidden_size_fraction, layers_fraction):

@@ -116,9 +116,7 @@ def test_a_finished_run_takes_more_steps_and_refuses_other_hparams(data, unbroke
 
 def test_evaluation_alone_takes_the_models_hparams_and_writes_all_official_metrics(data, unbroken):
     folder = shutil.copytree(unbroken, data / "models" / "evaluated")
-    config = PretrainingConfig(
-        "evaluated", str(data), do_train=False, do_eval=True, eval_batch_size=4
-    )
+    config = PretrainingConfig("evaluated", str(data), do_train=False, do_eval=True)
     assert runs.run_pretraining(config) == 0
     lines = (folder / "results" / "unsup_results.txt").read_text().splitlines()
     written = {name: float(value) for name, value in (line.split(" = ") for line in lines)}
@@ -171,6 +169,8 @@ def official_run(tmp_path, folder, **hparams):
 @needs_fixtures
 def test_official_checkpoints_go_on_at_their_step_with_their_moments(tmp_path, caplog):
     with_moments = [f for f in FOLDERS if any(n.endswith("/adam_m") for n in shapes_of(f))]
+    if not with_moments:
+        pytest.skip("no checkpoint with moments")
     before, after = official_run(tmp_path, with_moments[0])
     assert "hold no moments" not in caplog.text
     assert (after.kind, after.step) == ("safetensors", before.step + 2)
@@ -182,6 +182,8 @@ def test_official_checkpoints_go_on_at_their_step_with_their_moments(tmp_path, c
 @needs_fixtures
 def test_official_checkpoints_without_moments_go_on_with_a_warning(tmp_path, caplog):
     without = [f for f in FOLDERS if not any(n.endswith("/adam_m") for n in shapes_of(f))]
+    if not without:
+        pytest.skip("no checkpoint without moments")
     without.sort(key=lambda folder: len(shapes_of(folder)))
     before, after = official_run(tmp_path, without[0])
     assert "holds no moments: they start at 0" in caplog.text

@@ -215,7 +215,10 @@ def test_dropout_differs_between_replicas_and_repeats():
 @needs_fixtures
 @pytest.mark.parametrize(
     ("case", "islands"),
-    [("pretraining_from_checkpoint", True), ("pretraining_from_step_zero", False)],
+    [
+        (path.name.removesuffix("_inputs.npz"), number % 2 == 0)
+        for number, path in enumerate(sorted(FIXTURES.glob("optimizer/pretraining_*_inputs.npz")))
+    ],
 )
 def test_trajectory_equals_the_official_one(case, islands):
     """Five updates of the official optimizer on the official loss, dropout off."""
@@ -223,7 +226,8 @@ def test_trajectory_equals_the_official_one(case, islands):
     facts = json.loads((folder / f"{case}.json").read_text())
     inputs = dict(np.load(folder / f"{case}_inputs.npz"))
     expected = dict(np.load(folder / f"{case}.npz"))
-    model, _ = load_model(FIXTURES / "pretrain" / "base")
+    start = FIXTURES / re.search(r"pretrain/\w+", facts["start"])[0]
+    model, _ = load_model(start)
     variables = model.named_variables()
     hparams = facts["hparams"]
     optimizer = AdamW(
@@ -235,7 +239,7 @@ def test_trajectory_equals_the_official_one(case, islands):
             lr_decay_power=hparams["lr_decay_power"],
         ),
     )  # fmt: skip
-    start_from_checkpoint(case, facts, optimizer)
+    start_from_checkpoint(start, facts, optimizer)
     for index, step in enumerate(facts["steps"]):
         prefix = f"step_{index}/"
         batch = {k[len(prefix):]: tf.constant(v) for k, v in inputs.items() if k.startswith(prefix)}
@@ -261,12 +265,11 @@ def test_trajectory_equals_the_official_one(case, islands):
         compare(slots, expected, f"{last}{slot}/")
 
 
-def start_from_checkpoint(case, facts, optimizer):
-    """The first case starts at the checkpoint's moments, the second at zero."""
+def start_from_checkpoint(folder, facts, optimizer):
+    """Takes the checkpoint's moments, unless the case begins at step 0."""
     from electra.train import checkpoints
 
     if facts["steps"][0]["global_step_before"] > 0:
-        folder = FIXTURES / "pretrain" / "base"
         checkpoint = checkpoints.read(checkpoints.latest(folder))
         assert checkpoints.restore_slots(optimizer.slots, checkpoint)
 
