@@ -31,7 +31,7 @@ _DAMAGE = (tarfile.TarError, lzma.LZMAError, gzip.BadGzipFile, zlib.error, zstan
 
 
 class _Member(tarfile.TarInfo):
-    """A member of a tar archive; the library takes a damaged header for the archive's end."""
+    """A member of a tar archive; the library takes a damaged or missing header for its end."""
 
     @classmethod
     def frombuf(cls, buf, encoding, errors):
@@ -39,6 +39,8 @@ class _Member(tarfile.TarInfo):
             return super().frombuf(buf, encoding, errors)
         except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
             raise tarfile.ReadError(f"a member's header is damaged ({error})") from None
+        except tarfile.EmptyHeaderError:
+            raise tarfile.ReadError("it is cut off: no zeros mark its end") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +79,7 @@ def find_files(corpus_dir):
 
     Raises:
         FileNotFoundError: no such folder, a link that leads nowhere. ValueError: no file in it.
-        PermissionError: a folder in it that may not be read.
+        PermissionError: a folder in it that may not be read or searched.
     """
     corpus_dir = os.fspath(corpus_dir)
     if not os.path.isdir(corpus_dir):
@@ -91,10 +93,7 @@ def find_files(corpus_dir):
         if real not in seen:
             paths += [os.path.join(folder, name) for name in names if not name.startswith(".")]
         seen.add(real)
-    for path in paths:
-        if not os.path.exists(path):
-            raise FileNotFoundError(f"{path} is a link to nothing. Mend or remove it")
-    paths = [path for path in paths if stat.S_ISREG(os.stat(path).st_mode)]
+    paths = [path for path in paths if _is_regular(path)]
     if not paths:
         raise ValueError(
             f"--corpus_dir {corpus_dir} holds no files. Expected: .txt, .jsonl, .tar, or one of "
@@ -105,6 +104,18 @@ def find_files(corpus_dir):
 
 def _refuse(error):
     raise error  # os.walk would leave the folder out
+
+
+def _is_regular(path):
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is a link to nothing. Mend or remove it") from None
+    except PermissionError:
+        raise PermissionError(
+            f"{path}: permission denied. Make its folder searchable (chmod u+x) or take it out of "
+            "the corpus"
+        ) from None
 
 
 def cut_units(corpus_dir, files, unit_bytes=UNIT_BYTES, whole_documents=False):
@@ -150,11 +161,9 @@ def _printable(name):
 def _tar_parts(path, name):
     try:
         with tarfile.open(path, "r:", tarinfo=_Member) as archive:
-            for member in archive:
-                if _is_text(member):
-                    start, inside = member.offset_data, f"{name}/{_printable(member.name)}"
-                    yield Part(path, inside, start, start + member.size, start)
-                archive.members = []  # it would keep all of them
+            for member in _text_members(archive):
+                start, inside = member.offset_data, f"{name}/{_printable(member.name)}"
+                yield Part(path, inside, start, start + member.size, start)
     except tarfile.TarError as error:
         raise ValueError(
             f"{path} is no readable tar archive: {error}. Take it out of the corpus, or get it anew"
@@ -275,7 +284,7 @@ class _Zstandard(io.RawIOBase):
 
 
 _OPENERS = {
-    ".gz": lambda stream: gzip.GzipFile(fileobj=stream),
+    ".gz": lambda stream: gzip.GzipFile(fileobj=stream, mode="rb"),
     ".xz": lzma.LZMAFile,
     ".zst": _Zstandard,
 }
@@ -289,17 +298,22 @@ def _texts(name, raw):
         yield from _texts(stem, _OPENERS[suffix](stream))
     elif suffix == ".tar" or stream.peek(512)[_TAR_MAGIC] == b"ustar":
         with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as archive:
-            for member in archive:
-                if _is_text(member):
-                    inside = f"{name}/{_printable(member.name)}"
-                    yield from _texts(inside, archive.extractfile(member))
-                archive.members = []
+            for member in _text_members(archive):
+                inside = f"{name}/{_printable(member.name)}"
+                yield from _texts(inside, archive.extractfile(member))
     else:
         yield name, stream
 
 
-def _is_text(member):
-    return member.isfile() and not os.path.basename(member.name).startswith(".")
+def _text_members(archive):
+    """Yields a tar archive's texts. Zeros mark its end, also those of a header that was lost."""
+    for member in archive:
+        if member.isfile() and not os.path.basename(member.name).startswith("."):
+            yield member
+        archive.members = []  # it would keep all of them
+    while block := archive.fileobj.read(BLOCK_BYTES):
+        if block.count(0) < len(block):
+            raise tarfile.ReadError("a member's header is damaged: more follows its end")
 
 
 def _read_blocks(file, stop):

@@ -55,6 +55,7 @@ ONE_OF_A_KIND = {
     "a.txt": DATA,
     "a": DATA,
     "a.txt.gz": gzip.compress(DATA),
+    "a.txt.gz.gz": gzip.compress(gzip.compress(DATA)),
     "two_members.gz": gzip.compress(DATA[:20]) + gzip.compress(DATA[20:]),
     "a.txt.xz": lzma.compress(DATA),
     "a.txt.zst": zstandard.compress(DATA),
@@ -252,17 +253,23 @@ def test_places_in_a_later_part_of_a_file_count_from_its_beginning(tmp_path):
         documents(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
-def test_a_damaged_header_does_not_end_a_tar_archive(tmp_path, name):
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.xz"])
+@pytest.mark.parametrize("damage", ["bit", "zeros", "cut"])
+def test_a_damaged_or_missing_header_does_not_end_a_tar_archive(tmp_path, name, damage):
     with tarfile.open(tmp_path / "plain", "w", format=tarfile.USTAR_FORMAT) as archive:
         for member in ("one.txt", "two.txt", "three.txt"):
             about = tarfile.TarInfo(member)
             about.size = 4
             archive.addfile(about, io.BytesIO(b"text"))
     data = bytearray((tmp_path / "plain").read_bytes())
-    data[2 * 512 + 100] ^= 1  # the mode of the second member, which its checksum covers
-    write_files(tmp_path / "corpus", {name: gzip.compress(data) if "gz" in name else bytes(data)})
-    with pytest.raises(ValueError, match="header is damaged"):
+    if damage == "bit":
+        data[2 * 512 + 100] ^= 1  # the mode of the second member, which its checksum covers
+    elif damage == "zeros":
+        data[2 * 512 : 3 * 512] = bytes(512)
+    else:
+        del data[4 * 512 :]
+    write_files(tmp_path / "corpus", {name: lzma.compress(data) if "xz" in name else bytes(data)})
+    with pytest.raises(ValueError, match="header is damaged|it is cut off"):
         list(corpus.iter_lines(tmp_path / "corpus"))
 
 
@@ -272,15 +279,18 @@ def test_json_nested_too_deep_is_named(tmp_path):
         list(corpus.iter_lines(tmp_path))
 
 
-def test_a_folder_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("function", "closed"), [("scandir", "closed"), ("stat", "b.txt")])
+def test_a_folder_that_may_not_be_read_or_searched_is_an_error(
+    tmp_path, monkeypatch, function, closed
+):
     write_files(tmp_path, {"a.txt": "a", "closed/b.txt": "b"})
-    scandir = os.scandir
+    original = getattr(os, function)
 
-    def refuse(folder):
-        if str(folder).endswith("closed"):
-            raise PermissionError(13, "Permission denied", str(folder))
-        return scandir(folder)
+    def refuse(path, **options):
+        if str(path).endswith(closed):
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, **options)
 
-    monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(PermissionError, match="closed"):
+    monkeypatch.setattr(os, function, refuse)
+    with pytest.raises(PermissionError, match=closed):
         corpus.find_files(tmp_path)
