@@ -49,7 +49,7 @@ def parse_json_dict(text, where):
         if len(result) < len(pairs):
             names = [name for name, _ in pairs]
             twice = sorted(name for name in result if names.count(name) > 1)
-            raise ValueError(f"{where}: {twice} given more than once. Keep one of each")
+            raise ValueError(f"{where}: {twice!s:.200} given more than once. Keep one of each")
         return result
 
     def finite(constant):

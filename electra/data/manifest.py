@@ -11,6 +11,10 @@ from electra.storage import read_json, write_json
 
 MANIFEST_NAME = "manifest.json"
 VERSION = 1
+_TYPES = {  # of what is read again; a manifest with an identity has all of them
+    "identity": dict, "files": list, "train_examples": int, "train_tokens": int,
+    "eval_examples": int, "eval_tokens": int,
+}  # fmt: skip
 
 
 def write_manifest(folder, manifest):
@@ -28,11 +32,22 @@ def read_manifest(folder):
     if not os.path.exists(path):
         return None
     manifest = read_json(path, "Build the records anew")
-    try:
-        version = int(manifest["version"])
-        [(entry["name"], int(entry["examples"])) for entry in manifest.get("files", ())]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is damaged: {error!r}. Build the records anew") from None
-    if version > VERSION:
-        raise ValueError(f"{path} has version {version}, this code reads up to {VERSION}")
+    _check(path, manifest, {"version": int})
+    if manifest["version"] > VERSION:
+        raise ValueError(
+            f"{path} has version {manifest['version']}, this code reads up to {VERSION}"
+        )
+    needed = [name for name in _TYPES if "identity" in manifest or name in manifest]
+    _check(path, manifest, {name: _TYPES[name] for name in needed})
+    for entry in manifest.get("files", ()):
+        _check(path, entry if type(entry) is dict else {}, {"name": str, "examples": int})
     return manifest
+
+
+def _check(path, values, types):
+    for name, kind in types.items():
+        if type(values.get(name)) is not kind:
+            raise ValueError(
+                f"{path} is damaged: {name} must be of type {kind.__name__}. Received: "
+                f"{values.get(name)!r:.100}. Build the records anew"
+            )
