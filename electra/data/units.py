@@ -165,13 +165,17 @@ def _is_finished(folder):
         count_documents(folder)
         paths = [os.path.join(folder, split) for split in SPLITS]
         return all(os.path.getsize(path) == join.count_bytes(path) for path in paths)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError):
         return False
 
 
 def count_documents(folder):
     """Returns the number of documents of a finished unit."""
-    return read_json(os.path.join(folder, "about.json"), "Remove it")["documents"]
+    path = os.path.join(folder, "about.json")
+    documents = read_json(path, "Remove it").get("documents")
+    if type(documents) is not int or documents < 0:
+        raise ValueError(f"{path} is damaged: documents is {documents!r:.100}. Remove it")
+    return documents
 
 
 def _tokenized(unit, tokenizer, flags):

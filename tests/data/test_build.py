@@ -354,15 +354,20 @@ def test_bad_input_ends_the_build_with_its_place(place):
     assert json.loads((place / "out" / ".build" / "state.json").read_text())["seed"] == 3
 
 
-@pytest.mark.parametrize("kind", ["about.json", "train", "train.sizes"])
+@pytest.mark.parametrize("kind", ["about.json", "documents", "train", "train.sizes"])
 def test_a_damaged_unit_is_built_again(place, small_units, monkeypatch, kind):
     run(place, "whole")
     with monkeypatch.context() as patch:
         patch.setattr(building, "_join", lambda *arguments: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run(place)
-    unit = place / "out" / building.WORK / "unit-000001" / kind
-    unit.write_bytes(unit.read_bytes()[:-8])
+    work = place / "out" / building.WORK
+    if kind == "documents":
+        for number, value in enumerate(["null", '"x"', "-5"]):
+            (work / f"unit-00000{number}" / "about.json").write_text(f'{{"documents": {value}}}')
+    else:
+        unit = work / "unit-000001" / kind
+        unit.write_bytes(unit.read_bytes()[:-8])
     run(place)
     assert read_files(place / "out") == read_files(place / "whole")
 
