@@ -163,13 +163,18 @@ def check_output(path, corpus_dir):
     """Refuses a vocabulary file that could not be written, before the text is counted.
 
     Raises:
-        ValueError: no name, a folder or device, a place in corpus_dir (it would be read as text).
+        ValueError: no name, a folder, device or link to nothing, a place in corpus_dir (it would
+            be read as text).
         OSError: its folder cannot be made or written to.
     """
     path = Path(path)
-    if not path.name or (path.exists() and not path.is_file()):
-        raise ValueError(f"--output must be a file's name. Received: {str(path)!r}.")
-    if path.resolve().is_relative_to(Path(corpus_dir).resolve()):
+    if not path.name or (os.path.lexists(path) and not path.is_file()):
+        raise ValueError(
+            "--output must be a file's name, not of a folder, a device or a link to nothing. "
+            f"Received: {str(path)!r}."
+        )
+    # Path.resolve fails at a link to itself.
+    if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(corpus_dir)):
         raise ValueError(
             f"--output {path} lies in --corpus_dir {corpus_dir}: it would be read as text. Choose "
             "a place outside."

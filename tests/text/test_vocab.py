@@ -194,9 +194,11 @@ def test_english_vocabulary_has_its_size_and_whole_words():
     assert {"the", "and", "said", "##ing", "##ed"} <= set(tokens)
 
 
-@pytest.mark.parametrize("name", ["", ".", "corpus", "corpus/vocab.txt"])
+@pytest.mark.parametrize("name", ["", ".", "corpus", "corpus/vocab.txt", "circle"])
 def test_an_impossible_output_is_refused_before_counting(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "corpus").mkdir()
+    (tmp_path / "circle").symlink_to("circle")
+    check_output("vocab.txt", "circle")  # that it is no folder is said where it is read
     with pytest.raises(ValueError, match="--output"):
         check_output(name, "corpus")
