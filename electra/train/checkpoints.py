@@ -23,6 +23,7 @@ from electra.storage import file_digest, published, read_json, write_json
 
 FORMAT = 1
 SLOTS = ("adam_m", "adam_v")
+GO_BACK = "Remove that checkpoint's files to go on from the one before it"
 _BLOCK_BYTES = 1 << 22
 _TYPES = {"float32": "F32", "int32": "I32", "int64": "I64"}  # as safetensors spells them
 _NAME = re.compile(r"model\.ckpt-(\d+)\.json")
@@ -50,6 +51,21 @@ class Checkpoint:
     def digest(self):
         """SHA-256 of the JSON, or of TF1's index: of what holds the tensors' checksums."""
         return file_digest(_json_path(self.path) if self.kind != "tf1" else self.path + ".index")
+
+    def numbers(self, value, shape=None):
+        """Returns numbers of `state` as float64 of that shape, if one is given.
+
+        Raises:
+            ValueError: they are none, not finite, or of another shape.
+        """
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            found = np.array(value, np.float64)
+            if np.isfinite(found).all() and shape in (None, found.shape):
+                return found
+        raise ValueError(
+            f"{self.path} is damaged: its JSON's state holds {value!r:.100}, expected numbers"
+            f"{'' if shape is None else f' of shape {shape}'}. {GO_BACK}"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,25 +273,28 @@ class _Tensors(Mapping):
 
 def _read_ours(path, verify):
     beside = _json_path(path)
-    advice = "Remove that checkpoint's files to go on from the one before it"
     if not os.path.exists(path):
-        raise FileNotFoundError(f"{path} is missing. {advice}")
+        raise FileNotFoundError(f"{path} is missing. {GO_BACK}")
     if not os.path.exists(beside):
-        raise FileNotFoundError(f"{beside}, which belongs to {path}, is missing. {advice}")
+        raise FileNotFoundError(f"{beside}, which belongs to {path}, is missing. {GO_BACK}")
+    about, named = read_json(beside, GO_BACK), _NAME.fullmatch(os.path.basename(beside))
+    step, size, state = about.get("step"), about.get("bytes"), about.get("state", {})
     try:
-        about = read_json(beside, advice)
-        step, size, state = about["step"], about["bytes"], about.get("state", {})
-        if type(step) is not int or type(state) is not dict:
-            raise ValueError("its JSON has no whole number 'step', or no dict 'state'")
+        if about.get("format") != FORMAT:
+            raise ValueError(f"format {about.get('format')!r:.100}, this code reads {FORMAT}")
+        if type(step) is not int or step < 0 or (named and step != int(named[1])):
+            raise ValueError(f"its JSON says step {step!r:.100}")
+        if type(state) is not dict or type(state.get("interval", {})) is not dict:
+            raise ValueError("its JSON's 'state', or 'interval' in it, is no dict")
         if os.path.getsize(path) != size:
-            raise ValueError(f"{os.path.getsize(path)} bytes instead of {size}")
+            raise ValueError(f"{os.path.getsize(path)} bytes instead of {size!r:.100}")
         # Checkpoints of earlier versions have no checksum.
         if verify and "crc32" in about and _checksum(path) != about["crc32"]:
             raise ValueError("its checksum does not fit")
         opened = safetensors.safe_open(path, framework="numpy")
         shapes = {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
-    except (ValueError, KeyError, safetensors.SafetensorError) as error:
-        raise ValueError(f"{path} is damaged: {error}. {advice}") from None
+    except (ValueError, safetensors.SafetensorError) as error:
+        raise ValueError(f"{path} is damaged: {error}. {GO_BACK}") from None
     return Checkpoint(path, step, _Tensors(shapes, opened.get_tensor), state, "safetensors")
 
 

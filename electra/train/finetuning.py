@@ -277,12 +277,12 @@ class Finetuning:
             self._draw(trial.seed)
         else:
             opened = self.restore(trial)
-            step, state = opened.step, opened.state
+            step = opened.step
             if step < last:
                 checkpoints.restore_slots(self.optimizer.slots, opened)
-            interval.load(state.get("interval"))
-            curve.load(state.get("curve"))
-            started -= state.get("seconds", 0)
+            interval.load(opened)
+            curve.load(opened)
+            started -= float(opened.numbers(opened.state.get("seconds", 0), ()))
             logging.info("Trial %s goes on from %s, step %d", trial.name, opened.path, step)
         loop = FinetuningLoop(
             programs, functools.partial(self.data.batch_at, trial.seed), trial.seed

@@ -27,8 +27,10 @@ class Interval:
     def add(self, steps):
         for name, rows in steps.values.items():
             for row in rows.astype(np.float64):
-                is_last = name in self._LAST
-                self.sums[name] = row if is_last else self.sums.get(name, 0.0) + row
+                before = self.sums.get(name, np.zeros_like(row))
+                if before.shape != row.shape:
+                    self.checkpoint.numbers(before, row.shape)  # says what is wrong
+                self.sums[name] = row if name in self._LAST else before + row
         self.seconds += steps.seconds
 
     def finish(self):
@@ -54,9 +56,15 @@ class Interval:
         """Returns the sums as JSON values."""
         return {name: np.asarray(value).tolist() for name, value in self.sums.items()}
 
-    def load(self, dumped):
+    def load(self, checkpoint):
+        """Takes what `dump` gave from the state of a Checkpoint, if it is there.
+
+        Raises:
+            ValueError: damaged sums; in `add`, sums of another shape than the steps'.
+        """
         self._reset()
-        self.sums = {name: np.float64(value) for name, value in (dumped or {}).items()}
+        self.checkpoint, dumped = checkpoint, checkpoint.state.get("interval", {})
+        self.sums = {name: checkpoint.numbers(value)[()] for name, value in dumped.items()}
         self.restored = dict(self.sums)
 
 

@@ -175,7 +175,7 @@ class _Run:
             found = checkpoints.restore_slots(self.optimizer.slots, checkpoint)
             if not found:
                 logging.warning("%s holds no moments: they start at 0", checkpoint.path)
-        self.interval.load(checkpoint.state.get("interval"))
+        self.interval.load(checkpoint)
         logging.info("Going on from %s, step %d", checkpoint.path, checkpoint.step)
         return checkpoint.step
 

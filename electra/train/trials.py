@@ -50,8 +50,10 @@ class Curve:
         self.last, self.tenth = last, -(-last // 10)
         self.sums = [[0.0, 0.0], [0.0, 0.0]]
 
-    def load(self, sums):
-        self.sums = sums or self.sums
+    def load(self, checkpoint):
+        """Takes `sums` from the state of a Checkpoint, if they are there."""
+        found = checkpoint.state.get("curve", self.sums)
+        self.sums = checkpoint.numbers(found, (2, 2)).tolist()
 
     def add(self, steps):
         for i in range(len(steps)):

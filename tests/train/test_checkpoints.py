@@ -100,8 +100,9 @@ def test_a_damaged_newest_one_is_an_error_and_not_passed_over(tmp_path):
     with open(path, "wb") as file:
         file.write(data)
     (tmp_path / "model.ckpt-2.json").write_text("{")
-    with pytest.raises(ValueError, match=f"is damaged.*{advice}"):
+    with pytest.raises(ValueError, match=f"ckpt-2.json is damaged.*{advice}") as raised:
         checkpoints.read(tmp_path)
+    assert str(raised.value).count(advice) == 1
 
 
 def test_a_save_that_fails_leaves_the_checkpoints_as_they_were(tmp_path):
@@ -253,9 +254,13 @@ def test_a_flipped_bit_is_found(tmp_path):
         checkpoints.read(tmp_path)
 
 
-@pytest.mark.parametrize("about", ["[]", '{"step": "3", "bytes": 8}', '{"step": 3}'])
-def test_an_odd_json_is_a_damaged_checkpoint(tmp_path, about):
+@pytest.mark.parametrize("change", [
+    {"step": "3"}, {"step": 4}, {"step": -3}, {"step": None}, {"format": 2}, {"bytes": None},
+    {"state": []}, *({"state": {"interval": odd}} for odd in ([1.5], 3, "x", None)),
+])  # fmt: skip
+def test_an_odd_json_is_a_damaged_checkpoint(tmp_path, change):
     path = checkpoints.save(tmp_path, 3, VALUES, {})
-    (tmp_path / "model.ckpt-3.json").write_text(about)
-    with pytest.raises(ValueError, match="is damaged"):
+    about = tmp_path / "model.ckpt-3.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), **change}))
+    with pytest.raises(ValueError, match=r"ckpt-3.safetensors is damaged: .*Remove that"):
         checkpoints.read(path)

@@ -5,6 +5,7 @@ import types
 import numpy as np
 import pytest
 
+from electra.train.checkpoints import Checkpoint
 from electra.train.interval import PretrainingInterval
 from electra.train.loop import Steps
 
@@ -18,10 +19,14 @@ def steps(count, seconds):
     return Steps(0, {**values, "learning_rate": ones, "grad_norm": ones}, seconds)
 
 
+def checkpoint(interval):
+    return Checkpoint("model.ckpt-3.safetensors", 3, {}, {"interval": interval}, "safetensors")
+
+
 def test_an_interval_that_was_broken_off_logs_all_its_steps_and_the_speed_of_the_rest():
     before, after = (PretrainingInterval(MODEL, 1e9, lambda: 4e12) for _ in range(2))
     before.add(steps(30, seconds=7.0))
-    after.load(before.dump())
+    after.load(checkpoint(before.dump()))
     after.add(steps(10, seconds=2.0))
     line = after.finish()
     assert line["loss"] == 3.0
@@ -31,3 +36,11 @@ def test_an_interval_that_was_broken_off_logs_all_its_steps_and_the_speed_of_the
     assert line["share_of_peak"] == pytest.approx(0.01)
     after.add(steps(10, seconds=4.0))
     assert after.finish()["examples_per_sec"] == pytest.approx(10 * 8 / 4.0)
+
+
+@pytest.mark.parametrize("value", ["x", None, {}, [1, [2]], [1, 2], float("inf"), 10**400])
+def test_damaged_sums_of_a_checkpoint_are_named(value):
+    interval = PretrainingInterval(MODEL, 1e9, lambda: 4e12)
+    with pytest.raises(ValueError, match=r"ckpt-3.safetensors is damaged: .*expected numbers"):
+        interval.load(checkpoint({"tokens": value}))
+        interval.add(steps(1, seconds=1.0))
