@@ -16,6 +16,7 @@ import tqdm
 from absl import logging
 from tensorboard.plugins.hparams import api as hparams_api
 
+from electra.data.records import FRAME_BYTES
 from electra.storage import write_text
 
 TRAIN_LOG, EVAL_LOG = "train_log.jsonl", "eval_log.jsonl"
@@ -170,7 +171,7 @@ def read_lines(path):
         for line in file:
             try:
                 entry = json.loads(line)
-            except ValueError:  # no JSON, no UTF-8
+            except (ValueError, RecursionError):  # no JSON, no UTF-8, nested too deep
                 break
             if type(entry) is not dict or type(entry.get("step")) is not int:
                 break
@@ -179,24 +180,39 @@ def read_lines(path):
 
 
 def cut_back_lines(path, step):
-    """Removes a log's entries of later steps, atomically."""
+    """Removes a log's entries of later steps, atomically; warns where others are lost."""
     if not os.path.exists(path):
         return
-    kept = [json.dumps(entry) + "\n" for entry in read_lines(path) if entry["step"] <= step]
+    entries = read_lines(path)
+    with open(path, "rb") as file:
+        lost = sum(line.endswith(b"\n") for line in file) - len(entries)
+    if lost > 0:  # not only a line torn by a kill
+        logging.warning(
+            "%s is damaged at line %d: that and all behind it, %d lines, are dropped",
+            path, len(entries) + 1, lost,
+        )  # fmt: skip
+    kept = [json.dumps(entry) + "\n" for entry in entries if entry["step"] <= step]
     write_text(path, "".join(kept))
 
 
 def cut_back_events(folder, step):
-    """Removes TensorBoard events of later steps from the event files of a folder, atomically."""
+    """Removes TensorBoard events of later steps from the event files of a folder, atomically.
+
+    Warns where others are lost.
+    """
     files = os.path.join(glob.escape(folder), EVENT_FILES)
     for path in glob.glob(files + ".tmp"):  # of a cut that was killed
         os.remove(path)
     for path in sorted(glob.glob(files)):
-        events, is_whole = read_events(path)
+        events, damage = read_events(path)
+        if "corrupted" in damage:  # not torn by a kill
+            lost = os.path.getsize(path) - sum(e.ByteSize() + FRAME_BYTES for e in events)
+            logging.warning("%s: %s. That and all behind it, %d bytes, are dropped",
+                            path, damage, lost)  # fmt: skip
         kept = [e for e in events if e.step <= step or e.HasField("file_version")]
         if not any(event.HasField("summary") for event in kept):
             os.remove(path)
-        elif len(kept) < len(events) or not is_whole:
+        elif len(kept) < len(events) or damage:
             with tf.io.TFRecordWriter(path + ".tmp") as writer:
                 for event in kept:
                     writer.write(event.SerializeToString())
@@ -204,11 +220,11 @@ def cut_back_events(folder, step):
 
 
 def read_events(path):
-    """Returns a TensorBoard file's events up to where it is torn, and whether it is whole."""
+    """Returns a TensorBoard file's events up to where it is damaged, and how, "" if it is whole."""
     events = []
     try:
         for record in tf.data.TFRecordDataset(path):
             events.append(tf.compat.v1.Event.FromString(record.numpy()))
-    except tf.errors.DataLossError:
-        return events, False
-    return events, True
+    except tf.errors.DataLossError as error:
+        return events, error.message
+    return events, ""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import pytest
 import tensorflow as tf
@@ -99,7 +100,7 @@ def test_a_cut_back_event_file_is_read_by_tensorflow(tmp_path):
     assert max(event.step for event in events) == 2
 
 
-def test_a_line_cut_by_a_kill_is_dropped_and_a_whole_one_kept(tmp_path):
+def test_a_line_cut_by_a_kill_is_dropped_and_a_whole_one_kept(tmp_path, caplog):
     path = tmp_path / TRAIN_LOG
     path.write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}')
     cut_back_lines(path, 9)
@@ -107,6 +108,26 @@ def test_a_line_cut_by_a_kill_is_dropped_and_a_whole_one_kept(tmp_path):
     path.write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.2')
     cut_back_lines(path, 9)
     assert path.read_text() == '{"step": 1, "loss": 0.5}\n'
+    assert "damaged" not in caplog.text
+    path.write_text('{"step": 1}\ngarbage\n{"step": 3}\n{"step": 4}\n')
+    cut_back_lines(path, 9)
+    assert "train_log.jsonl is damaged at line 2: that and all behind it, 3 lines" in caplog.text
+
+
+def test_a_damaged_event_is_dropped_with_those_behind_it_and_a_warning(tmp_path, caplog):
+    write(start(tmp_path), range(LAST + 1))
+    (path,) = tmp_path.glob(logs.EVENT_FILES)
+    data = bytearray(path.read_bytes())
+    path.write_bytes(data[:-1])  # torn by a kill
+    logs.cut_back_events(tmp_path, LAST)
+    assert "dropped" not in caplog.text
+    at = data.index(b"train/loss")
+    data[at] ^= 1
+    path.write_bytes(data)
+    logs.cut_back_events(tmp_path, LAST)
+    (lost,) = re.findall(rf"{path.name}: .* all behind it, (\d+) bytes", caplog.text)
+    assert 0 <= at - (len(data) - int(lost)) < 100
+    assert event_steps(tmp_path, "train/loss") == []
 
 
 def test_logs_that_are_not_there_are_empty(tmp_path):
@@ -146,7 +167,7 @@ def test_every_line_is_json_of_its_own(tmp_path):
         assert json.loads((tmp_path / TRAIN_LOG).read_text()) == {"step": 1, **values_of(1)}
 
 
-@pytest.mark.parametrize("line", [b"5\n", b"{}\n", b"\xff\n"])
+@pytest.mark.parametrize("line", [b"5\n", b"{}\n", b"\xff\n", b"[" * 200_000], ids=len)
 def test_a_damaged_line_ends_a_log(tmp_path, line):
     path = tmp_path / "log.jsonl"
     path.write_bytes(b'{"step": 1}\n' + line)
