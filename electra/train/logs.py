@@ -206,9 +206,11 @@ def cut_back_events(folder, step):
     for path in sorted(glob.glob(files)):
         events, damage = read_events(path)
         if "corrupted" in damage:  # not torn by a kill
-            lost = os.path.getsize(path) - sum(e.ByteSize() + FRAME_BYTES for e in events)
-            logging.warning("%s: %s. That and all behind it, %d bytes, are dropped",
-                            path, damage, lost)  # fmt: skip
+            at = sum(event.ByteSize() + FRAME_BYTES for event in events)
+            logging.warning(
+                "%s is damaged at byte %d: that and all behind it, %d bytes, are dropped",
+                path, at, os.path.getsize(path) - at,
+            )  # fmt: skip
         kept = [e for e in events if e.step <= step or e.HasField("file_version")]
         if not any(event.HasField("summary") for event in kept):
             os.remove(path)
@@ -220,7 +222,7 @@ def cut_back_events(folder, step):
 
 
 def read_events(path):
-    """Returns a TensorBoard file's events up to where it is damaged, and how, "" if it is whole."""
+    """Returns a TensorBoard file's events up to where it is damaged, and the error, "" without."""
     events = []
     try:
         for record in tf.data.TFRecordDataset(path):

@@ -125,8 +125,11 @@ def test_a_damaged_event_is_dropped_with_those_behind_it_and_a_warning(tmp_path,
     data[at] ^= 1
     path.write_bytes(data)
     logs.cut_back_events(tmp_path, LAST)
-    (lost,) = re.findall(rf"{path.name}: .* all behind it, (\d+) bytes", caplog.text)
-    assert 0 <= at - (len(data) - int(lost)) < 100
+    first, lost = map(int, re.search(
+        rf"{path.name} is damaged at byte (\d+): .* behind it, (\d+) bytes", caplog.text
+    ).groups())  # fmt: skip
+    assert 0 <= at - first < 100
+    assert first + lost == len(data)
     assert event_steps(tmp_path, "train/loss") == []
 
 
