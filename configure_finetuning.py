@@ -7,7 +7,7 @@ has checked itself. `python configure_finetuning.py` prints the table of hparams
 import dataclasses
 import os
 
-from configure_pretraining import PretrainingConfig, RunConfig
+from configure_pretraining import LARGEST, PretrainingConfig, RunConfig
 from electra.finetune.tasks import get_task, read_task_file
 from electra.hparams import Knob, refuse_unknown
 from electra.storage import read_json
@@ -149,14 +149,16 @@ class FinetuningConfig(RunConfig):
     max_seq_length = Knob(
         128, "Longest example L; chunk, csl: 256, QA: 512.", unit="tokens", at_least=5
     )
-    train_batch_size = Knob(32, "Examples of an update.", unit="examples", at_least=1)
+    train_batch_size = Knob(
+        32, "Examples of an update.", unit="examples", at_least=1, at_most=LARGEST
+    )
     eval_batch_size = Knob(
         32, "Examples of max_seq_length scored at once; mostly more of shorter ones.",
-        unit="examples", at_least=1, may_change=True,
+        unit="examples", at_least=1, at_most=LARGEST, may_change=True,
     )  # fmt: skip
     predict_batch_size = Knob(
         32, "Examples of max_seq_length predicted at once; mostly more of shorter ones.",
-        unit="examples", at_least=1, may_change=True,
+        unit="examples", at_least=1, at_most=LARGEST, may_change=True,
     )  # fmt: skip
     double_unordered = Knob(True, "Train mrpc and sts on both orders of the texts.")
 

@@ -6,8 +6,9 @@ has checked itself. `python configure_pretraining.py` prints the table of hparam
 
 import dataclasses
 import os
+import pathlib
 
-from electra.hparams import Config, Knob, refuse_unknown
+from electra.hparams import Config, Knob, is_text, refuse_unknown
 from electra.model.config import MODEL_SIZES, EncoderConfig, encoder_config, generator_config
 
 # What `debug` stands for; hparams given beside it win.
@@ -19,6 +20,7 @@ DEBUG = {
     "num_eval_steps": 2,
     "log_every_steps": 1,
 }
+LARGEST = 2**20  # of batches and lengths: beyond any run, so that a slip ends at once
 
 
 class RunConfig(Config):
@@ -40,7 +42,9 @@ class RunConfig(Config):
     embedding_size = Knob(
         None, "Width of the tables. null: 128 for small, else the hidden size.", kinds=(int,)
     )
-    vocab_size = Knob(30522, "Rows of the word table.", unit="tokens", at_least=1)
+    vocab_size = Knob(
+        30522, "Rows of the word table.", unit="tokens", at_least=1, at_most=2**24
+    )
     do_lower_case = Knob(True, "Lower-case the input.")
     strip_accents = Knob(
         None, "Strip accents from the input. null: as do_lower_case.", source="ours", kinds=(bool,)
@@ -90,10 +94,15 @@ class RunConfig(Config):
     def check_run(self):
         """Checks what pre-training and fine-tuning have in common. Raises: ValueError."""
         name = self.model_name
-        if name in ("", os.curdir, os.pardir) or os.path.basename(name) != name:
+        is_name = name not in ("", os.curdir, os.pardir) and os.path.basename(name) == name
+        if not is_name or not is_text(name):
             raise ValueError(f"model_name must be the name of a folder. Received: {name!r}")
-        if os.path.isdir(self.results_txt):
-            raise ValueError(f"results_txt {self.results_txt} is a folder. Expected: a file's name")
+        results = pathlib.Path(self.results_txt)
+        if results.is_dir():
+            raise ValueError(f"results_txt {results} is a folder. Expected: a file's name")
+        nearest = next((folder for folder in results.parents if folder.exists()), None)
+        if nearest and not nearest.is_dir():
+            raise ValueError(f"results_txt {results} is under {nearest}, a file. Name a folder")
         if self.use_tpu and self.strategy not in ("auto", "tpu"):
             raise ValueError(
                 f"use_tpu is true and strategy is {self.strategy!r}. Expected: strategy 'tpu' or "
@@ -157,7 +166,7 @@ class PretrainingConfig(RunConfig):
     )  # fmt: skip
     gradient_accumulation_steps = Knob(
         1, "Micro-batches into which train_batch_size is cut; the update stays that of the batch.",
-        source="ours", at_least=1,
+        source="ours", at_least=1, at_most=LARGEST,
     )  # fmt: skip
 
     # --- training ---
@@ -199,17 +208,22 @@ class PretrainingConfig(RunConfig):
     )
     untied_generator_embeddings = Knob(False, "The generator has tables of its own.")
     untied_generator = Knob(True, "The generator is a network of its own.")
-    generator_layers = Knob(1.0, "The generator's layers, as a share.", above=0)
-    generator_hidden_size = Knob(0.25, "The generator's hidden size, as a share.", above=0)
+    generator_layers = Knob(1.0, "The generator's layers, as a share.", above=0, at_most=100)
+    generator_hidden_size = Knob(
+        0.25, "The generator's hidden size, as a share.", above=0, at_most=100
+    )
     disallow_correct = Knob(False, "The generator never draws the original token.")
     temperature = Knob(1.0, "Temperature of the generator's draw.", above=0)
 
     # --- batches ---
     max_seq_length = Knob(128, "Length L of an example.", unit="tokens", at_least=5)
-    train_batch_size = Knob(128, "Global batch of an update.", unit="examples", at_least=1)
-    eval_batch_size = Knob(
-        128, "Global batch of an evaluation.", unit="examples", at_least=1, may_change=True
+    train_batch_size = Knob(
+        128, "Global batch of an update.", unit="examples", at_least=1, at_most=LARGEST
     )
+    eval_batch_size = Knob(
+        128, "Global batch of an evaluation.", unit="examples", at_least=1, at_most=LARGEST,
+        may_change=True,
+    )  # fmt: skip
 
     # --- places; null: from data_dir (D) and model_name (M) ---
     pretrain_tfrecords = Knob(

@@ -8,8 +8,8 @@ import copy
 import dataclasses
 import difflib
 import json
-import math
 import os
+import sys
 
 from electra.storage import parse_json_dict, read_json_dict
 
@@ -87,15 +87,17 @@ class Knob:
                 expected = ", ".join(json.dumps(choice) for choice in self.choices)
                 raise ValueError(f"hparam {name!r} must be one of {expected}. Received: {value!r}")
             return value
-        if float in self.kinds and type(value) is int:
+        # json reads 1e999 as infinity, and an int of any length.
+        largest = sys.float_info.max if float in self.kinds else 2**63 - 1
+        is_too_large = type(value) in (int, float) and not abs(value) <= largest
+        if float in self.kinds and type(value) is int and not is_too_large:
             value = float(value)
-        # json reads 1e999 as infinity.
-        if type(value) not in self.kinds or (type(value) is float and not math.isfinite(value)):
+        if type(value) not in self.kinds or is_too_large or not is_text(value):
             expected = " or ".join(_KIND_NAMES[kind] for kind in self.kinds)
-            raise ValueError(
-                f"hparam {name!r} must be {expected}{' or null' if self.null else ''}. "
-                f"Received: {value!r}"
-            )
+            expected += f" of at most {largest:g}" if is_too_large else ""
+            expected += " or null" if self.null else ""
+            expected += "" if is_text(value) else ", in UTF-8 without NUL"
+            raise ValueError(f"hparam {name!r} must be {expected}. Received: {value!r:.200}")
         wrong = (
             (self.at_least is not None and not value >= self.at_least)
             or (self.above is not None and not value > self.above)
@@ -218,6 +220,16 @@ class Config:
                 f"| `{name}` | `{default}` | {about} | {each.source} | {change} | {each.help} |"
             )
         return "\n".join(rows)
+
+
+def is_text(value):
+    """Returns whether a value can be in a file's name: False for a str that UTF-8 or C cannot hold.
+
+    A byte of the command line that is not UTF-8 arrives as a lone surrogate.
+    """
+    if type(value) is not str:
+        return True
+    return value.encode("utf-8", "ignore").replace(b"\0", b"").decode() == value
 
 
 def refuse_unknown(given, known, what="hparam"):

@@ -173,7 +173,11 @@ def test_electric_wins_and_brings_two_towers():
         ({"do_train": False}, "nothing to do"),
         ({"seed": 2**32}, "'seed' must be at least 0 and at most 4294967295"),
         ({"num_train_steps": 2**31}, "at most 2147483647"),
-        ({"generator_hidden_size": 0.001}, "use larger fractions"),
+        ({"generator_hidden_size": 0.001}, "The generator, of generator_hidden_size 0.001"),
+        ({"generator_hidden_size": 1e308}, "'generator_hidden_size' must be above 0 and at most"),
+        ({"train_batch_size": 10**9}, "at least 1 and at most 1048576. Received: 1000000000"),
+        ({"vocab_size": 10**30}, "'vocab_size' must be a whole number of at most"),
+        ({"results_txt": f"{__file__}/a/b"}, "test_configure_pretraining.py, a file. Name a"),
         ({"electra_objective": False, "uniform_generator": True}, "leaves nothing to train"),
         ({"electric_objective": True, "two_tower_generator": False}, "needs two_tower_generator"),
         ({"electric_objective": True, "uniform_generator": True}, "generator of its own"),
@@ -191,7 +195,7 @@ def test_slots_are_never_more_than_tokens():
     assert config(mask_prob=0.999, max_seq_length=512).max_predictions_per_seq == 512
 
 
-@pytest.mark.parametrize("name", ["a/b", "", ".", ".."])
+@pytest.mark.parametrize("name", ["a/b", "", ".", "..", "a\0", "\udcff"])
 def test_a_model_name_is_one_folder(name):
     with pytest.raises(ValueError, match="model_name must be the name of a folder"):
         PretrainingConfig(name, "D")

@@ -44,7 +44,8 @@ class BuildFlags:
     def __post_init__(self):
         if self.strip_accents is None:
             self.strip_accents = self.do_lower_case
-        _need(self.max_seq_length >= 5, "max_seq_length", "at least 5", self.max_seq_length)
+        length = self.max_seq_length
+        _need(5 <= length <= 2**20, "max_seq_length", "at least 5 and at most 1048576", length)
         _need(0 <= self.eval_fraction < 1, "eval_fraction", "in [0, 1)", self.eval_fraction)
         _need(self.num_out_files >= 0, "num_out_files", "0 or more", self.num_out_files)
         _need(self.seed >= 0, "seed", "0 or more", self.seed)

@@ -4,7 +4,7 @@ Enters: a model size with overrides. Leaves: an EncoderConfig that has checked i
 """
 
 import dataclasses
-import math
+import sys
 
 # Layers and hidden size of the named sizes; heads, feed-forward and embedding sizes follow.
 MODEL_SIZES = {
@@ -14,13 +14,17 @@ MODEL_SIZES = {
     "large": {"hidden_size": 1024, "num_hidden_layers": 24},
 }
 
+# Beyond any network, so that a slip of the hand ends at once; in units of each size.
+_LARGEST = {"vocab_size": 2**24, "num_hidden_layers": 1000}
+_LARGEST_OF_OTHERS = 2**20
+
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
     """Sizes and rates of one Transformer encoder with its embeddings.
 
     Raises:
-        ValueError: a size that is not positive, a rate outside [0, 1), something that is no
+        ValueError: a size below 1 or beyond any network, a rate outside [0, 1), what is no
             number, a hidden size that the heads do not divide, an activation other than "gelu".
     Source: BertConfig of the official code, with embedding_size added.
     """
@@ -41,12 +45,14 @@ class EncoderConfig:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.type is int and (type(value) is not int or value < 1):
+            largest = _LARGEST.get(field.name, _LARGEST_OF_OTHERS)
+            if field.type is int and (type(value) is not int or not 1 <= value <= largest):
                 raise ValueError(
-                    f"{field.name} must be a whole number of at least 1. Received: {value!r}"
+                    f"{field.name} must be a whole number of at least 1 and at most {largest}. "
+                    f"Received: {value!r}"
                 )
             if field.type is float and (
-                type(value) not in (int, float) or not math.isfinite(value)
+                type(value) not in (int, float) or not abs(value) <= sys.float_info.max
             ):
                 raise ValueError(f"{field.name} must be a finite number. Received: {value!r}")
             if field.name.endswith("_prob") and not 0.0 <= value < 1.0:
@@ -81,16 +87,22 @@ def encoder_config(model_size, *, vocab_size, embedding_size=None, overrides=Non
             and feed-forward size follow an overridden hidden_size unless they are given too.
     Returns: EncoderConfig.
     Raises:
-        ValueError: unknown size, or sizes that do not fit together.
+        ValueError: unknown size or field, or sizes that do not fit together.
     Source: training_utils.get_bert_config of the official code; "medium" is SELECTRA's.
     """
-    if model_size not in MODEL_SIZES:
-        known = sorted(MODEL_SIZES)
+    known = sorted(MODEL_SIZES)
+    if model_size not in known:
         raise ValueError(f"model_size must be one of {known}. Received: {model_size!r}")
+    overrides = {} if overrides is None else overrides
+    known = [field.name for field in dataclasses.fields(EncoderConfig)]
+    if type(overrides) is not dict or not set(overrides) <= set(known):
+        raise ValueError(
+            f"model_hparam_overrides must be a dict with names of {known}. Received: {overrides!r}"
+        )
     sizes = dict(MODEL_SIZES[model_size], vocab_size=vocab_size)
     if embedding_size is not None:
         sizes["embedding_size"] = embedding_size
-    sizes.update(overrides or {})
+    sizes.update(overrides)
     hidden_size = sizes["hidden_size"]
     if type(hidden_size) is not int:
         raise ValueError(f"hidden_size must be a whole number. Received: {hidden_size!r}")
@@ -110,22 +122,22 @@ def generator_config(discriminator, *, hidden_size_fraction, layers_fraction):
     Returns: EncoderConfig with max(1, hidden // 64) heads and a feed-forward size of four times
         the hidden size, whatever the discriminator's overrides.
     Raises:
-        ValueError: a fraction that leaves no layer or no unit.
+        ValueError: fractions that make an impossible network.
     Source: get_generator_config in run_pretraining.py of the official code.
 
     >>> small = encoder_config("small", vocab_size=30522)
     >>> generator_config(small, hidden_size_fraction=0.25, layers_fraction=1.0).hidden_size
     64
     """
-    hidden_size = round(discriminator.hidden_size * hidden_size_fraction)
-    num_hidden_layers = round(discriminator.num_hidden_layers * layers_fraction)
-    if hidden_size < 1 or num_hidden_layers < 1:
+    try:
+        hidden_size = round(discriminator.hidden_size * hidden_size_fraction)
+        num_hidden_layers = round(discriminator.num_hidden_layers * layers_fraction)
+        return dataclasses.replace(
+            discriminator, hidden_size=hidden_size, num_hidden_layers=num_hidden_layers,
+            intermediate_size=4 * hidden_size, num_attention_heads=max(1, hidden_size // 64),
+        )  # fmt: skip
+    except (OverflowError, ValueError) as error:
         raise ValueError(
-            f"The generator would have {num_hidden_layers} layers of width {hidden_size}. "
-            f"Received: generator_layers {layers_fraction}, generator_hidden_size "
-            f"{hidden_size_fraction}; use larger fractions"
-        )
-    return dataclasses.replace(
-        discriminator, hidden_size=hidden_size, num_hidden_layers=num_hidden_layers,
-        intermediate_size=4 * hidden_size, num_attention_heads=max(1, hidden_size // 64),
-    )  # fmt: skip
+            f"The generator, of generator_hidden_size {hidden_size_fraction} and generator_layers "
+            f"{layers_fraction}, cannot be made: {error}. Choose other shares"
+        ) from None

@@ -69,6 +69,12 @@ def test_parameter_counts_are_the_published_ones(
         ({"initializer_range": None}, "must be a finite number"),
         ({"type_vocab_size": 1}, "at least 2"),
         ({"hidden_size": "big"}, "hidden_size must be a whole number"),
+        ({"hidden_size": 10**30}, "hidden_size must be .* at most 1048576"),
+        ({"num_hidden_layers": 10**6}, "num_hidden_layers must be .* at most 1000"),
+        ({"initializer_range": 10**400}, "initializer_range must be a finite number"),
+        ({"hidden_dropout_prob": 10**400}, "hidden_dropout_prob must be a finite number"),
+        ({"hiden_size": 8}, r"names of \['vocab_size', .*'hiden_size'"),
+        ([1], r"must be a dict with names of .* Received: \[1\]"),
     ],
 )
 def test_impossible_sizes_are_refused(overrides, message):
@@ -83,7 +89,12 @@ def test_unknown_size_names_the_known_ones():
         encoder_config("tiny", vocab_size=100)
 
 
-def test_a_generator_without_layers_is_refused():
-    config = encoder_config("small", vocab_size=100)
-    with pytest.raises(ValueError, match="0 layers"):
-        generator_config(config, hidden_size_fraction=0.25, layers_fraction=0.01)
+@pytest.mark.parametrize(
+    ("width", "layers", "message"),
+    [(0.25, 0.01, "num_hidden_layers"), (1e308, 1, "infinity"), (0.75, 1, "hidden_size 200, num")],
+)
+def test_an_impossible_generator_is_named(width, layers, message):
+    overrides = {"hidden_size": 266, "num_attention_heads": 2}
+    config = encoder_config("small", vocab_size=100, overrides=overrides)
+    with pytest.raises(ValueError, match=f"^The generator, of .*{message}"):
+        generator_config(config, hidden_size_fraction=width, layers_fraction=layers)
