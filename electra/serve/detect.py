@@ -6,11 +6,14 @@ Enters: a model's folder (hparams.json, vocab.txt, its newest checkpoint) and te
 token with the probability that it is not the original one.
 """
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 
+from electra.hparams import Knob
 from electra.model.config import encoder_config
 from electra.storage import read_json
 from electra.text.vocab import read_vocab
@@ -33,15 +36,17 @@ def replaced_token_scores(model_dir, texts):
         replaced, by a discriminator that met one replacement in about seven tokens.
     Raises:
         FileNotFoundError: hparams.json, vocab.txt or a checkpoint is missing.
-        ValueError: the run has no discriminator of its own kind (masked LM, Electric), a text
-            has no tokens, or the checkpoint does not fit hparams.json.
+        ValueError: the run has no discriminator of its own kind (masked LM, Electric), there is no
+            text or one without tokens, or hparams.json is damaged or of another checkpoint.
     """
-    hparams = _read_hparams(Path(model_dir))
+    if not texts:
+        raise ValueError("There is no text to score. Give one or more with --text")
+    hparams, config = _read_hparams(Path(model_dir))
     vocab = read_vocab(Path(model_dir) / "vocab.txt")
-    if len(vocab) > hparams["vocab_size"]:
+    if len(vocab) > config.vocab_size:
         raise ValueError(
             f"{Path(model_dir) / 'vocab.txt'} holds {len(vocab)} tokens, the model's word table "
-            f"{hparams['vocab_size']}. Put the vocabulary there that the model was trained with"
+            f"{config.vocab_size}. Put the vocabulary there that the model was trained with"
         )
     tokenizer = WordPieceTokenizer(vocab, hparams["do_lower_case"], hparams.get("strip_accents"))
     windows, owners = [], []
@@ -53,7 +58,7 @@ def replaced_token_scores(model_dir, texts):
         for start in range(0, len(ids), size):
             windows.append(ids[start : start + size])
             owners.append(number)
-    probs = _probabilities(Path(model_dir), hparams, vocab, windows)
+    probs = _probabilities(Path(model_dir), config, vocab, windows, hparams["max_seq_length"])
     scores = [[] for _ in texts]
     for owner, window, row in zip(owners, windows, probs, strict=True):
         # Position 0 is [CLS].
@@ -94,7 +99,7 @@ def format_scores(scores):
     )
 
 
-def _probabilities(model_dir, hparams, vocab, windows):
+def _probabilities(model_dir, config, vocab, windows, length):
     """The discriminator's probabilities, float32 (B, L)."""
     from keras import ops
 
@@ -102,11 +107,6 @@ def _probabilities(model_dir, hparams, vocab, windows):
     from electra.model.heads import RTDHead
     from electra.train import checkpoints
 
-    config = encoder_config(
-        hparams["model_size"], vocab_size=hparams["vocab_size"],
-        embedding_size=hparams.get("embedding_size"),
-        overrides=hparams.get("model_hparam_overrides"),
-    )  # fmt: skip
     encoder, head = ElectraEncoder(config), RTDHead(config)
     encoder.build()
     head.build((None, None, config.hidden_size))
@@ -115,12 +115,13 @@ def _probabilities(model_dir, hparams, vocab, windows):
     checkpoints.restore({v.path: v for v in variables}, checkpoint, require_all=True)
     probs = []
     for start in range(0, len(windows), BATCH_SIZE):
-        batch = pack(windows[start : start + BATCH_SIZE], vocab, hparams["max_seq_length"])
+        batch = pack(windows[start : start + BATCH_SIZE], vocab, length)
         probs.append(ops.convert_to_numpy(ops.sigmoid(head(encoder(batch)))))
     return np.concatenate(probs)
 
 
 def _read_hparams(model_dir):
+    """Returns the run's hparams and its discriminator's EncoderConfig, both checked."""
     path = model_dir / "hparams.json"
     if not path.is_file():
         raise FileNotFoundError(
@@ -138,12 +139,26 @@ def _read_hparams(model_dir):
             f"{model_dir} holds {kind}: it has no discriminator that scores a text by itself. "
             "Expected: a run with electra_objective"
         )
-    return hparams
+    try:
+        config = encoder_config(
+            hparams["model_size"], vocab_size=hparams["vocab_size"],
+            embedding_size=hparams.get("embedding_size"),
+            overrides=hparams.get("model_hparam_overrides"),
+        )  # fmt: skip
+        for name, knob in {
+            "max_seq_length": Knob(5, "", at_least=5, at_most=config.max_position_embeddings),
+            "do_lower_case": Knob(True, ""),
+            "strip_accents": Knob(None, "", kinds=(bool,)),
+        }.items():
+            knob.checked(name, hparams.get(name))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}. Copy it anew from the run") from None
+    return hparams, config
 
 
 def _define_flags():
     flags.DEFINE_string("model_dir", None, "Folder of a run.", required=True)
-    flags.DEFINE_multi_string("text", None, "A text; may be given several times.", required=True)
+    flags.DEFINE_multi_string("text", None, "A text; may be given several times.")
 
 
 def main(_):
@@ -151,9 +166,12 @@ def main(_):
     from electra.door import import_tensorflow_quietly
 
     import_tensorflow_quietly()
-    scores = replaced_token_scores(flags.FLAGS.model_dir, flags.FLAGS.text)
-    for text, of_text in zip(flags.FLAGS.text, scores, strict=True):
-        print(f"\n{text}\n{format_scores(of_text)}")
+    scores = replaced_token_scores(flags.FLAGS.model_dir, flags.FLAGS.text or [])
+    try:
+        for text, of_text in zip(flags.FLAGS.text, scores, strict=True):
+            print(f"\n{text}\n{format_scores(of_text)}", flush=True)
+    except BrokenPipeError:  # `| head`: nobody reads on, nor what Python flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -296,8 +296,8 @@ def test_a_worker_that_dies_ends_the_build_with_an_error(place, small_units, mon
 
 def test_impossible_flags_are_refused(place):
     for name, value, expected in (
-        ("max_seq_length", 4, "at least 5"),
-        ("max_seq_length", 10**20, "at most 1048576"),
+        ("max_seq_length", 4, "at least 5 and at most 1048576"),
+        ("max_seq_length", 10**20, "at least 5 and at most 1048576"),
         ("eval_fraction", 1.0, r"in \[0, 1\)"),
         ("eval_fraction", -0.1, r"in \[0, 1\)"),
         ("num_out_files", -1, "0 or more"),

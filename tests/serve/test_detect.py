@@ -1,13 +1,15 @@
 """Scores of replaced tokens, against the reference values and for every bad folder."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from electra.serve import detect
 from electra.text.vocab import Vocabulary, read_vocab
-from tests.shared import FIXTURES, needs_fixtures
+from tests.shared import FIXTURES, ROOT, needs_fixtures
 
 VOCAB = Vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s", "sat"])
 HPARAMS = {
@@ -41,7 +43,7 @@ def test_windows_are_packed_between_cls_and_sep():
 
 
 def test_a_long_text_is_cut_into_windows_and_no_token_is_lost(run_folder, monkeypatch):
-    def probabilities(model_dir, hparams, vocab, windows):
+    def probabilities(model_dir, config, vocab, windows, length):
         assert windows == [[5, 6, 7, 8], [5, 6], [8]]
         return np.arange(18, dtype=np.float32).reshape(3, 6)
 
@@ -108,13 +110,14 @@ def folder_of_fixture(case, folder):
 @needs_fixtures
 def test_the_discriminator_is_the_official_one(tmp_path, monkeypatch):
     case = official_electra()
-    hparams = folder_of_fixture(case, tmp_path)
+    folder_of_fixture(case, tmp_path)
     batch = np.load(case / "batch_0.npz")
     inputs = {name: batch[name] for name in ("input_mask", "segment_ids")}
     inputs["input_ids"] = batch["expected/corrupted_input_ids"]
     monkeypatch.setattr(detect, "pack", lambda *arguments: inputs)
     vocab = read_vocab(tmp_path / "vocab.txt")
-    probs = detect._probabilities(tmp_path, hparams, vocab, [[]])  # one batch
+    _, config = detect._read_hparams(tmp_path)
+    probs = detect._probabilities(tmp_path, config, vocab, [[]], 128)  # one batch
     np.testing.assert_allclose(probs, batch["expected/disc_probs"], atol=5e-5)
 
 
@@ -135,6 +138,42 @@ def test_damaged_hparams_are_named(run_folder, text, message):
     (run_folder / "hparams.json").write_text(text)
     with pytest.raises(ValueError, match=f"hparams.json {message}"):
         detect.replaced_token_scores(run_folder, ["cat"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        *[({"max_seq_length": x}, "'max_seq_length' must be") for x in ("16", None, 16.0, 513, 1)],
+        *[({"vocab_size": x}, "vocab_size must be a whole number") for x in ("40", None, 10**9)],
+        ({"model_size": [1]}, "model_size must be one of"),
+        ({"model_hparam_overrides": [1]}, "model_hparam_overrides must be a dict"),
+        ({"model_hparam_overrides": {"foo": 1}}, "model_hparam_overrides must be .*'foo'"),
+        ({"do_lower_case": "yes"}, "'do_lower_case' must be true or false"),
+    ],
+)
+def test_impossible_hparams_are_named(run_folder, change, message):
+    (run_folder / "hparams.json").write_text(json.dumps({**HPARAMS, **change}))
+    with pytest.raises(ValueError, match=f"hparams.json: .*{message}"):
+        detect.replaced_token_scores(run_folder, ["cat"])
+
+
+def test_no_text_is_refused(run_folder):
+    with pytest.raises(ValueError, match="no text to score. Give one or more with --text"):
+        detect.replaced_token_scores(run_folder, [])
+
+
+def test_output_that_nobody_reads_on_ends_quietly():
+    program = (
+        "from types import SimpleNamespace as n\nfrom electra.serve import detect\n"
+        "detect.flags.FLAGS = n(model_dir='', text=['a'] * 9999)\n"
+        "detect.replaced_token_scores = lambda _, texts: [[('a', 0.5)]] * len(texts)\n"
+        "detect.main([])"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:  # fmt: skip
+        process.stdout.readline()
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 0)
 
 
 def test_a_vocabulary_larger_than_the_table_is_refused(run_folder):
