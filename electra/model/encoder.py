@@ -135,6 +135,8 @@ class ElectraEncoder(Layer):
             after it (the towers of Electric).
         name: scope of the variables; "electra" for the discriminator, as in the official code.
         dtype: "float32" or "mixed_bfloat16".
+    Raises:
+        ValueError: an unknown direction.
 
     >>> encoder = ElectraEncoder(encoder_config("small", vocab_size=30522))
     >>> hidden_states = encoder({"input_ids": ids, "input_mask": mask, "segment_ids": segments})
@@ -142,6 +144,8 @@ class ElectraEncoder(Layer):
 
     def __init__(self, config, embeddings=None, direction=None, name="electra", **kwargs):
         super().__init__(name=name, **kwargs)
+        if direction not in (None, "ltr", "rtl"):
+            raise ValueError(f"direction must be None, 'ltr' or 'rtl'. Received: {direction!r}")
         self.config, self.direction = config, direction
         self.shares_embeddings = embeddings is not None
         self.embeddings = embeddings or Embeddings(self.config, dtype=self.dtype_policy)

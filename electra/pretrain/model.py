@@ -41,7 +41,8 @@ class PretrainingModel(keras.Model):
         disallow_correct: never sample the original token.
         dtype: "float32" or "mixed_bfloat16".
     Raises:
-        ValueError: an unknown objective, or Electric without two towers.
+        ValueError: an unknown objective, Electric without two towers, two towers without a
+            generator or one whose tables do not fit, ids that are missing, a rate out of range.
     Source: PretrainingModel in run_pretraining.py of the official code.
     """
 
@@ -56,6 +57,18 @@ class PretrainingModel(keras.Model):
             raise ValueError(f"objective must be one of {OBJECTIVES}. Received: {objective!r}")
         if objective == "electric" and not two_tower_generator:
             raise ValueError("objective 'electric' needs two_tower_generator. Received: False")
+        if two_tower_generator and generator is None:
+            raise ValueError("two_tower_generator needs the sizes of a generator. Received: None")
+        for name in ("vocab_size", "max_position_embeddings", "type_vocab_size"):
+            sizes = getattr(encoder, name), getattr(generator or encoder, name)
+            if sizes[0] != sizes[1]:
+                raise ValueError(f"encoder and generator need the same {name}. Received: {sizes}")
+        if missing := {"cls", "sep", "mask"} - set(special_ids):
+            raise ValueError(f"special_ids lacks {sorted(missing)}. Received: {special_ids}")
+        if not 0 < mask_prob < 1:
+            raise ValueError(f"mask_prob must be above 0 and below 1. Received: {mask_prob!r}")
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0. Received: {temperature!r}")
         self.encoder_config, self.generator_config = encoder, generator
         self.special_ids, self.objective = special_ids, objective
         self.uniform_generator, self.two_tower_generator = uniform_generator, two_tower_generator

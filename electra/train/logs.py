@@ -55,12 +55,12 @@ class RunLog:
             for name in (TRAIN_LOG, EVAL_LOG):
                 self._files[name] = open(os.path.join(self.folder, name), "a", encoding="utf-8")
             self._writer = tf.summary.create_file_writer(self.folder)
-            seconds = {} if sys.stderr.isatty() else dict.fromkeys(
+            seconds = {} if sys.stderr and sys.stderr.isatty() else dict.fromkeys(
                 ("mininterval", "maxinterval"), _SECONDS_BETWEEN_BARS
             )  # fmt: skip
             self._bar = tqdm.tqdm(
                 total=self.last_step, initial=self._first_step, unit="step", dynamic_ncols=True,
-                smoothing=0.1, desc="training", **seconds,
+                smoothing=0.1, desc="training", disable=sys.stderr is None, **seconds,
             )  # fmt: skip
             self._started = time.monotonic()
         return self

@@ -75,7 +75,10 @@ def choose_placement(
                 "require_gpu is set, but TensorFlow finds no GPU. Install tensorflow[and-cuda] and "
                 "look at `nvidia-smi`, or leave require_gpu out to train on the CPU"
             )
-        logging.info("No GPU found: training on the CPU.")
+        logging.info(
+            "No GPU found: training on the CPU. TF_CPP_MIN_LOG_LEVEL=0 in the environment shows "
+            "TensorFlow's reasons"
+        )
     device = "GPU" if gpus else "CPU"
     if strategy in ("auto", "multi_worker"):
         num_workers = _num_workers()

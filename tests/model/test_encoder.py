@@ -77,6 +77,11 @@ def test_ltr_positions_do_not_see_what_follows():
     np.testing.assert_allclose(encoder(inputs)[:, :5], encoder(other)[:, :5], atol=1e-6)
 
 
+def test_an_unknown_direction_is_refused():
+    with pytest.raises(ValueError, match="direction must be None, 'ltr' or 'rtl'. Received: 'l'"):
+        ElectraEncoder(tiny(), direction="l")
+
+
 def test_dropout_is_a_function_of_its_seed(encoder):
     inputs = batch()
     first, again = (encoder(inputs, seed=random.Seed(3, 5)).numpy() for _ in range(2))

@@ -1,5 +1,6 @@
 """The pre-training model as a Keras object; its numbers are in test_parity.py."""
 
+import dataclasses
 import json
 
 import keras
@@ -50,8 +51,14 @@ def test_a_keras_file_keeps_the_weights(tmp_path):
     [
         ({"objective": "elektra"}, "must be one of .*'elektra'"),
         ({"objective": "electric"}, "needs two_tower_generator"),
+        ({"two_tower_generator": True, "generator": None}, "needs the sizes of a generator"),
+        ({"generator": dataclasses.replace(GENERATOR, vocab_size=51)}, r"same vocab_size.*51\)"),
+        ({"special_ids": {"cls": 2, "mask": 4}}, r"lacks \['sep'\]"),
+        ({"mask_prob": 1}, "mask_prob must be above 0 and below 1. Received: 1"),
+        ({"temperature": 0.0}, "temperature must be above 0. Received: 0.0"),
     ],
 )
-def test_an_impossible_objective_is_refused(options, message):
+def test_impossible_arguments_are_refused(options, message):
+    arguments = {"encoder": ENCODER, "generator": GENERATOR, "special_ids": IDS}
     with pytest.raises(ValueError, match=message):
-        PretrainingModel(ENCODER, GENERATOR, IDS, **options)
+        PretrainingModel(**{**arguments, **options})

@@ -45,7 +45,8 @@ def event_steps(folder, tag):
     )
 
 
-def test_numbers_are_read_back_exactly(tmp_path):
+def test_numbers_are_read_back_exactly(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stderr", None)  # closed: `2>&-`
     write(start(tmp_path), range(LAST + 1))
     assert read_lines(tmp_path / TRAIN_LOG) == [
         {"step": step, **values_of(step)} for step in range(1, LAST + 1)
