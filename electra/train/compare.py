@@ -2,7 +2,7 @@
 
 A and B are model folders, or checkpoints. Compared bit for bit: step, tensors (parameters and
 moments) and state of the newest checkpoints, and between folders also the logs and TensorBoard's
-scalars, throughput left out. Exit status: 0 equal, 1 different, 2 bad usage.
+scalars, throughput left out. Exit status: 0 equal, 1 different, 2 nothing to compare.
 """
 
 import argparse
@@ -13,6 +13,12 @@ import os
 import sys
 
 import numpy as np
+
+from electra.door import make_tensorflow_quiet
+
+if __name__ == "__main__":
+    make_tensorflow_quiet()
+
 import tensorflow as tf
 
 from electra.train import checkpoints, logs
@@ -70,8 +76,8 @@ def compare_logs(a, b):
 
 def compare_events(a, b):
     """Compares TensorBoard's scalars of two folders, throughput left out. Returns list of lines."""
-    one, other = _scalars(a), _scalars(b)
-    return [
+    (one, damaged), (other, damaged_too) = _scalars(a), _scalars(b)
+    return damaged + damaged_too + [
         f"TensorBoard {tag} step {step}: {one.get((tag, step), 'none')} and "
         f"{other.get((tag, step), 'none')}"
         for tag, step in sorted({*one, *other})
@@ -89,8 +95,11 @@ def main(argv=None):
     arguments = parser.parse_args(argv)
     try:
         found = differences(arguments.a, arguments.b)
-    except (FileNotFoundError, ValueError) as error:
-        parser.error(str(error))
+    except (OSError, ValueError, MemoryError, tf.errors.OpError) as error:
+        parser.error(" ".join(str(error).split()))
+    except KeyboardInterrupt:
+        print("Interrupted", file=sys.stderr)
+        return 130
     print("\n".join(found) if found else "equal")
     return 1 if found else 0
 
@@ -112,16 +121,20 @@ def _is_throughput(name):
 
 
 def _scalars(folder):
-    """Returns dict (tag, step) -> list of values, in the order in which they were written."""
-    found = collections.defaultdict(list)
+    """Returns dict (tag, step) -> list of values, in the order in which they were written, and a
+    line for each damaged file.
+    """
+    found, damaged = collections.defaultdict(list), []
     for path in sorted(glob.glob(os.path.join(glob.escape(folder), logs.EVENT_FILES))):
-        for event in logs.read_events(path)[0]:
+        events, damage = logs.read_events(path)
+        damaged += [f"{path} is damaged after {len(events)} events"] if damage else []
+        for event in events:
             for value in event.summary.value:
                 number = tf.make_ndarray(value.tensor) if value.HasField("tensor") else None
                 is_scalar = number is not None and number.dtype == np.float32 and number.ndim == 0
                 if is_scalar and not _is_throughput(value.tag):
                     found[value.tag, event.step].append(float(number))
-    return dict(found)
+    return dict(found), damaged
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from electra.train import checkpoints
 from electra.train.compare import differences, main
@@ -96,6 +97,33 @@ def test_duplicated_tensorboard_values_are_found(tmp_path):
     assert "TensorBoard train/loss step 1: [0.5] and [0.5, 0.5]" in differences(a, b)
 
 
+def test_damaged_tensorboard_files_are_equal_to_nothing(tmp_path):
+    a, b = make_run(tmp_path / "a"), make_run(tmp_path / "b")
+    for folder in (a, b):
+        (folder / "events.out.tfevents.1").write_bytes(b"garbage" * 9)
+    assert differences(a, b) == [
+        f"{folder / 'events.out.tfevents.1'} is damaged after 0 events" for folder in (a, b)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(PermissionError(13, "Permission denied"), 2), (IsADirectoryError(21, "Is a directory"), 2),
+     (tf.errors.DataLossError(None, None, "lost\nop"), 2), (KeyboardInterrupt(), 130)],
+)  # fmt: skip
+def test_what_cannot_be_read_ends_in_one_line(tmp_path, monkeypatch, capsys, error, status):
+    def fail(folder):
+        raise error
+
+    monkeypatch.setattr(checkpoints, "read", fail)
+    try:
+        found = main(["a", "b"])
+    except SystemExit as stopped:
+        found = stopped.code
+    assert found == status
+    assert (str(error).split("\n")[0] or "Interrupted") in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_checkpoints_are_compared_without_their_logs(tmp_path):
     a, b = make_run(tmp_path / "a"), make_run(tmp_path / "b", loss=0.25)
     paths = [checkpoints.latest(a), checkpoints.latest(b)]
@@ -121,6 +149,10 @@ def test_bad_usage_ends_with_status_2(arguments, capsys):
 def test_the_command_runs(tmp_path):
     a, b = make_run(tmp_path / "a"), make_run(tmp_path / "b", weight=2.0)
     command = [sys.executable, "-m", "electra.train.compare", str(a), str(b)]
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    env = {k: value for k, value in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    finished = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, check=False
+    )
     assert finished.returncode == 1
     assert finished.stdout == "a/kernel: differs in 1 of 2, by 1 at most\n"
+    assert "cpu_feature_guard" not in finished.stderr  # a note of TensorFlow's
