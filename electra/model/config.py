@@ -138,6 +138,7 @@ def generator_config(discriminator, *, hidden_size_fraction, layers_fraction):
         )  # fmt: skip
     except (OverflowError, ValueError) as error:
         raise ValueError(
-            f"The generator, of generator_hidden_size {hidden_size_fraction} and generator_layers "
-            f"{layers_fraction}, cannot be made: {error}. Choose other shares"
+            f"The generator, of generator_hidden_size {hidden_size_fraction}, generator_layers "
+            f"{layers_fraction} and a head for each 64 units, cannot be made: {error}. Choose "
+            "other shares"
         ) from None
