@@ -14,10 +14,11 @@ import sys
 
 import numpy as np
 
-from electra.door import make_tensorflow_quiet
+from electra.door import import_tensorflow_quietly, make_tensorflow_quiet
 
 if __name__ == "__main__":
     make_tensorflow_quiet()
+    import_tensorflow_quietly()
 
 import tensorflow as tf
 
