@@ -40,8 +40,9 @@ class RunConfig(Config):
     model_size = Knob("small", "Size of the discriminator.", choices=tuple(MODEL_SIZES))
     model_hparam_overrides = Knob({}, "Sizes that replace those of model_size; see EncoderConfig.")
     embedding_size = Knob(
-        None, "Width of the tables. null: 128 for small, else the hidden size.", kinds=(int,)
-    )
+        None, "Width of the tables. null: 128 for small, else the hidden size.", unit="units",
+        kinds=(int,),
+    )  # fmt: skip
     vocab_size = Knob(
         30522, "Rows of the word table.", unit="tokens", at_least=1, at_most=2**24
     )
@@ -166,7 +167,7 @@ class PretrainingConfig(RunConfig):
     )  # fmt: skip
     gradient_accumulation_steps = Knob(
         1, "Micro-batches into which train_batch_size is cut; the update stays that of the batch.",
-        source="ours", at_least=1, at_most=LARGEST,
+        unit="micro-batches", source="ours", at_least=1, at_most=LARGEST,
     )  # fmt: skip
 
     # --- training ---
@@ -177,8 +178,9 @@ class PretrainingConfig(RunConfig):
         1000, "Steps between checkpoints.", unit="steps", at_least=1, may_change=True
     )
     keep_checkpoint_max = Knob(
-        5, "Newest checkpoints kept. 0 or null: all.", null=True, at_least=0, may_change=True
-    )
+        5, "Newest checkpoints kept. 0 or null: all.", unit="checkpoints", null=True, at_least=0,
+        may_change=True,
+    )  # fmt: skip
     num_train_steps = Knob(
         1000000, "Updates from the first to the last.", unit="steps", at_least=1,
         at_most=2**31 - 1, may_change=True,

@@ -305,7 +305,7 @@ def test_evaluation_alone_takes_the_recorded_network():
     recorded = config(debug=True, model_size="base", seed=3).to_json()
     result = config(do_train=False, do_eval=True, temperature=2.0).going_on(recorded)
     assert (result.model_size, result.encoder.hidden_size, result.seed) == ("base", 768, 3)
-    assert (result.temperature, result.do_train, result.eval_batch_size) == (2.0, False, 128)
+    assert (result.temperature, result.do_train, result.eval_batch_size) == (2.0, False, 4)
 
 
 def test_generator_fractions_come_from_a_checkpoint_unless_given():
