@@ -151,7 +151,8 @@ class QAHead(Head):
         states = ops.cast(states, "float32")
         gold_start = self.feature(batch, "start_positions")
         answers = ops.cast(batch["input_mask"] * batch["segment_ids"], "float32")  # (B, L)
-        answers = ops.maximum(answers, ops.one_hot(0, answers.shape[1], dtype="float32"))
+        is_first = ops.arange(ops.shape(answers)[1]) == 0
+        answers = ops.maximum(answers, ops.cast(is_first, "float32"))
         forbidden = (1.0 - answers) * NO_ANSWER_PLACE
         start_logits = self.start(states)[..., 0] + forbidden
         outputs = {"start_logits": start_logits}
@@ -182,7 +183,8 @@ class QAHead(Head):
         return end_logits
 
     def _beams(self, states, start_logits, forbidden):
-        beam = min(self.beam_size, start_logits.shape[1])
+        length = ops.shape(start_logits)[1]
+        beam = (min if isinstance(length, int) else ops.minimum)(self.beam_size, length)
         start_log_probs, starts = ops.top_k(ops.log_softmax(start_logits), beam)  # (B, K)
         start_states = ops.transpose(gather_positions(states, starts), (1, 0, 2))  # (K, B, H)
         # One start after the other: all at once would take K times the memory.

@@ -8,7 +8,6 @@ import dataclasses
 import keras
 from keras import ops
 
-from electra.features import RECORD_FEATURES
 from electra.finetune.heads import HEADS
 from electra.model.config import EncoderConfig
 from electra.model.encoder import ElectraEncoder
@@ -80,24 +79,15 @@ class FinetuningModel(keras.Model):
             weights: what the encoder's compute_weights returned, or None to cast them anew.
         Returns: dict task -> that head's outputs.
         """
-        encode = self._encode_packed if "packed" in batch else self.electra
-        states = encode(batch, seed=seed and seed.fold("electra"), weights=weights)  # (B, L, H)
+        states = self.electra(
+            batch, seed=seed and seed.fold("electra"), weights=weights
+        )  # (B, L, H)
         return {
             task: self.heads[task](
                 states, batch, seed=seed and seed.fold("head", task), training=training
             )
             for task in tasks or self.heads
         }
-
-    def _encode_packed(self, batch, **options):
-        """Encodes sequences that share rows. Returns: (B, L, H), without meaning at padding."""
-        packed, length = batch["packed"], batch["input_ids"].shape[1]  # (R, P)
-        places = ops.maximum(packed, 0)
-        inputs = {k: ops.take(ops.reshape(batch[k], (-1,)), places) for k in RECORD_FEATURES}
-        inputs |= {"position_ids": places % length, "sequence_ids": packed // length}
-        states = self.electra(inputs, **options)  # (R, P, H)
-        states = ops.reshape(states, (-1, states.shape[-1]))
-        return ops.take(states, batch["unpacked"], axis=0)
 
     def summed_loss(self, batch, outputs):
         """Sums the losses of the rows, each row's by its own task.

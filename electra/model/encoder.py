@@ -11,6 +11,7 @@ import dataclasses
 import keras
 from keras import ops
 
+from electra.features import RECORD_FEATURES
 from electra.model import kernels
 from electra.model.config import EncoderConfig
 from electra.model.layers import Dense, Layer, LayerNorm, float32, truncated_normal
@@ -44,7 +45,7 @@ class Embeddings(Layer):
         x = ops.take(float32(self.word_embeddings), input_ids, axis=0)  # (B, L, E)
         positions = float32(self.position_embeddings)
         if position_ids is None:
-            x = x + positions[: input_ids.shape[1]]
+            x = x + positions[: ops.shape(input_ids)[1]]
         else:
             x = x + ops.take(positions, position_ids, axis=0)
         x = x + ops.matmul(segments, float32(self.token_type_embeddings))
@@ -200,8 +201,22 @@ class ElectraEncoder(Layer):
             seed: random.Seed of the dropout; None for none.
             weights: what compute_weights returned; None to make them here.
         Returns: (B, L, H) in the compute dtype.
+
+        Where `inputs` has data/batches.packed's "packed" and "unpacked" too, the sequences share
+        rows while they are encoded, and what is returned has no meaning at padding.
         """
+        if "packed" in inputs:
+            return self._call_packed(inputs, seed, weights)
         return self.encode(self.embed(inputs, seed), inputs, seed, weights)[-1]
+
+    def _call_packed(self, inputs, seed, weights):
+        packed, length = inputs["packed"], ops.shape(inputs["input_ids"])[1]  # (R, P)
+        places = ops.maximum(packed, 0)
+        rows = {k: ops.take(ops.reshape(inputs[k], (-1,)), places) for k in RECORD_FEATURES}
+        rows |= {"position_ids": places % length, "sequence_ids": packed // length}
+        states = self(rows, seed, weights)  # (R, P, H)
+        states = ops.reshape(states, (-1, self.config.hidden_size))
+        return ops.take(states, inputs["unpacked"], axis=0)
 
     def get_config(self):
         """Returns what from_config makes an equal encoder of, with tables of its own."""
@@ -217,7 +232,7 @@ class ElectraEncoder(Layer):
         if "sequence_ids" in inputs:
             ids = inputs["sequence_ids"][:, None]  # (B, 1, L)
             seen = seen * ops.cast(ids[..., None] == ids[..., None, :], "float32")  # (B, 1, L, L)
-        length = inputs["input_ids"].shape[1]
+        length = ops.shape(inputs["input_ids"])[1]
         if self.direction == "ltr":
             seen = seen * ops.tril(ops.ones((length, length)))
         elif self.direction == "rtl":

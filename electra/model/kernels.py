@@ -31,10 +31,10 @@ def _fold(combine, y, axis):
     """Shortens an axis by combining up to 15 slices of it element by element.
 
     XLA on CPU writes all of y to memory before it reduces it, but fuses a few element-wise
-    operations with the computation of y.
+    operations with the computation of y. An axis of unknown length is left as it is.
     """
     terms = 1
-    while y.shape[axis] > 32:
+    while (y.shape[axis] or 0) > 32:
         factor = next((n for n in (2, 3, 5, 7) if y.shape[axis] % n == 0), 16)
         terms *= factor
         if terms > 15:
@@ -187,7 +187,7 @@ def _as_words(x):
 
 @compiled
 def _join_heads(dys):
-    batch, heads, length, size = dys[0].shape
+    batch, heads, length, size = ops.shape(dys[0])
     dys = [ops.transpose(_as_words(dy), (0, 2, 1, 3)) for dy in dys]
     return ops.concatenate([ops.reshape(dy, (batch, length, heads * size)) for dy in dys], axis=-1)
 
@@ -200,7 +200,7 @@ def _split_heads_backward(kept, dys, heads):
 @island(backward=_split_heads_backward)
 def _split_heads(x, bias, heads):
     """(B, L, 3H) and (3H,) -> query, key, value (B, A, L, H/A)."""
-    batch, length, width = x.shape
+    batch, length, width = ops.shape(x)
     size = width // (3 * heads)
     x = ops.reshape(x, (batch, length, 3, heads, size))
     bias = ops.reshape(bias, (3, heads, size))
@@ -211,7 +211,7 @@ def _split_heads(x, bias, heads):
 @island
 def _merge_heads(x):
     """(B, A, L, H/A) -> (B, L, H)."""
-    batch, heads, length, size = x.shape
+    batch, heads, length, size = ops.shape(x)
     return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (batch, length, heads * size))
 
 

@@ -56,6 +56,26 @@ def model():
     return FinetuningModel(CONFIG, HEADS)
 
 
+@pytest.mark.parametrize("islands", [False, True])
+def test_one_program_takes_any_batch_and_length(model, islands):
+    names = ("input_ids", "input_mask", "segment_ids", "chunk_labeled_positions")
+    unknown = {name: tf.TensorSpec((None, None), tf.int32) for name in names}
+
+    @tf.function(input_signature=[unknown], autograph=False)
+    def predict(batch):
+        with kernels.use_islands(islands):
+            return model(batch)
+
+    for rows, length in ((4, LENGTH), (2, 7), (2, 2)):
+        batch = make_batch(rows, length) if length > 4 else make_batch(rows)
+        batch = {name: batch[name][:, :length] for name in names}
+        batch["chunk_labeled_positions"] = tf.minimum(batch["chunk_labeled_positions"], length - 1)
+        expected = model(batch)
+        for task, found in predict(batch).items():
+            for name, value in found.items():
+                np.testing.assert_allclose(value, expected[task][name], atol=1e-5)
+
+
 def test_get_config_round_trip(model):
     described = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
     copy = keras.saving.deserialize_keras_object(described)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from electra import random
+from electra.model import kernels
 from electra.model.config import encoder_config
 from electra.model.encoder import ElectraEncoder
 
@@ -100,6 +101,21 @@ def test_bfloat16_stays_near_float32(encoder):
     output = half(inputs)
     assert output.dtype == tf.bfloat16
     np.testing.assert_allclose(tf.cast(output, tf.float32), encoder(inputs), atol=0.1)
+
+
+@pytest.mark.parametrize("islands", [False, True])
+def test_one_program_takes_any_batch_and_length(encoder, islands):
+    inputs = batch()
+    unknown = {name: tf.TensorSpec((None, None), tf.int32) for name in inputs}
+
+    @tf.function(input_signature=[unknown], autograph=False)
+    def encode(inputs):
+        with kernels.use_islands(islands):
+            return encoder(inputs)
+
+    for rows, length in ((3, 12), (1, 7)):
+        inputs = batch(rows, length)
+        np.testing.assert_allclose(encode(inputs), encoder(inputs), atol=1e-6)
 
 
 def test_get_config_round_trip(encoder):
