@@ -16,6 +16,7 @@ from absl import logging
 
 from electra.finetune import scoring
 from electra.finetune.model import FinetuningModel
+from electra.finetune.predictor import TaskPredictor
 from electra.finetune.tasks import CLASSIFICATION, QA, TAGGING
 from electra.optim.adamw import AdamW
 from electra.optim.layerwise import layer_wise_multipliers
@@ -154,6 +155,8 @@ class Finetuning:
                     self.placement.compile_step,
                 )  # fmt: skip
         self.pretrained = self._read_pretrained() if self.config.do_train else {}
+        sizes = self.config.values("max_seq_length", "n_best_size", "max_answer_length")
+        self.predictor = TaskPredictor(model, self.placement, self.data.tokenizer, **sizes)
         return Programs(model, self.placement, step)
 
     def _new_model(self):
@@ -349,25 +352,8 @@ class Finetuning:
             batch_size: None for eval_batch_size.
         Returns: (predictions as in finetune/scoring.py, mean loss or None without labels).
         """
-        config = self.config
-        names = scoring.needed_outputs(
-            task, **config.values("joint_prediction", "answerable_classifier")
-        )
-        found = self.programs.predict(
-            task.name, features, (*names, "loss"), batch_size=batch_size or config.eval_batch_size,
-            max_seq_length=config.max_seq_length, packs=task.family != QA,
-        )  # fmt: skip
-        loss = found.pop("loss", None)
-        if loss is not None:  # of a word in tagging, else of an example
-            parts = len(features.ragged["labels"][0]) if task.family == TAGGING else len(features)
-            loss = float(np.sum(loss) / parts)
-        answering = {}
-        if task.family == QA:
-            answering = config.values(
-                "answerable_classifier", "n_best_size", "max_answer_length"
-            )
-        made = scoring.predict(task, examples, features, found, self.data.tokenizer, **answering)
-        return made, loss
+        batch_size = batch_size or self.config.eval_batch_size
+        return self.predictor.predict(task, examples, features, batch_size)
 
     def score(self, dev, predictions):
         """Returns the scores of predictions on a Dev split: dict metric -> float."""

@@ -5,14 +5,11 @@ Leaves: changed variables and numbers, or the outputs of the heads.
 """
 
 import time
-from concurrent import futures
 
 import numpy as np
 import tensorflow as tf
 
 from electra import random
-from electra.data import batches
-from electra.finetune.featurize import HOST_FEATURES
 from electra.model import kernels
 from electra.train.loop import POLL_SECONDS, Steps
 from electra.train.step import Step, replica_number
@@ -69,91 +66,12 @@ class Programs:
     def __init__(self, model, placement, step=None):
         self.step, self.model, self.placement = step, model, placement
         self.strategy = placement.strategy
-        self._predictors = {}
 
     @tf.function(autograph=False)
     def train(self, batch, step, seed):
         """Makes a step; a program for each shape of the batch."""
         row = self.strategy.run(self.step, args=(batch, step, seed))
         return self.strategy.experimental_local_results(row)[0]
-
-    def predict(self, task, features, names, *, batch_size, max_seq_length, packs):
-        """Predicts all features of a split.
-
-        Args:
-            task: name of a head; features: Features, of that task.
-            names: outputs of the head to return, where it has them.
-            batch_size: features of a batch; max_seq_length: L.
-            packs: whether short features share a row, and a batch holds as many as make no more
-                tokens; not on several replicas.
-        Returns: dict name -> list of what the head gave for each feature.
-        """
-        lengths, replicas = features.lengths(), self.placement.num_replicas
-        batch_size, calls = -(-batch_size // replicas) * replicas, self.placement.calls_at_once
-        packs = packs and replicas == 1
-        shortest = batches.SHARED_ROW if packs else 0
-        chosen = batches.choose_lengths(lengths, max_seq_length, 2 * batch_size, shortest)
-        if packs:
-            plan = batches.plan_packed(lengths, chosen, batch_size * max_seq_length, calls)
-        else:
-            plan = batches.plan(lengths, chosen, batch_size)
-        predictor = self._predictor(task, names)
-        weights = self._compute_weights() if replicas == 1 else None
-
-        def run(batch):
-            arrays = batches.padded({task: features}, batch, leave=HOST_FEATURES)
-            if packs:
-                arrays |= batches.packed(lengths, batch)
-            found = predictor(self.spread(arrays), weights)
-            return {name: value.numpy() for name, value in found.items()}
-
-        outputs = {}
-        with futures.ThreadPoolExecutor(calls) as pool:
-            for batch, found in zip(plan, pool.map(run, plan), strict=True):
-                for name, rows in found.items():
-                    column = outputs.setdefault(name, [None] * len(lengths))
-                    for row, values in zip(batch.rows, rows, strict=False):
-                        column[row] = values
-        return outputs
-
-    @tf.function(autograph=False)
-    def _compute_weights(self):
-        return self.model.electra.compute_weights()
-
-    def _predictor(self, task, names):
-        """Returns the program of a batch; it returns dict name -> (B, ...)."""
-        if (task, names) in self._predictors:
-            return self._predictors[task, names]
-
-        def predict(batch, weights):
-            with kernels.use_islands(not self.placement.compile_step):
-                outputs = self.model(batch, tasks=[task], weights=weights)[task]
-            return {name: outputs[name] for name in names if name in outputs}
-
-        if self.placement.compile_step:
-            predict = tf.function(predict, jit_compile=True, autograph=False)
-
-        @tf.function(autograph=False)
-        def distributed(batch, weights):
-            parts = self.strategy.run(predict, args=(batch, weights))
-            local = self.strategy.experimental_local_results
-            return tf.nest.map_structure(lambda x: tf.concat(local(x), axis=0), parts)
-
-        self._predictors[task, names] = distributed
-        return distributed
-
-    def spread(self, batch):
-        """Returns a batch of NumPy arrays as tensors, cut into the replicas' shares."""
-        replicas = self.placement.num_replicas
-        if replicas == 1:
-            return {name: tf.constant(values) for name, values in batch.items()}
-        share = len(batch["task_id"]) // replicas
-
-        def of_replica(context):
-            first = context.replica_id_in_sync_group * share
-            return {k: tf.constant(v[first : first + share]) for k, v in batch.items()}
-
-        return self.strategy.experimental_distribute_values_from_function(of_replica)
 
 
 class FinetuningLoop:
@@ -179,7 +97,7 @@ class FinetuningLoop:
         started = shown = time.monotonic()
         rows = []
         for step in range(first, first + count):
-            batch = self.programs.spread(self.batches(step))
+            batch = self.programs.placement.spread(self.batches(step))
             rows.append(self.programs.train(batch, tf.constant(step, tf.int64), self.seed))
             if time.monotonic() > shown + POLL_SECONDS:
                 shown = time.monotonic()

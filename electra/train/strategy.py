@@ -45,6 +45,18 @@ class Placement:
         """Predictions that run side by side: one alone leaves cores of a CPU idle."""
         return 2 if self.device == "CPU" and self.num_replicas == 1 else 1
 
+    def spread(self, batch):
+        """Returns a batch of NumPy arrays as tensors, cut into the replicas' shares."""
+        if self.num_replicas == 1:
+            return {name: tf.constant(values) for name, values in batch.items()}
+        share = len(next(iter(batch.values()))) // self.num_replicas
+
+        def of_replica(context):
+            first = context.replica_id_in_sync_group * share
+            return {k: tf.constant(v[first : first + share]) for k, v in batch.items()}
+
+        return self.strategy.experimental_distribute_values_from_function(of_replica)
+
     def describe(self):
         step = "whole step compiled by XLA" if self.compile_step else "compiled islands"
         return (

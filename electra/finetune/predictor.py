@@ -1,0 +1,63 @@
+"""Predictions of a fine-tuned model: examples and their features enter, predictions leave."""
+
+import numpy as np
+
+from electra.finetune import scoring
+from electra.finetune.featurize import HOST_FEATURES
+from electra.finetune.tasks import QA, TAGGING
+from electra.predictor import Predictor
+
+
+class TaskPredictor:
+    """Predicts with the weights of a model as they are.
+
+    Args:
+        model: FinetuningModel.
+        placement: electra.train.strategy.Placement.
+        tokenizer: WordPieceTokenizer.
+        max_seq_length: L.
+        n_best_size, max_answer_length: as in answers.n_best_answers.
+    """
+
+    def __init__(
+        self, model, placement, tokenizer, *, max_seq_length, n_best_size=20, max_answer_length=30
+    ):
+        self.model, self.tokenizer, self.max_seq_length = model, tokenizer, max_seq_length
+        self.answering = {"n_best_size": n_best_size, "max_answer_length": max_answer_length}
+        self._predictor = Predictor(model.electra, placement)
+
+    def predict(self, task, examples, features, batch_size=32, progress=""):
+        """Predicts examples.
+
+        Args:
+            task: Task, of which the model has a head.
+            examples: list; features: Features of them.
+            batch_size: examples of max_seq_length predicted at once; more of shorter ones.
+            progress: what the progress bar is called; "" for none.
+        Returns: (predictions as in finetune/scoring.py, mean loss or None without labels).
+        """
+        answering = {}
+        if task.family == QA:
+            head = self.model.heads[task.name]
+            answering["answerable_classifier"] = head.answerable is not None
+            names = scoring.needed_outputs(
+                task, joint_prediction=head.joint_prediction, **answering
+            )
+            answering |= self.answering
+        else:
+            names = scoring.needed_outputs(task)
+
+        def forward(batch, weights):
+            outputs = self.model(batch, tasks=[task.name], weights=weights)[task.name]
+            return {name: outputs[name] for name in (*names, "loss") if name in outputs}
+
+        found = self._predictor.run(
+            (task.name,), forward, features, batch_size=batch_size, leave=HOST_FEATURES,
+            max_seq_length=self.max_seq_length, packs=task.family != QA, progress=progress,
+        )  # fmt: skip
+        loss = found.pop("loss", None)
+        if loss is not None:  # of a word in tagging, else of an example
+            parts = len(features.ragged["labels"][0]) if task.family == TAGGING else len(features)
+            loss = float(np.sum(loss) / parts)
+        made = scoring.predict(task, examples, features, found, self.tokenizer, **answering)
+        return made, loss
