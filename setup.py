@@ -18,6 +18,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=["electra", "electra.*"]),
+    package_data={"electra": ["py.typed"]},
     py_modules=sorted(path.stem for path in ROOT.glob("*.py") if path.stem != "setup"),
     # tensorflow-text is built against one minor release of tensorflow: the two move together.
     install_requires=[

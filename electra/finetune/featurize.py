@@ -53,7 +53,7 @@ def featurize(
         elif task.family == TAGGING:
             windows = [_featurize_sentence(example, tokenizer, max_seq_length, label_ids)]
         else:
-            windows = [_featurize_texts(example, tokenizer, max_seq_length)]
+            windows = [featurize_texts(example, tokenizer, max_seq_length)]
             if task.family == REGRESSION:
                 windows[0]["targets"] = example.label or 0.0
             else:
@@ -62,7 +62,7 @@ def featurize(
             yield {"example": number, **window}
 
 
-def _lay_out(vocab, first, second=None):
+def lay_out(vocab, first, second=None):
     """[CLS] first [SEP], or [CLS] first [SEP] second [SEP] with segment 1 from second on."""
     ids = [vocab.cls_id, *first, vocab.sep_id]
     segments = [0] * len(ids)
@@ -72,16 +72,19 @@ def _lay_out(vocab, first, second=None):
     return {"input_ids": ids, "input_mask": [1] * len(ids), "segment_ids": segments}
 
 
-def _featurize_texts(example, tokenizer, max_seq_length):
-    """Source: `SingleOutputTask.featurize` of finetune/classification/classification_tasks.py."""
+def featurize_texts(example, tokenizer, max_seq_length):
+    """Returns the features of a TextExample that the encoder reads, max_seq_length at most.
+
+    Source: `SingleOutputTask.featurize` of finetune/classification/classification_tasks.py.
+    """
     first = tokenizer.encode(example.text_a)
     second = tokenizer.encode(example.text_b) if example.text_b else None
     if not second:
-        return _lay_out(tokenizer.vocab, first[: max_seq_length - 2])
+        return lay_out(tokenizer.vocab, first[: max_seq_length - 2])
     # The longer text is cut piece by piece, the second one where both are as long.
     while len(first) + len(second) > max_seq_length - 3:
         (first if len(first) > len(second) else second).pop()
-    return _lay_out(tokenizer.vocab, first, second)
+    return lay_out(tokenizer.vocab, first, second)
 
 
 def _featurize_sentence(example, tokenizer, max_seq_length, label_ids):
@@ -100,7 +103,7 @@ def _featurize_sentence(example, tokenizer, max_seq_length, label_ids):
     kept = [each for each in positions if each <= room or len(ids) <= room]
     tags = example.tags or ()
     return {
-        **_lay_out(tokenizer.vocab, ids[:room]),
+        **lay_out(tokenizer.vocab, ids[:room]),
         "labeled_positions": kept,
         "labels": [label_ids[tag] for tag in tags[: len(kept)]] or [0] * len(kept),
         "labels_mask": [1.0] * len(kept),
@@ -139,7 +142,7 @@ def _featurize_question(
     owners = None if is_training else _owners(len(pieces), starts, room)
     for window, start in enumerate(starts):
         stop, context_start = min(start + room, len(pieces)), len(query) + 2
-        feature = {**_lay_out(tokenizer.vocab, query, pieces[start:stop]), "window": window}
+        feature = {**lay_out(tokenizer.vocab, query, pieces[start:stop]), "window": window}
         if is_training:
             is_inside = answer is not None and start <= answer[0] and answer[1] < stop
             first, last = answer if is_inside else (start - context_start,) * 2

@@ -191,6 +191,20 @@ class PretrainingModel(keras.Model):
         outputs["total_loss"] = outputs["total_loss"] + self.disc_weight * loss
         return outputs
 
+    def lm_logits(self, batch, positions):
+        """Returns the generator's logits at positions, int32 (B, N): float32 (B, N, V).
+
+        Args:
+            batch: dict as an encoder takes it, of any size, masked as it shall be.
+        """
+        if self.two_tower_generator:
+            scores = gather_positions(self._cloze_scores(batch, None), positions)
+        else:
+            states = gather_positions(self.towers[0](batch), positions)  # (B, N, h)
+            scores = self.lm_head(ops.reshape(states, (-1, states.shape[-1])))
+            scores = ops.reshape(scores, (*ops.shape(positions), self.encoder_config.vocab_size))
+        return ops.cast(scores, "float32") + self.lm_head.bias
+
     def _generate(self, batch, seed, totals):
         """Returns the generator's outputs; unbiased_logits (M, V), logit_bias feed _sample."""
         slots = batch[MASKED_LM_POSITIONS].shape  # (B, N)
@@ -242,7 +256,7 @@ class PretrainingModel(keras.Model):
         ltr, rtl = (tower(batch, seed=seed and seed.fold(tower.name)) for tower in self.towers)
         states = ops.concatenate([ops.roll(ltr, 1, axis=1), ops.roll(rtl, -1, axis=1)], axis=-1)
         flat = ops.reshape(states, (-1, states.shape[-1]))
-        return ops.reshape(self.lm_head(flat), (*batch["input_ids"].shape, -1))
+        return ops.reshape(self.lm_head(flat), (*ops.shape(batch["input_ids"]), -1))
 
     def _cloze_losses(self, scores, ids):
         """The two towers' -log probability of each token; (B, L)."""

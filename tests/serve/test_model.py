@@ -1,0 +1,237 @@
+"""A loaded model: what it reads, what it gives, and what it refuses."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import electra
+from electra.data.features import collect
+from electra.serve.model import Guess, TokenScore
+from tests.serve.models import TEXTS, write_finetuned, write_pretrained
+from tests.shared import FIXTURES, ROOT, needs_fixtures
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    return write_pretrained(tmp_path_factory.mktemp("pretrained"))
+
+
+@pytest.fixture(scope="module")
+def model(pretrained):
+    return electra.load(pretrained, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def finetuned(tmp_path_factory):
+    return electra.load(write_finetuned(tmp_path_factory.mktemp("finetuned")), precision="float32")
+
+
+def test_a_model_knows_what_it_is(model, finetuned):
+    assert (model.step, model.max_seq_length, model.tasks) == (7, 16, {})
+    assert model.config.hidden_size == 16 and len(model.vocab) == 40
+    assert list(finetuned.tasks) == ["topic", "grade", "chunk", "ask"]
+    assert "fine-tuned on topic, grade, chunk, ask, step 9" in repr(finetuned)
+
+
+def test_encoding_gives_the_state_of_cls(model):
+    vectors = model.encode(TEXTS)
+    assert vectors.shape == (4, 16) and vectors.dtype == np.float32
+    for text, vector in zip(TEXTS, vectors, strict=True):
+        tokens, states = model.encode(text, per_token=True)
+        assert tokens == ["[CLS]", *text.split(), "[SEP]"]
+        assert states.shape == (len(tokens), 16)
+        np.testing.assert_allclose(states[0], vector, atol=1e-5)
+        np.testing.assert_allclose(model.encode(text), vector, atol=1e-5)
+
+
+def test_encoding_does_not_depend_on_what_stands_beside(model):
+    alone = np.stack([model.encode(text, batch_size=1) for text in TEXTS])
+    np.testing.assert_allclose(model.encode(TEXTS * 20)[-4:], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [tuple, iter, np.array])
+def test_texts_come_in_any_iterable(model, make):
+    np.testing.assert_allclose(model.encode(make(TEXTS)), model.encode(TEXTS), atol=1e-5)
+
+
+def test_columns_of_a_table_are_taken_row_by_row(model):
+    class Frame:  # as pandas names it
+        def itertuples(self, index, name):
+            return iter([("w5", "w6"), ("w7", "w8")])
+
+    pairs = [("w5", "w6"), ["w7", "w8"]]
+    np.testing.assert_allclose(model.encode(Frame()), model.encode(pairs), atol=1e-5)
+    assert model.encode(pairs[:1], per_token=True)[0].tokens == [
+        "[CLS]", "w5", "[SEP]", "w6", "[SEP]"
+    ]  # fmt: skip
+
+
+def test_nothing_gives_nothing(model, finetuned):
+    assert model.encode([]).shape == (0, 16)
+    assert model.encode([], per_token=True) == model.detect([]) == model.fill_mask([]) == []
+    assert finetuned.predict([], "topic") == []
+
+
+@pytest.mark.parametrize("texts", [[1], [None], [("w5", "w6", "w7")], [("w5", 3)]])
+def test_what_is_no_text_is_named(model, texts):
+    with pytest.raises(ValueError, match="Text 0 must be a string or a pair of strings. Received"):
+        model.encode(texts)
+
+
+def test_every_token_gets_a_score_in_windows(model):
+    text = " ".join(f"w{5 + i}" for i in range(20))  # 14 fit beside [CLS] and [SEP]
+    scores = model.detect(text)
+    assert [token for token, _ in scores] == text.split()
+    assert scores == [TokenScore(token, pytest.approx(score, abs=1e-5)) for token, score in
+                      model.detect([" ".join(text.split()[:14])])[0] +
+                      model.detect([" ".join(text.split()[14:])])[0]]  # fmt: skip
+    assert all(0 < score < 1 for _, score in scores)
+
+
+def test_a_text_without_tokens_is_refused(model):
+    with pytest.raises(ValueError, match="Text 1 has no tokens"):
+        model.detect(["w5", " "])
+
+
+def test_masks_are_guessed_best_first(model):
+    (first, second), (only,) = model.fill_mask(["w5 [MASK] w6 [MASK]", "[MASK]"], top_k=40)
+    for guesses in (first, second, only):
+        assert isinstance(guesses[0], Guess)
+        probabilities = [guess.probability for guess in guesses]
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+        assert {guess.token for guess in guesses} == set(model.vocab.tokens)
+    assert first != second
+    assert [g.token for g in model.fill_mask("[MASK]", 3)[0]] == [g.token for g in only[:3]]
+
+
+@pytest.mark.parametrize(
+    "text, top_k, message",
+    [("w5", 5, "Text 0 has no [MASK]"), ("[MASK]" * 15, 5, "more than the 14 that fit"),
+     ("[MASK]", 0, "top_k must be 1 to 40. Received: 0")],
+)  # fmt: skip
+def test_what_cannot_be_filled_is_refused(model, text, top_k, message):
+    with pytest.raises(ValueError) as refused:
+        model.fill_mask(text, top_k)
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "hparams, kind, guesses",
+    [({"electra_objective": False}, "a masked LM", True), ({"electric_objective": True},
+     "Electric", True), ({"uniform_generator": True}, "", False)],
+)  # fmt: skip
+def test_each_objective_does_what_it_can(tmp_path, hparams, kind, guesses):
+    model = electra.load(write_pretrained(tmp_path, **hparams), precision="float32")
+    assert model.encode("w5").shape == (16,)
+    if kind:
+        with pytest.raises(ValueError, match=f"holds {kind}: it has no discriminator"):
+            model.detect("w5")
+    if guesses:
+        assert len(model.fill_mask("w5 [MASK]", 2)[0]) == 2
+    else:
+        with pytest.raises(ValueError, match="it has no generator"):
+            model.fill_mask("w5 [MASK]")
+
+
+def test_every_family_predicts(finetuned):
+    topic = finetuned.predict([*TEXTS, ("w5", "w6")], "topic")
+    assert [row["id"] for row in topic] == ["0", "1", "2", "3", "4"]
+    assert all(sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4) for row in topic)
+    assert {row["label"] for row in topic} <= {"no", "yes"}
+    assert np.isfinite(finetuned.predict("w5", "grade")["value"])
+    tagged = finetuned.predict(["w5 w6", ["w7", "w8", "w9"]], "chunk")
+    assert [len(row["tags"]) for row in tagged] == [2, 3]
+    answer = finetuned.predict([("w5", "w6 w7 w8")], "ask")[0]
+    assert set(answer) == {"id", "text", "null_odds", "n_best"}
+
+
+@pytest.mark.parametrize(
+    "task, rows, message",
+    [(None, ["w5"], "task must be one of topic, grade, chunk, ask. Received: None"),
+     ("x", ["w5"], "Received: 'x'"),
+     ("ask", ["w5"], "Row 0 for task 'ask' must be a pair of strings"),
+     ("topic", [("a", "b", "c")], "must be a string, or a pair"),
+     ("chunk", [[1]], "must be a list of words, or a string")],
+)  # fmt: skip
+def test_rows_of_another_form_are_refused(finetuned, task, rows, message):
+    with pytest.raises(ValueError) as refused:
+        finetuned.predict(rows, task)
+    assert message in str(refused.value)
+
+
+def test_models_tell_what_they_are_not(model, finetuned):
+    with pytest.raises(ValueError, match="fine-tuned on nothing"):
+        model.predict(["w5"])
+    with pytest.raises(ValueError, match="holds a fine-tuned model: it has no discriminator"):
+        finetuned.detect("w5")
+
+
+def test_a_damaged_record_of_tasks_is_named(tmp_path):
+    folder = write_finetuned(tmp_path)
+    path = folder / "hparams.json"
+    recorded = json.loads(path.read_text())
+    for tasks in ("topic", [1], [{"name": "topic"}], [{**recorded["tasks"][0], "labels": 3}]):
+        path.write_text(json.dumps({**recorded, "tasks": tasks}))
+        with pytest.raises(ValueError, match="hparams.json is damaged: its tasks are no rows"):
+            electra.load(folder)
+
+
+def test_a_folder_without_model_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
+        electra.load(tmp_path)
+
+
+def test_loading_says_nothing(pretrained):
+    code = f"import electra; print(electra.load({str(pretrained)!r}).encode('w5').shape)"
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True,
+        env=environment,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("(16,)\n", "")
+
+
+# ---- official checkpoints -----------------------------------------------------------------------
+
+CASES = sorted(path.parent for path in FIXTURES.glob("pretrain/*/config.json"))
+
+
+def load_official(case, folder):
+    """Loads a checkpoint of the official code; its shapes tell all but the number of heads."""
+    for file in [*case.glob("model.ckpt*"), case / "checkpoint", case.parent / "vocab.txt"]:
+        (folder / file.name).symlink_to(file.resolve())
+    sizes = json.loads((case / "config.json").read_text())["resolved_transformer"]
+    overrides = {"num_attention_heads": sizes["num_attention_heads"]}
+    return electra.load(
+        folder, precision="float32", hparams={"model_hparam_overrides": overrides}
+    )
+
+
+@needs_fixtures
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_official_checkpoints_give_the_official_vectors(case, tmp_path):
+    model = load_official(case, tmp_path)
+    with np.load(case / "batch_0.npz") as batch:
+        tower, ids = "disc", "expected/corrupted_input_ids"
+        if model._opened.config.objective == "mlm":
+            tower, ids = "gen", "masked_input_ids"
+        inputs = {"input_ids": ids, "input_mask": "input_mask", "segment_ids": "segment_ids"}
+        counts = batch["input_mask"].sum(axis=1)
+        features = collect(
+            {"example": row, **{k: batch[v][row, :n].tolist() for k, v in inputs.items()}}
+            for row, n in enumerate(counts)
+        )
+        found = {"states": model._run("states", model._encode, features, 2)["states"]}
+        expected = {"states": batch[f"expected/{tower}_sequence_output"]}
+        if model._opened.config.objective == "electra":
+            found |= model._run("scores", model._detect, features, 2)
+            expected["scores"] = batch["expected/disc_probs"]
+        for name, official in expected.items():
+            tolerance = 5e-5 * np.abs(official).max()
+            for mine, theirs, n in zip(found[name], official, counts, strict=True):
+                np.testing.assert_allclose(mine[:n], theirs[:n], atol=tolerance)
