@@ -1,0 +1,72 @@
+"""Holds README and docs: the front page is short, links lead somewhere, samples name real hparams,
+the picture of the house shows the rooms and arrows of test_house.py.
+"""
+
+import json
+import re
+
+import pytest
+
+from configure_finetuning import FinetuningConfig
+from configure_pretraining import PretrainingConfig
+from tests.shared import ROOT
+from tests.test_house import BASE, MAY_IMPORT
+
+LONGEST_README = 250
+README = ROOT / "README.md"
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [README, *DOCS, ROOT / "benchmarks" / "RESULTS.md"]
+KNOBS = {**PretrainingConfig.knobs, **FinetuningConfig.knobs}
+
+
+def pages(paths):
+    return pytest.mark.parametrize("path", paths, ids=lambda path: path.name)
+
+
+def prose(path):
+    """A page without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+def links(path):
+    """(path of the file, anchor or "") of every relative link."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose(path))
+    parts = [target.partition("#") for target in targets if "://" not in target]
+    return [((path.parent / file if file else path).resolve(), anchor) for file, _, anchor in parts]
+
+
+def anchors(path):
+    headings = re.findall(r"^#+ (.+)$", prose(path), flags=re.M)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def test_the_readme_is_a_front_page():
+    assert README.read_text(encoding="utf-8").count("\n") <= LONGEST_README
+
+
+@pages(PAGES)
+def test_links_lead_to_files_and_headings(path):
+    for target, anchor in links(path):
+        assert target.exists(), f"{path.name}: {target}"
+        assert not anchor or anchor in anchors(target), f"{path.name}: {target.name}#{anchor}"
+
+
+def test_the_readme_leads_to_every_page():
+    assert set(DOCS) <= {target for target, _ in links(README)}
+
+
+@pages([README, *DOCS])
+def test_hparams_of_samples_exist(path):
+    for sample in re.findall(r"--hparams '(\{.*?\})'", path.read_text(encoding="utf-8"), re.S):
+        for name, value in json.loads(sample).items():
+            KNOBS[name].checked(name, value)
+
+
+def test_the_picture_shows_rooms_and_allowed_arrows():
+    picture = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    arrows = re.findall(r"^ *(\w+) --> (\w+)$", picture, flags=re.M)
+    rooms = {room for arrow in arrows for room in arrow} - {"commands", "base"}
+    assert rooms == set(MAY_IMPORT) - BASE
+    for upper, lower in arrows:
+        if upper != "commands":
+            assert BASE & MAY_IMPORT[upper] if lower == "base" else lower in MAY_IMPORT[upper]
