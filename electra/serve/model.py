@@ -22,7 +22,7 @@ from electra.text.wordpiece import WordPieceTokenizer
 
 BATCH_SIZE = 32  # texts of max_seq_length at once; more of shorter ones
 MASK = "[MASK]"
-_PROGRESS_FROM = 500  # texts; fewer are not worth a bar
+_PROGRESS_FROM = 1000  # texts; fewer are not worth a bar
 
 
 class TokenScore(NamedTuple):
