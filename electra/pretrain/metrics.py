@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from electra.features import MASKED_LM_IDS, MASKED_LM_POSITIONS, MASKED_LM_WEIGHTS
+from electra.pretrain import objectives
 
 METRICS = (
     "masked_lm_accuracy", "masked_lm_loss", "sampled_masked_lm_accuracy", "disc_loss", "disc_auc",
@@ -17,13 +18,13 @@ METRICS = (
 THRESHOLDS = np.float32([-1e-7, *(np.arange(1, 199) / 199), 1.0 + 1e-7])
 
 
-def metric_sums(batch, outputs, mask_id, log_unigram=None, auc_counts_padding=False):
+def metric_sums(batch, outputs, special_ids, log_unigram=None, auc_counts_padding=False):
     """Sums over one batch.
 
     Args:
         batch: masked batch (see masking.mask_tokens). Rows without any token count for nothing.
         outputs: what PretrainingModel returned for it.
-        mask_id: id of [MASK].
+        special_ids: dict with the ids "cls", "sep", "mask".
         log_unigram: float32 (V,) log probabilities of the training text's unigram, or None; adds
             the sums of the two losses on slots that show [MASK].
         auc_counts_padding: the official code counts padding as correctly judged originals.
@@ -34,26 +35,20 @@ def metric_sums(batch, outputs, mask_id, log_unigram=None, auc_counts_padding=Fa
         "examples": ops.sum(ops.cast(per_example > 0, "float32")),
         "tokens": ops.sum(per_example),
     }
-    if "mlm_per_position_loss" in outputs:
-        weights, ids = batch[MASKED_LM_WEIGHTS], batch[MASKED_LM_IDS]
-        loss = outputs["mlm_per_position_loss"]
-        sums["masked"] = ops.sum(weights)
-        sums["masked_lm_loss"] = ops.sum(loss * weights)
-        if "mlm_preds" in outputs:
-            sums["masked_lm_accuracy"] = _count(outputs["mlm_preds"] == ids, weights)
-            shown = ops.take_along_axis(
-                batch["masked_input_ids"], batch[MASKED_LM_POSITIONS], axis=1
-            )
-            shown = weights * ops.cast(shown == mask_id, "float32")  # (B, N)
-            sums["mask_slots"] = ops.sum(shown)
-            sums["mask_slot_loss"] = ops.sum(loss * shown)
-            if log_unigram is not None:
-                sums["unigram_slot_loss"] = -ops.sum(ops.take(log_unigram, ids) * shown)
-        if "sampled_ids" in outputs:
-            sums["sampled_masked_lm_accuracy"] = _count(outputs["sampled_ids"] == ids, weights)
-    if "cloze_per_token_loss" in outputs:
-        sums["candidates"] = ops.sum(outputs["cloze_weights"])
-        sums["cloze_loss"] = ops.sum(outputs["cloze_per_token_loss"] * outputs["cloze_weights"])
+    for term in objectives.TERMS:
+        if term.losses in outputs:
+            sums |= term.sums(batch, outputs, special_ids)
+    weights, ids = batch[MASKED_LM_WEIGHTS], batch[MASKED_LM_IDS]
+    if "mlm_preds" in outputs:
+        sums["masked_lm_accuracy"] = _count(outputs["mlm_preds"] == ids, weights)
+        shown = ops.take_along_axis(batch["masked_input_ids"], batch[MASKED_LM_POSITIONS], axis=1)
+        shown = weights * ops.cast(shown == special_ids["mask"], "float32")  # (B, N)
+        sums["mask_slots"] = ops.sum(shown)
+        sums["mask_slot_loss"] = ops.sum(outputs["mlm_per_position_loss"] * shown)
+        if log_unigram is not None:
+            sums["unigram_slot_loss"] = -ops.sum(ops.take(log_unigram, ids) * shown)
+    if "sampled_ids" in outputs:
+        sums["sampled_masked_lm_accuracy"] = _count(outputs["sampled_ids"] == ids, weights)
     if "disc_logits" in outputs:
         sums.update(_discriminator_sums(batch, outputs, auc_counts_padding))
     return sums
@@ -76,7 +71,6 @@ def _discriminator_sums(batch, outputs, auc_counts_padding):
         return ops.segment_sum(weights, place, num_segments=len(THRESHOLDS))
 
     return {
-        "token_loss": ops.sum(loss * mask),
         "disc_loss": ops.sum(ops.sum(loss * mask, axis=1) / (tokens + 1e-6)),
         "disc_accuracy": ops.sum(correct * mask),
         "predicted": ops.sum(predictions * mask),

@@ -4,19 +4,21 @@ Enters: a masked batch. Leaves: a dict of outputs with the total loss.
 """
 
 import dataclasses
+import functools
 import math
+import operator
 
 import keras
 from keras import ops
 
-from electra.features import MASKED_LM_IDS, MASKED_LM_POSITIONS, MASKED_LM_WEIGHTS
+from electra.features import MASKED_LM_IDS, MASKED_LM_POSITIONS
 from electra.model import kernels
 from electra.model.config import EncoderConfig
 from electra.model.encoder import ElectraEncoder
 from electra.model.heads import LMHead, RTDHead
-from electra.model.layers import gather_positions
 from electra.pretrain import objectives
-from electra.pretrain.masking import candidate_positions, scatter_update
+from electra.pretrain.generators import MaskedLMGenerator, TwoTowerGenerator, UniformGenerator
+from electra.pretrain.masking import scatter_update
 
 OBJECTIVES = ("electra", "electric", "mlm")
 
@@ -101,7 +103,18 @@ class PretrainingModel(keras.Model):
             self.lm_head = LMHead(encoder, head_embeddings, name=head_name, dtype=dtype)
         if objective != "mlm":
             self.rtd_head = RTDHead(encoder, dtype=dtype)
+        self.generator = self._new_generator()
+        self.loss_terms = objectives.loss_terms(
+            objective, two_tower_generator, gen_weight, disc_weight
+        )
         self.build()
+
+    def _new_generator(self):
+        if self.two_tower_generator:
+            return TwoTowerGenerator(self.towers, self.lm_head)
+        if self.lm_head is None:
+            return UniformGenerator(self.encoder_config.vocab_size)
+        return MaskedLMGenerator(self.towers[0], self.lm_head)
 
     def build(self, input_shape=None):
         if self.built:
@@ -154,19 +167,17 @@ class PretrainingModel(keras.Model):
             seed: random.Seed of the dropout; None for none.
             sampling: float32 (B, N) uniform numbers that choose the generator's samples.
             sampled_ids: int32 (B, N) samples to take instead.
-            totals: dict of scalars over the global batch: "masked" slots, "tokens", and with
-                two towers "candidates"; None: the batch is the whole.
+            totals: what `loss_totals` counts, over the global batch; None: the batch is the whole.
         Returns: dict of mlm_logits (B, N, V), mlm_preds, mlm_per_position_loss, sampled_ids
             (B, N), corrupted_input_ids, is_fake_tokens, disc_logits, disc_per_token_loss (B, L),
             and the scalars mlm_loss, disc_loss, total_loss; with two towers cloze_scores
-            (B, L, V) without the bias, cloze_per_token_loss, cloze_weights (B, L) and
-            cloze_loss, for Electric log_q (B, L). An objective without one of them leaves it out.
+            (B, L, V) without the bias, cloze_per_token_loss (B, L) and cloze_loss, for Electric
+            log_q (B, L). An objective without one of them leaves it out.
         """
-        totals = totals or {}
-        outputs = self._generate(batch, seed and seed.fold("generator"), totals)
-        outputs["total_loss"] = self.gen_weight * outputs.get("cloze_loss", outputs["mlm_loss"])
+        proposal = self.generator(batch, seed and seed.fold("generator"))
+        outputs = self._masked_lm_outputs(batch, proposal)
         if sampled_ids is None:
-            sampled_ids = self._sample(batch, outputs, sampling)
+            sampled_ids = self._sample(batch, proposal, sampling)
         corrupted, labels = scatter_update(
             batch["input_ids"], sampled_ids, batch[MASKED_LM_POSITIONS]
         )
@@ -175,21 +186,24 @@ class PretrainingModel(keras.Model):
         outputs.update(
             sampled_ids=sampled_ids, corrupted_input_ids=corrupted, is_fake_tokens=labels
         )
-        if self.rtd_head is None:
-            return outputs
-        states = self.electra(
-            dict(batch, input_ids=corrupted), seed=seed and seed.fold("discriminator")
-        )  # (B, L, H)
-        logits = self.rtd_head(states)
-        if self.objective == "electric":
-            outputs["log_q"] = -self._cloze_losses(outputs["cloze_scores"], corrupted)
-            logits = logits + ops.stop_gradient(outputs["log_q"])
-            logits = logits + math.log(self.mask_prob / (1 - self.mask_prob))
-        per_token = objectives.rtd_loss_per_token(logits, labels)
-        loss = objectives.rtd_loss(per_token, batch["input_mask"], totals.get("tokens"))
-        outputs.update(disc_logits=logits, disc_per_token_loss=per_token, disc_loss=loss)
-        outputs["total_loss"] = outputs["total_loss"] + self.disc_weight * loss
+        if self.rtd_head is not None:
+            self._discriminate(batch, outputs, seed and seed.fold("discriminator"))
+        for term in objectives.TERMS:
+            if term.losses in outputs:
+                total = (totals or {}).get(term.total)
+                outputs[term.name] = term.mean(batch, outputs, self.special_ids, total)
+        outputs["total_loss"] = functools.reduce(operator.add, (
+            coefficient * outputs[term.name] for term, coefficient in self.loss_terms.items()
+        ))  # fmt: skip
         return outputs
+
+    def loss_totals(self, batch):
+        """Returns dict name -> scalar: what the losses divide by, counted over a masked batch."""
+        terms = {objectives.MASKED_LM, *self.loss_terms}
+        return {
+            term.total: term.count(batch, self.special_ids)
+            for term in objectives.TERMS if term in terms
+        }  # fmt: skip
 
     def lm_logits(self, batch, positions):
         """Returns the generator's logits at positions, int32 (B, N): float32 (B, N, V).
@@ -197,77 +211,40 @@ class PretrainingModel(keras.Model):
         Args:
             batch: dict as an encoder takes it, of any size, masked as it shall be.
         """
-        if self.two_tower_generator:
-            scores = gather_positions(self._cloze_scores(batch, None), positions)
-        else:
-            states = gather_positions(self.towers[0](batch), positions)  # (B, N, h)
-            scores = self.lm_head(ops.reshape(states, (-1, states.shape[-1])))
-            scores = ops.reshape(scores, (*ops.shape(positions), self.encoder_config.vocab_size))
-        return ops.cast(scores, "float32") + self.lm_head.bias
+        scores = ops.cast(self.generator.scores(batch, positions), "float32") + self.lm_head.bias
+        return ops.reshape(scores, (*ops.shape(positions), self.encoder_config.vocab_size))
 
-    def _generate(self, batch, seed, totals):
-        """Returns the generator's outputs; unbiased_logits (M, V), logit_bias feed _sample."""
+    def _masked_lm_outputs(self, batch, proposal):
         slots = batch[MASKED_LM_POSITIONS].shape  # (B, N)
-        if self.two_tower_generator:
-            ids, unbiased = batch["input_ids"], self._cloze_scores(batch, seed)  # (B, L, V)
-            losses = self._cloze_losses(unbiased, ids)
-            candidates = candidate_positions(ids, batch["input_mask"], self.special_ids)
-            weights = ops.cast(candidates, "float32")
-            outputs = {
-                "cloze_scores": unbiased,
-                "cloze_per_token_loss": losses,
-                "cloze_weights": weights,
-                "cloze_loss": objectives.masked_lm_loss(losses, weights, totals.get("candidates")),
-            }
-            scores, bias = gather_positions(unbiased, batch[MASKED_LM_POSITIONS]), self.lm_head.bias
-        elif self.lm_head is None:  # uniform generator
-            outputs = {}
-            vocab_size = self.encoder_config.vocab_size
-            scores, bias = ops.zeros((*slots, vocab_size)), ops.zeros((vocab_size,))
-        else:
-            outputs = {}
-            states = self.towers[0](dict(batch, input_ids=batch["masked_input_ids"]), seed=seed)
-            states = gather_positions(states, batch[MASKED_LM_POSITIONS])  # (B, N, h)
-            flat = ops.reshape(states, (-1, states.shape[-1]))
-            scores, bias = self.lm_head(flat), self.lm_head.bias
-        scores = ops.reshape(scores, (-1, scores.shape[-1]))  # (B * N, V)
         ids = ops.reshape(batch[MASKED_LM_IDS], (-1,))
-        losses = ops.reshape(kernels.cross_entropy(scores, bias, ids), slots)
-        logits = ops.reshape(ops.cast(scores, "float32") + bias, (*slots, -1))
-        outputs.update(
-            unbiased_logits=scores,
-            logit_bias=bias,
-            mlm_logits=logits,
-            mlm_preds=ops.argmax(logits, axis=-1),
-            mlm_per_position_loss=losses,
-            mlm_loss=objectives.masked_lm_loss(
-                losses, batch[MASKED_LM_WEIGHTS], totals.get("masked")
-            ),
+        losses = kernels.cross_entropy(proposal.scores, proposal.bias, ids)
+        logits = ops.cast(proposal.scores, "float32") + proposal.bias
+        logits = ops.reshape(logits, (*slots, -1))
+        return {
+            **proposal.outputs,
+            "mlm_logits": logits,
+            "mlm_preds": ops.argmax(logits, axis=-1),
+            "mlm_per_position_loss": ops.reshape(losses, slots),
+        }
+
+    def _discriminate(self, batch, outputs, seed):
+        """Adds what the discriminator thinks of the corrupted text to the outputs."""
+        corrupted = outputs["corrupted_input_ids"]
+        states = self.electra(dict(batch, input_ids=corrupted), seed=seed)  # (B, L, H)
+        logits = self.rtd_head(states)
+        if self.objective == "electric":
+            outputs["log_q"] = -self.generator.token_losses(outputs["cloze_scores"], corrupted)
+            logits = logits + ops.stop_gradient(outputs["log_q"])
+            logits = logits + math.log(self.mask_prob / (1 - self.mask_prob))
+        outputs["disc_logits"] = logits
+        outputs["disc_per_token_loss"] = objectives.rtd_loss_per_token(
+            logits, outputs["is_fake_tokens"]
         )
-        return outputs
 
-    def _cloze_scores(self, batch, seed):
-        """The two-tower generator: both towers read the unmasked text, and a position's token is
-        predicted from the left-to-right state before it and the right-to-left state after it.
-
-        Kept from the official code: the shift wraps around at both ends.
-        Returns: (B, L, V) without the bias.
-        """
-        ltr, rtl = (tower(batch, seed=seed and seed.fold(tower.name)) for tower in self.towers)
-        states = ops.concatenate([ops.roll(ltr, 1, axis=1), ops.roll(rtl, -1, axis=1)], axis=-1)
-        flat = ops.reshape(states, (-1, states.shape[-1]))
-        return ops.reshape(self.lm_head(flat), (*ops.shape(batch["input_ids"]), -1))
-
-    def _cloze_losses(self, scores, ids):
-        """The two towers' -log probability of each token; (B, L)."""
-        flat = ops.reshape(scores, (-1, scores.shape[-1]))
-        losses = kernels.cross_entropy(flat, self.lm_head.bias, ops.reshape(ids, (-1,)))
-        return ops.reshape(losses, ids.shape)
-
-    def _sample(self, batch, outputs, sampling):
+    def _sample(self, batch, proposal, sampling):
         drawn = kernels.sample(
-            ops.stop_gradient(outputs["unbiased_logits"]),
-            ops.stop_gradient(outputs["logit_bias"]),
+            ops.stop_gradient(proposal.scores),
+            ops.stop_gradient(proposal.bias),
             ops.reshape(sampling, (-1,)),
             temperature=self.temperature,
             disallowed=(

@@ -14,6 +14,7 @@ from electra.features import ROW
 from electra.model import kernels
 from electra.pretrain import metrics
 from electra.pretrain.masking import mask_tokens
+from electra.pretrain.objectives import loss_from_sums
 from electra.storage import write_json, write_text
 
 _SHOWN = ("input_ids", "input_mask", "corrupted_input_ids", "is_fake_tokens", "disc_logits")
@@ -46,7 +47,8 @@ class Evaluator:
         for index, batch in enumerate(self.batches()):
             for name, value in self._run_batch(batch, index)["sums"].items():
                 total[name] = total.get(name, 0.0) + value.numpy().astype(np.float64)
-        return {**metrics.metrics_from_sums(total), "loss": training_loss(self.model, total)}
+        loss = loss_from_sums(self.model.loss_terms, total)
+        return {**metrics.metrics_from_sums(total), "loss": loss}
 
     def corrupted_examples(self, tokens, count=4):
         """Returns a few held-out examples as Markdown: replaced tokens with their originals, and
@@ -97,25 +99,12 @@ class Evaluator:
         )
         with kernels.use_islands(not self.placement.compile_step):
             outputs = model(masked, sampling=sampling)
-        sums = metrics.metric_sums(masked, outputs, model.special_ids["mask"], self.log_unigram)
+        sums = metrics.metric_sums(masked, outputs, model.special_ids, self.log_unigram)
         if self.placement.num_replicas > 1:
             context = tf.distribute.get_replica_context()
             sums = context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
         values = {**batch, **outputs}
         return {"sums": sums, "shown": {k: values[k] for k in _SHOWN if k in values}}
-
-
-def training_loss(model, sums):
-    """The loss as training weighs it, from added-up sums of metrics.metric_sums."""
-    loss = 0.0
-    name, count = "masked_lm_loss", "masked"
-    if model.two_tower_generator:
-        name, count = "cloze_loss", "candidates"
-    if sums.get(count):
-        loss += model.gen_weight * float(sums[name] / sums[count])
-    if "token_loss" in sums:
-        loss += model.disc_weight * float(sums["token_loss"] / sums["tokens"])
-    return loss
 
 
 def write_results(path, results):

@@ -6,7 +6,7 @@ Enters: what the loop returned for some steps. Leaves: one dict a log line.
 import numpy as np
 
 from electra.pretrain.metrics import metrics_from_sums
-from electra.train.evaluation import training_loss
+from electra.pretrain.objectives import loss_from_sums
 
 
 class Interval:
@@ -84,7 +84,7 @@ class PretrainingInterval(Interval):
 
     def numbers(self):
         metrics = metrics_from_sums(self.sums)
-        values = {"loss": training_loss(self.model, self.sums)}
+        values = {"loss": loss_from_sums(self.model.loss_terms, self.sums)}
         if "masked_lm_loss" in metrics:
             values["masked_lm_loss"] = metrics["masked_lm_loss"]
         if "disc_auc" in metrics:

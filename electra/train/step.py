@@ -6,14 +6,14 @@ Enters: a replica's share of a global batch, and the step. Leaves: changed varia
 import tensorflow as tf
 
 from electra import random
-from electra.features import MASKED_LM_WEIGHTS, ROW
+from electra.features import ROW
 from electra.model import kernels
 from electra.pretrain import metrics
-from electra.pretrain.masking import candidate_positions, mask_tokens
+from electra.pretrain.masking import mask_tokens
+from electra.pretrain.objectives import TERMS
 
 _TRAINING_OUTPUTS = (  # what is logged of them
-    "mlm_per_position_loss", "cloze_per_token_loss", "cloze_weights", "disc_logits",
-    "disc_per_token_loss", "is_fake_tokens",
+    *(term.losses for term in TERMS), "disc_logits", "is_fake_tokens",
 )  # fmt: skip
 
 
@@ -116,7 +116,7 @@ class PretrainingStep(Step):
 
     def _step(self, batch, step):
         masked = self._compile("mask", self._mask)(batch, step)
-        totals = self._sum_over_replicas(self._totals(masked))
+        totals = self._sum_over_replicas(self.model.loss_totals(masked))
         gradients, sums = self._compile("gradients", self._gradients)(masked, totals, step)
         return self._update(gradients, sums, step)
 
@@ -130,19 +130,6 @@ class PretrainingStep(Step):
             seed.fold("sampling"), batch[ROW], self.global_batch, (self.num_slots,)
         )
         return masked
-
-    def _totals(self, masked):
-        """What the losses divide by, counted over this replica's share."""
-        totals = {
-            "masked": tf.reduce_sum(masked[MASKED_LM_WEIGHTS]),
-            "tokens": tf.reduce_sum(tf.cast(masked["input_mask"], tf.float32)),
-        }
-        if self.model.two_tower_generator:
-            candidates = candidate_positions(
-                masked["input_ids"], masked["input_mask"], self.model.special_ids
-            )
-            totals["candidates"] = tf.reduce_sum(tf.cast(candidates, tf.float32))
-        return totals
 
     def _gradients(self, masked, totals, step):
         """Returns the gradients and the sums of this replica's share."""
@@ -174,7 +161,7 @@ class PretrainingStep(Step):
         with tf.GradientTape() as tape, kernels.use_islands(not self.compile_step):
             outputs = self.model(masked, seed=seed, sampling=masked["sampling"], totals=totals)
         logged = {name: outputs[name] for name in _TRAINING_OUTPUTS if name in outputs}
-        sums = metrics.metric_sums(masked, logged, self.model.special_ids["mask"])
+        sums = metrics.metric_sums(masked, logged, self.model.special_ids)
         return self._gradients_of(tape, outputs["total_loss"]), sums
 
 

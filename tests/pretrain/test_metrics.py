@@ -5,6 +5,8 @@ import tensorflow as tf
 
 from electra.pretrain import metrics, objectives
 
+SPECIAL = {"mask": 4}  # what metrics want of them
+
 
 def batch_and_outputs(rows=6, length=20, slots=3, seed=0):
     rng = np.random.default_rng(seed)
@@ -39,7 +41,7 @@ def sums_of(*args, **kwargs):
 
 def test_metrics_equal_scikit_learns():
     batch, outputs = batch_and_outputs()
-    ours = metrics.metrics_from_sums(sums_of(batch, outputs, mask_id=4))
+    ours = metrics.metrics_from_sums(sums_of(batch, outputs, SPECIAL))
     assert list(ours)[: len(metrics.METRICS)] == list(metrics.METRICS)
     real = batch["input_mask"].numpy().astype(bool)
     labels, logits = outputs["is_fake_tokens"].numpy()[real], outputs["disc_logits"].numpy()[real]
@@ -60,9 +62,9 @@ def test_metrics_equal_scikit_learns():
 
 def test_sums_of_parts_are_the_sums_of_the_whole():
     batch, outputs = batch_and_outputs()
-    whole = sums_of(batch, outputs, mask_id=4)
+    whole = sums_of(batch, outputs, SPECIAL)
     parts = [
-        sums_of(*({k: v[s] for k, v in d.items()} for d in (batch, outputs)), mask_id=4)
+        sums_of(*({k: v[s] for k, v in d.items()} for d in (batch, outputs)), special_ids=SPECIAL)
         for s in (slice(0, 2), slice(2, 6))
     ]
     for name, value in whole.items():
@@ -73,7 +75,7 @@ def test_rows_of_padding_count_for_nothing():
     batch, outputs = batch_and_outputs()
     padded = {k: tf.concat([v, tf.zeros_like(v[:1])], axis=0) for k, v in batch.items()}
     longer = {k: tf.concat([v, v[:1]], axis=0) for k, v in outputs.items()}
-    ours, theirs = sums_of(padded, longer, mask_id=4), sums_of(batch, outputs, mask_id=4)
+    ours, theirs = sums_of(padded, longer, SPECIAL), sums_of(batch, outputs, SPECIAL)
     for name, value in theirs.items():
         np.testing.assert_allclose(ours[name], value, rtol=1e-6, err_msg=name)
 
@@ -81,7 +83,7 @@ def test_rows_of_padding_count_for_nothing():
 def test_losses_on_mask_slots_leave_out_slots_that_show_their_token():
     batch, outputs = batch_and_outputs()
     log_unigram = tf.math.log(tf.constant([1.0, 1, 1, 1, 1, 2, 3, 4, 5]) / 19)
-    ours = metrics.metrics_from_sums(sums_of(batch, outputs, mask_id=4, log_unigram=log_unigram))
+    ours = metrics.metrics_from_sums(sums_of(batch, outputs, SPECIAL, log_unigram))
     shown = np.take_along_axis(
         batch["masked_input_ids"].numpy(), batch["masked_lm_positions"].numpy(), axis=1
     ) == 4
@@ -108,15 +110,25 @@ def test_losses_equal_a_numpy_reference():
     expected = -(labels * np.log(p) + (1 - labels) * np.log(1 - p))
     ours = objectives.rtd_loss_per_token(tf.constant(logits, tf.float32), tf.constant(labels))
     np.testing.assert_allclose(ours, expected, rtol=1e-4)
-    mask = tf.constant((np.arange(7) < 5)[None].repeat(3, 0).astype(np.int32))
-    loss = objectives.rtd_loss(ours, mask).numpy()
+    batch = {"input_mask": tf.constant((np.arange(7) < 5)[None].repeat(3, 0).astype(np.int32))}
+
+    def rtd_loss(rows, total=None):
+        mine = {"input_mask": batch["input_mask"][rows]}
+        return objectives.RTD.mean(mine, {"disc_per_token_loss": ours[rows]}, {}, total).numpy()
+
+    loss = rtd_loss(slice(3))
     assert loss == pytest.approx(expected[:, :5].mean(), rel=1e-5)
-    halves = [objectives.rtd_loss(ours[s], mask[s], total=15.0) for s in (slice(1), slice(1, 3))]
-    assert sum(h.numpy() for h in halves) == pytest.approx(loss, rel=1e-6)
-    weights = tf.constant([[1.0, 0.0], [1.0, 1.0]])
-    masked = objectives.masked_lm_loss(tf.constant([[2.0, 9.0], [4.0, 6.0]]), weights)
-    assert masked.numpy() == pytest.approx(4.0)
-    assert objectives.masked_lm_loss(weights, weights * 0).numpy() == 0.0
+    halves = [rtd_loss(rows, 15.0) for rows in (slice(1), slice(1, 3))]
+    assert sum(halves) == pytest.approx(loss, rel=1e-6)
+
+    def masked_lm_loss(losses, weights):
+        batch = {"masked_lm_weights": tf.constant(weights)}
+        outputs = {"mlm_per_position_loss": tf.constant(losses)}
+        return objectives.MASKED_LM.mean(batch, outputs, {}).numpy()
+
+    losses = [[2.0, 9.0], [4.0, 6.0]]
+    assert masked_lm_loss(losses, [[1.0, 0.0], [1.0, 1.0]]) == pytest.approx(4.0)
+    assert masked_lm_loss(losses, [[0.0, 0.0], [0.0, 0.0]]) == 0.0
 
 
 def test_extreme_logits_give_finite_losses():

@@ -140,7 +140,7 @@ def test_metrics_equal_the_official_ones(folder):
     total = {}
     for index, (inputs, _) in enumerate(load_batches(folder)):
         outputs = model(inputs, sampled_ids=inputs["sampled_tokids"])
-        sums = metric_sums(inputs, outputs, model.special_ids["mask"], auc_counts_padding=True)
+        sums = metric_sums(inputs, outputs, model.special_ids, auc_counts_padding=True)
         for name, value in sums.items():
             total[name] = total.get(name, 0.0) + value.numpy().astype(np.float64)
         metrics = metrics_from_sums(total)

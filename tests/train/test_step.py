@@ -16,7 +16,7 @@ from electra.optim.schedule import learning_rate_at
 from electra.pretrain.masking import mask_tokens
 from electra.pretrain.metrics import metric_sums
 from electra.pretrain.model import PretrainingModel
-from electra.train.evaluation import training_loss
+from electra.pretrain.objectives import loss_from_sums
 from electra.train.step import PretrainingStep
 from electra.train.strategy import mirrored_strategy
 from tests.pretrain.reference import load_model
@@ -126,8 +126,9 @@ def test_the_loss_that_is_logged_is_the_one_that_is_trained(objective):
         num_slots=3,
     )  # fmt: skip
     outputs = model(masked, sampling=random.uniform(random.Seed(1), (BATCH, 3)))
-    sums = {k: v.numpy() for k, v in metric_sums(masked, outputs, 4).items()}
-    assert training_loss(model, sums) == pytest.approx(float(outputs["total_loss"]), rel=1e-5)
+    sums = {k: v.numpy() for k, v in metric_sums(masked, outputs, model.special_ids).items()}
+    loss = loss_from_sums(model.loss_terms, sums)
+    assert loss == pytest.approx(float(outputs["total_loss"]), rel=1e-5)
 
 
 def two_devices():
@@ -201,7 +202,7 @@ def test_dropout_differs_between_replicas_and_repeats():
 
     def gradients(batch):
         masked = trainer.step._mask(batch, step)
-        return trainer.step._gradients(masked, trainer.step._totals(masked), step)[0]
+        return trainer.step._gradients(masked, trainer.model.loss_totals(masked), step)[0]
 
     def run():
         values = trainer.strategy.run(gradients, args=(trainer.shares(batch),))
