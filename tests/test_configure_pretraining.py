@@ -214,7 +214,8 @@ def test_a_word_table_of_the_overrides_counts_too():
 
 
 def test_a_smaller_vocabulary_gives_a_note():
-    assert "2 of the 10 rows" in config(vocab_size=10).check_vocab(range(8))
+    note = config(vocab_size=10).check_vocab(range(8))
+    assert "2 of the 10 rows" in note and '"vocab_size": 8' in note
     assert config(vocab_size=10).check_vocab(range(10)) is None
 
 

@@ -63,6 +63,19 @@ class Checkpoint:
         )
 
 
+    def check_vocab(self, vocab, path):
+        """Compares a Vocabulary, read from path, with the one of the training, where state has it.
+
+        Raises:
+            ValueError: it is another.
+        """
+        if self.state.get("vocab_sha256", vocab.sha256) != vocab.sha256:
+            raise ValueError(
+                f"{path} is not the vocabulary that {self.path} was trained with: its {len(vocab)} "
+                "tokens are others, or fewer. Put that vocabulary there, or name it"
+            )
+
+
 @dataclasses.dataclass(frozen=True)
 class Report:
     """Which variables a checkpoint filled; lists of names."""

@@ -57,7 +57,7 @@ class _Run:
         self.vocab = read_vocab(config.vocab_file)
         note = config.check_vocab(self.vocab)
         if note:
-            logging.info("%s", note)
+            logging.warning("%s", note)
         self._check_vocab_of_folder()
         if config.do_train:
             self._check_shares()
@@ -168,6 +168,7 @@ class _Run:
                 logging.info("%s: weights only, step 0\n%s", checkpoint.path, report)
             return 0
         checkpoint = checkpoints.read(self.checkpoint)
+        checkpoint.check_vocab(self.vocab, self.config.vocab_file)
         report = checkpoints.restore(variables, checkpoint, require_all=True)
         if checkpoint.kind == "tf1":
             logging.info("%s\n%s", checkpoint.path, report)
@@ -301,7 +302,7 @@ class _Run:
         if self.placement.is_chief:
             log.flush()
             tensors = {**self.model.named_variables(), **self.optimizer.slots}
-            state = {"interval": self.interval.dump()}
+            state = {"interval": self.interval.dump(), "vocab_sha256": self.vocab.sha256}
             checkpoints.save(
                 self.folder, self.step, tensors, state, keep_max=self.config.keep_checkpoint_max
             )

@@ -282,6 +282,16 @@ def test_another_vocabulary_than_the_records_or_the_models_is_refused(data, unbr
         runs.train(data, "unbroken", vocab_file=str(other))
 
 
+def test_a_vocabulary_that_changed_since_the_last_step_is_noticed(data_copy, unbroken, monkeypatch):
+    (data_copy / "pretrain_tfrecords" / MANIFEST_NAME).unlink()  # which would notice too
+    folder = shutil.copytree(unbroken, data_copy / "models" / "m")
+    (data_copy / "vocab.txt").unlink()
+    (folder / "vocab.txt").write_text("\n".join(runs.TOKENS).replace("w9", "other"))
+    monkeypatch.setattr(loop_module.Loop, "run", never_trains)
+    with pytest.raises(ValueError, match="is not the vocabulary that .*ckpt-12.safetensors was"):
+        runs.train(data_copy)
+
+
 def test_records_without_a_manifest_train_with_a_warning(data_copy, caplog):
     (data_copy / "pretrain_tfrecords" / MANIFEST_NAME).unlink()
     assert runs.train(data_copy, num_train_steps=1, eval_every_steps=0) == 0
