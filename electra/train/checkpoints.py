@@ -21,6 +21,7 @@ FORMAT = 1
 SLOTS = ("adam_m", "adam_v")
 GO_BACK = "Remove that checkpoint's files to go on from the one before it"
 _BLOCK_BYTES = 1 << 22
+_SHOWN = 3  # names of a group in a report's summary
 _NAME = re.compile(r"model\.ckpt-(\d+)\.json")
 
 
@@ -85,11 +86,19 @@ class Report:
     unused: list
 
     def __str__(self):
-        lines = [f"matched {len(self.matched)} variables"]
+        return "\n".join(self._lines(None))
+
+    def summary(self):
+        """Returns the counts and the first names of each group."""
+        return "\n".join(self._lines(_SHOWN))
+
+    def _lines(self, most):
+        yield f"matched {len(self.matched)} variables"
         for what, names in (("matched", self.matched), ("missing in the checkpoint", self.missing),
                             ("unused from the checkpoint", self.unused)):  # fmt: skip
-            lines += [f"  {what}: {name}" for name in names]
-        return "\n".join(lines)
+            yield from (f"  {what}: {name}" for name in names[:most])
+            if names[most or len(names) :]:
+                yield f"  {what}: and {len(names) - most} more"
 
 
 def save(folder, step, tensors, state, keep_max=0):

@@ -129,6 +129,15 @@ def test_restore_assigns_and_reports_every_variable(tmp_path):
         assert line in str(report)
 
 
+def test_a_long_report_has_a_summary():
+    report = checkpoints.Report([f"a{i}" for i in range(5)], [], ["z"])
+    assert report.summary().splitlines() == [
+        "matched 5 variables", "  matched: a0", "  matched: a1", "  matched: a2",
+        "  matched: and 2 more", "  unused from the checkpoint: z",
+    ]  # fmt: skip
+    assert "and" not in str(report) and len(str(report).splitlines()) == 7
+
+
 def test_restore_assigns_to_every_replica(tmp_path):
     checkpoint = checkpoints.read(checkpoints.save(tmp_path, 7, VALUES, {}))
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

@@ -141,6 +141,8 @@ def test_init_checkpoint_gives_weights_alone_and_warns_when_they_get_worse(data,
     assert "missing in the checkpoint" not in caplog.text
     assert "is worse than the" in caplog.text
     folder = data / "models" / "tuned"
+    report = (folder / "init_checkpoint.txt").read_text()
+    assert report.count("  matched: ") > caplog.text.count("  matched: ") == 4  # "and ... more"
     first, last = (runs.entries(path / logs.EVAL_LOG) for path in (folder, unbroken))
     assert first[0] == last[-1] | {"step": 0}  # the same weights
     assert checkpoints.read(folder).step == 4
