@@ -9,7 +9,7 @@ import os
 
 from configure_pretraining import LARGEST, PretrainingConfig, RunConfig
 from electra.finetune.tasks import get_task, read_task_file
-from electra.hparams import Knob, refuse_unknown
+from electra.hparams import Knob, checked_record, refuse_unknown
 from electra.storage import read_json
 from electra.text.vocab import read_vocab
 
@@ -268,7 +268,7 @@ class FinetuningConfig(RunConfig):
 
     def _of_model(self, hparams):
         """Returns what the pre-trained model has fixed. Raises: ValueError for a contradiction."""
-        fixed = {name: self.recorded[name] for name in OF_MODEL if name in self.recorded}
+        fixed = checked_record(self.recorded, OF_MODEL, _PRETRAINING, _folder(self.pretrained))
         for name, value in fixed.items():
             given = hparams.get(name)
             if name != "model_hparam_overrides" and given not in (None, value):

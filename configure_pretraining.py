@@ -290,7 +290,7 @@ class PretrainingConfig(RunConfig):
         if unused > 0:
             return (
                 f"{self.vocab_file} holds {len(vocab)} tokens: {unused} of the {self.vocab_size} "
-                "rows of the word table stay unused (vocab_size)"
+                f'rows of the word table stay unused. A new run may have "vocab_size": {len(vocab)}'
             )
         return None
 

@@ -169,10 +169,12 @@ class Config:
             refuses: whether a changed hparam that may not change is an error.
         Returns: a config of the same class and the same `given`.
         Raises:
-            ValueError: an hparam that may not change is another; all of them are named.
+            ValueError: an hparam that may not change is another; all of them are named. A value to
+                take is impossible.
         """
         own = {name: getattr(self, name) for name in self.given if getattr(self, name) != "auto"}
-        taken = {name: recorded[name] for name in takes if name in recorded and name not in own}
+        names = [name for name in takes if name not in own]
+        taken = checked_record(recorded, names, self.knobs, where)
         result = type(self)(self.model_name, self.data_dir, **{**taken, **own})
         result.given = self.given
         refused = self.changes_refused(recorded, result.to_json()) if refuses else []
@@ -197,7 +199,7 @@ class Config:
         for name, each in cls.knobs.items():
             before, after = recorded.get(name, each.default), now.get(name, each.default)
             if not each.may_change and before != after:
-                refused.append(f"hparam {name!r} was {before!r} and is now {after!r}")
+                refused.append(f"hparam {name!r} was {before!r:.200} and is now {after!r:.200}")
         return refused
 
     @classmethod
@@ -220,6 +222,23 @@ class Config:
                 f"| `{name}` | `{default}` | {about} | {each.source} | {change} | {each.help} |"
             )
         return "\n".join(rows)
+
+
+def checked_record(recorded, names, knobs, folder):
+    """Returns some of the hparams that a folder's hparams.json holds.
+
+    Args:
+        recorded: dict, its contents; names: of those to take, where they are there.
+        knobs: dict name -> Knob.
+    Raises:
+        ValueError: a value is impossible.
+    """
+    try:
+        return {name: knobs[name].checked(name, recorded[name]) for name in names
+                if name in recorded}  # fmt: skip
+    except ValueError as error:
+        path = os.path.join(folder, "hparams.json")
+        raise ValueError(f"{path} is damaged: {error}. Copy it anew from the run") from None
 
 
 def is_text(value):

@@ -110,6 +110,19 @@ def file_digest(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def refuse_link(path):
+    """Refuses a file to write that is a link: what it points to would be written in its place.
+
+    Raises:
+        OSError: it is one.
+    """
+    if os.path.islink(path):
+        raise OSError(
+            f"{os.fspath(path)} is a link to {os.readlink(path)!r}, and would be written through. "
+            "Expected: a file of this folder, or none. Remove the link"
+        )
+
+
 @contextlib.contextmanager
 def published(path):
     """Opens a binary file that takes the place of `path` when it is whole and on the disk.
@@ -125,6 +138,7 @@ def published(path):
         raise NotADirectoryError(f"{folder} or a part of it is a file. Name a folder") from None
     _remove_left_behind(path)
     temporary = f"{path}.{os.getpid()}.tmp"
+    refuse_link(temporary)
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -171,9 +185,12 @@ def locked(folder, advice):
         advice: what to do when another process has it; ends the message.
     Raises:
         ValueError: another process has it.
+        OSError: .lock is a link.
     """
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, ".lock"), "a") as lock:
+    path = os.path.join(folder, ".lock")
+    refuse_link(path)
+    with open(path, "a") as lock:
         try:
             if fcntl is not None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

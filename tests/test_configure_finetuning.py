@@ -196,3 +196,14 @@ def test_recorded_hparams_make_the_same_config(kind):
     recorded = kind("M", "D", max_seq_length=64).to_json()
     hparams = {name: value for name, value in recorded.items() if name != "model_name"}
     assert kind("M", "D", **hparams).to_json() == recorded
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("model_size", [1]), ("vocab_size", None), ("model_hparam_overrides", None),
+    ("do_lower_case", "yes"),
+])  # fmt: skip
+def test_an_odd_record_is_named_with_its_file(pretrained, name, value):
+    (pretrained / "models" / "M" / "hparams.json").write_text(json.dumps({name: value}))
+    message = f"models/M/hparams.json is damaged: hparam '{name}' must be"
+    with pytest.raises(ValueError, match=message):
+        config(pretrained)

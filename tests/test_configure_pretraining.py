@@ -214,7 +214,8 @@ def test_a_word_table_of_the_overrides_counts_too():
 
 
 def test_a_smaller_vocabulary_gives_a_note():
-    assert "2 of the 10 rows" in config(vocab_size=10).check_vocab(range(8))
+    note = config(vocab_size=10).check_vocab(range(8))
+    assert "2 of the 10 rows" in note and '"vocab_size": 8' in note
     assert config(vocab_size=10).check_vocab(range(10)) is None
 
 
@@ -353,3 +354,14 @@ def test_the_models_vocabulary_serves_where_the_data_has_none(tmp_path):
     assert PretrainingConfig("M", tmp_path).vocab_file == str(of_model)
     (tmp_path / "vocab.txt").touch()
     assert PretrainingConfig("M", tmp_path).vocab_file == str(tmp_path / "vocab.txt")
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("seed", "x"), ("mask_prob", [[1]]), ("precision", {}), ("electra_objective", None),
+    ("max_seq_length", 10**30),
+])  # fmt: skip
+def test_an_odd_record_is_named_with_its_file(tmp_path, name, value):
+    result = PretrainingConfig("M", str(tmp_path), do_train=False, do_eval=True)
+    message = f"models/M/hparams.json is damaged: hparam '{name}' must be"
+    with pytest.raises(ValueError, match=message):
+        result.going_on({**result.to_json(), name: value})

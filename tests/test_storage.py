@@ -39,6 +39,19 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["a.json", f"a.json.{os.getppid()}.tmp"]
 
 
+@pytest.mark.parametrize("name", [".lock", "a.json.{}.tmp"])
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_is_not_written_through(tmp_path, name, exists):
+    folder, victim = tmp_path / "model", tmp_path / "victim"
+    folder.mkdir()
+    if exists:
+        victim.write_text("a user's")
+    (folder / name.format(os.getpid())).symlink_to(victim)
+    with pytest.raises(OSError, match="is a link to .*victim.*Remove the link"):
+        write_json(folder / "a.json", {}) if "json" in name else locked(folder, "").__enter__()
+    assert victim.exists() == exists and (not exists or victim.read_text() == "a user's")
+
+
 def test_a_text_is_written_whatever_it_holds_and_a_file_is_no_folder(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"half": "\ud800"})

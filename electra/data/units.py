@@ -119,9 +119,10 @@ def build_unit(folder, unit, **options):
     Returns: folder.
     """
     # A worker of a killed build may still be writing, so each process has a folder of its own. One
-    # that is there was left by a dead process (in containers ids come again) and is overwritten.
+    # that is there was left by a dead process (in containers ids come again); a link is refused.
     unfinished = f"{folder}.{os.getpid()}.tmp"
-    os.makedirs(unfinished, exist_ok=True)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    os.makedirs(unfinished)
     try:
         documents = _write_unit(unfinished, unit, **options)
         write_json(os.path.join(unfinished, "about.json"), {"documents": documents})

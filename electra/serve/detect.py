@@ -112,6 +112,7 @@ def _probabilities(model_dir, config, vocab, windows, length):
     head.build((None, None, config.hidden_size))
     variables = [*encoder.trainable_variables, *head.trainable_variables]
     checkpoint = checkpoints.read(model_dir)
+    checkpoint.check_vocab(vocab, model_dir / "vocab.txt")
     checkpoints.restore({v.path: v for v in variables}, checkpoint, require_all=True)
     probs = []
     for start in range(0, len(windows), BATCH_SIZE):

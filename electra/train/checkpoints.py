@@ -2,30 +2,26 @@
 
 `<folder>/model.ckpt-<step>.safetensors` holds the tensors by official name, the JSON beside it
 the step and the loop's state. The JSON lands last: a checkpoint exists when its JSON does.
-Checkpoints of the official code (TF1) are read too. Uses safetensors for tensors on disk.
+Checkpoints of the official code (TF1) are read too.
 """
 
 import contextlib
 import dataclasses
-import json
-import math
 import os
 import re
 import zlib
 from collections.abc import Mapping
 
-import keras
 import numpy as np
-import safetensors
-import tensorflow as tf
 
 from electra.storage import file_digest, published, read_json, write_json
+from electra.train.tensors import latest_tf1, open_safetensors, open_tf1, write_safetensors
 
 FORMAT = 1
 SLOTS = ("adam_m", "adam_v")
 GO_BACK = "Remove that checkpoint's files to go on from the one before it"
 _BLOCK_BYTES = 1 << 22
-_TYPES = {"float32": "F32", "int32": "I32", "int64": "I64"}  # as safetensors spells them
+_SHOWN = 3  # names of a group in a report's summary
 _NAME = re.compile(r"model\.ckpt-(\d+)\.json")
 
 
@@ -68,6 +64,19 @@ class Checkpoint:
         )
 
 
+    def check_vocab(self, vocab, path):
+        """Compares a Vocabulary, read from path, with the one of the training, where state has it.
+
+        Raises:
+            ValueError: it is another.
+        """
+        if self.state.get("vocab_sha256", vocab.sha256) != vocab.sha256:
+            raise ValueError(
+                f"{path} is not the vocabulary that {self.path} was trained with: its {len(vocab)} "
+                "tokens are others, or fewer. Put that vocabulary there, or name it"
+            )
+
+
 @dataclasses.dataclass(frozen=True)
 class Report:
     """Which variables a checkpoint filled; lists of names."""
@@ -77,11 +86,19 @@ class Report:
     unused: list
 
     def __str__(self):
-        lines = [f"matched {len(self.matched)} variables"]
+        return "\n".join(self._lines(None))
+
+    def summary(self):
+        """Returns the counts and the first names of each group."""
+        return "\n".join(self._lines(_SHOWN))
+
+    def _lines(self, most):
+        yield f"matched {len(self.matched)} variables"
         for what, names in (("matched", self.matched), ("missing in the checkpoint", self.missing),
                             ("unused from the checkpoint", self.unused)):  # fmt: skip
-            lines += [f"  {what}: {name}" for name in names]
-        return "\n".join(lines)
+            yield from (f"  {what}: {name}" for name in names[:most])
+            if names[most or len(names) :]:
+                yield f"  {what}: and {len(names) - most} more"
 
 
 def save(folder, step, tensors, state, keep_max=0):
@@ -97,7 +114,7 @@ def save(folder, step, tensors, state, keep_max=0):
     """
     path = _path(folder, step)
     with published(path) as file:
-        checksum = _write_tensors(file, tensors)
+        checksum = write_safetensors(file, tensors)
     about = {"format": FORMAT, "step": int(step), "bytes": os.path.getsize(path)}
     write_json(_json_path(path), {**about, "crc32": checksum, "state": state})
     remove(folder, kept=_steps(folder)[-keep_max:])
@@ -121,20 +138,16 @@ def latest(folder):
     """Returns the path of the newest checkpoint in a folder, or None.
 
     Ours go before TF1's (files `checkpoint` and `model.ckpt-<step>.index`).
+
+    Raises:
+        ValueError: `checkpoint` names none that lies beside it.
     """
     steps = _steps(folder)
     if steps:
         return _path(folder, steps[-1])
     if not os.path.isdir(folder):
         return None
-    found = tf.train.latest_checkpoint(folder)
-    if found:
-        return found
-    indices = [name for name in os.listdir(folder) if re.fullmatch(r".*ckpt-\d+\.index", name)]
-    if not indices:
-        return None
-    newest = max(indices, key=lambda name: int(re.search(r"-(\d+)\.index", name)[1]))
-    return os.path.join(folder, newest.removesuffix(".index"))
+    return latest_tf1(folder)
 
 
 def read(path, verify=True):
@@ -165,13 +178,12 @@ def read(path, verify=True):
     path = path.removesuffix(".index")
     if not os.path.exists(path + ".index"):
         raise FileNotFoundError(f"No checkpoint at {path}: neither a folder, nor {path}.index")
-    try:
-        reader = tf.train.load_checkpoint(path)
-    except (tf.errors.OpError, ValueError) as error:
-        raise ValueError(f"{path} is no readable TF1 checkpoint: {error}") from None
-    tensors = _Tensors(reader.get_variable_to_shape_map(), reader.get_tensor)
-    step = int(tensors["global_step"]) if "global_step" in tensors else 0
-    return Checkpoint(path, step, tensors, {}, "tf1")
+    tensors, step = open_tf1(path), 0
+    if "global_step" in tensors:
+        step = tensors["global_step"]
+        if np.shape(step) or not isinstance(step, np.integer) or step < 0:
+            raise ValueError(f"{path}: global_step is {step!r:.80}, expected a whole number")
+    return Checkpoint(path, int(step), tensors, {}, "tf1")
 
 
 def restore(variables, checkpoint, *, require_all):
@@ -183,7 +195,8 @@ def restore(variables, checkpoint, *, require_all):
         require_all: whether a missing variable is an error.
     Returns: Report; the moments and the step count as used.
     Raises:
-        ValueError: a shape differs, a variable is missing (require_all), or all are.
+        ValueError: a shape or type differs, numbers are not finite, a variable is missing
+            (require_all), or all are.
     """
     shapes = checkpoint.tensors.shapes()
     matched = [name for name in variables if name in shapes]
@@ -195,16 +208,7 @@ def restore(variables, checkpoint, *, require_all):
             f"{checkpoint.path} lacks {len(missing)} of the model's {len(variables)} variables, "
             f"the first: {missing[0]}. Does model_size, or the objective, differ from its model?"
         )
-    for name in matched:
-        if tuple(shapes[name]) != tuple(variables[name].shape):
-            raise ValueError(
-                f"{checkpoint.path}: {name} has shape {tuple(shapes[name])}, the model's "
-                f"{tuple(variables[name].shape)}. Set model_size, model_hparam_overrides, "
-                "vocab_size, and for generator/... generator_hidden_size and generator_layers, to "
-                "what the checkpoint was trained with"
-            )
-    for name in matched:
-        variables[name].assign(checkpoint.tensors[name])
+    _assign({name: variables[name] for name in matched}, checkpoint)
     return Report(matched, missing, unused)
 
 
@@ -215,15 +219,14 @@ def restore_slots(slots, checkpoint):
         slots: dict `<name>/adam_m`, `<name>/adam_v` -> variable.
     Returns: whether the checkpoint has them.
     Raises:
-        ValueError: it has some but not all.
+        ValueError: it has some but not all, or as `restore`.
     """
     missing = [name for name in slots if name not in checkpoint.tensors]
     if len(missing) == len(slots):
         return False
     if missing:
         raise ValueError(f"{checkpoint.path} holds moments, but not {missing[0]}")
-    for name, variable in slots.items():
-        variable.assign(checkpoint.tensors[name])
+    _assign(slots, checkpoint)
     return True
 
 
@@ -234,12 +237,11 @@ def infer_generator_fractions(shapes):
         shapes: dict official name -> shape.
     Returns: (hidden size fraction, layers fraction), or None without a generator of its own.
     """
+    kernel = r"(electra|generator(?:_ltr)?)/encoder/layer_(\d{1,4})/attention/self/query/kernel"
     sizes = {}
     for name, shape in shapes.items():
-        found = re.fullmatch(
-            r"(electra|generator(?:_ltr)?)/encoder/layer_(\d+)/attention/self/query/kernel", name
-        )
-        if found:
+        found = re.fullmatch(kernel, name)
+        if found and len(shape) == 2 and shape[0] == shape[1] > 0:
             scope = "electra" if found[1] == "electra" else "generator"
             layers = sizes.get(scope, (0, 0))[1]
             sizes[scope] = (shape[0], max(layers, int(found[2]) + 1))
@@ -249,35 +251,41 @@ def infer_generator_fractions(shapes):
     return own_width / width, own_layers / layers
 
 
-class _Tensors(Mapping):
-    """Tensors of a file that are read when asked for, with their shapes."""
-
-    def __init__(self, shapes, read_one):
-        self._shapes = {name: tuple(shapes[name]) for name in sorted(shapes)}
-        self._read_one = read_one
-
-    def __getitem__(self, name):
-        if name not in self._shapes:
-            raise KeyError(name)
-        return self._read_one(name)
-
-    def __iter__(self):
-        return iter(self._shapes)
-
-    def __len__(self):
-        return len(self._shapes)
-
-    def shapes(self):
-        return dict(self._shapes)
+def _assign(variables, checkpoint):
+    """Assigns to variables; compares every shape and type before it reads the first tensor."""
+    shapes, dtypes = checkpoint.tensors.shapes(), checkpoint.tensors.dtypes
+    for name, variable in variables.items():
+        if dtypes[name] != "float32":
+            raise ValueError(
+                f"{checkpoint.path}: {name} is of type {dtypes[name]}, expected float32. Convert "
+                "the weights: no other type is taken"
+            )
+        if shapes[name] != tuple(variable.shape):
+            raise ValueError(
+                f"{checkpoint.path}: {name} has shape {shapes[name]}, the model's "
+                f"{tuple(variable.shape)}. Set model_size, model_hparam_overrides, "
+                "vocab_size, and for generator/... generator_hidden_size and generator_layers, to "
+                "what the checkpoint was trained with"
+            )
+    for name, variable in variables.items():
+        value = checkpoint.tensors[name]
+        if not np.isfinite(value).all():
+            raise ValueError(
+                f"{checkpoint.path}: {name} holds numbers that are not finite, as after a "
+                "training that diverged. Choose another checkpoint"
+            )
+        variable.assign(value)
 
 
 def _read_ours(path, verify):
     beside = _json_path(path)
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path} is missing. {GO_BACK}")
+    named = _NAME.fullmatch(os.path.basename(beside))
     if not os.path.exists(beside):
-        raise FileNotFoundError(f"{beside}, which belongs to {path}, is missing. {GO_BACK}")
-    about, named = read_json(beside, GO_BACK), _NAME.fullmatch(os.path.basename(beside))
+        advice = GO_BACK if named else "Other safetensors files than this code's are not read"
+        raise FileNotFoundError(f"{beside}, which belongs to {path}, is missing. {advice}")
+    about = read_json(beside, GO_BACK)
     step, size, state = about.get("step"), about.get("bytes"), about.get("state", {})
     try:
         if about.get("format") != FORMAT:
@@ -291,11 +299,10 @@ def _read_ours(path, verify):
         # Checkpoints of earlier versions have no checksum.
         if verify and "crc32" in about and _checksum(path) != about["crc32"]:
             raise ValueError("its checksum does not fit")
-        opened = safetensors.safe_open(path, framework="numpy")
-        shapes = {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
-    except (ValueError, safetensors.SafetensorError) as error:
+        tensors = open_safetensors(path)
+    except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}. {GO_BACK}") from None
-    return Checkpoint(path, step, _Tensors(shapes, opened.get_tensor), state, "safetensors")
+    return Checkpoint(path, step, tensors, state, "safetensors")
 
 
 def _checksum(path):
@@ -304,36 +311,6 @@ def _checksum(path):
         while block := file.read(_BLOCK_BYTES):
             checksum = zlib.crc32(block, checksum)
     return checksum
-
-
-def _write_tensors(file, tensors):
-    """Writes the safetensors format, one tensor in memory at a time (the library copies them all).
-
-    Returns: CRC-32 of what was written.
-    Source: the format's description: size of the header (8 bytes), header (JSON), data.
-    """
-    header, end = {}, 0
-    for name, tensor in sorted(tensors.items()):
-        dtype = np.dtype(getattr(tensor.dtype, "as_numpy_dtype", tensor.dtype))
-        start, end = end, end + dtype.itemsize * math.prod(tensor.shape)
-        header[name] = {
-            "dtype": _TYPES[dtype.name], "shape": list(tensor.shape), "data_offsets": [start, end]
-        }  # fmt: skip
-    encoded = json.dumps(header).encode()
-    encoded += b" " * (-len(encoded) % 8)  # aligns the data
-    head = len(encoded).to_bytes(8, "little") + encoded
-    file.write(head)
-    checksum = zlib.crc32(head)
-    for name in header:
-        data = _to_numpy(tensors[name]).reshape(-1).data.cast("B")
-        file.write(data)
-        checksum = zlib.crc32(data, checksum)
-    return checksum
-
-
-def _to_numpy(tensor):
-    value = tensor.value if isinstance(tensor, keras.Variable) else tensor
-    return np.ascontiguousarray(value.numpy() if hasattr(value, "numpy") else value)
 
 
 def _path(folder, step):

@@ -2,7 +2,8 @@
 
 A and B are model folders, or checkpoints. Compared bit for bit: step, tensors (parameters and
 moments) and state of the newest checkpoints, and between folders also the logs and TensorBoard's
-scalars, throughput left out. Exit status: 0 equal, 1 different, 2 nothing to compare.
+scalars, throughput left out. The first differences are printed, --output takes all of them. Exit
+status: 0 equal, 1 different, 2 nothing to compare.
 """
 
 import argparse
@@ -22,7 +23,10 @@ if __name__ == "__main__":
 
 import tensorflow as tf
 
+from electra.storage import write_text
 from electra.train import checkpoints, logs
+
+_SHOWN = 10  # differences
 
 
 def differences(a, b):
@@ -93,15 +97,20 @@ def main(argv=None):
     )
     parser.add_argument("a", help="model folder or checkpoint")
     parser.add_argument("b", help="model folder or checkpoint")
+    parser.add_argument("--output", help="file to write all differences to")
     arguments = parser.parse_args(argv)
     try:
         found = differences(arguments.a, arguments.b)
+        if arguments.output:
+            write_text(arguments.output, "".join(f"{line}\n" for line in found))
     except (OSError, ValueError, MemoryError, tf.errors.OpError) as error:
         parser.error(" ".join(str(error).split()))
     except KeyboardInterrupt:
         print("Interrupted", file=sys.stderr)
         return 130
-    print("\n".join(found) if found else "equal")
+    print("\n".join(found[:_SHOWN]) if found else "equal")
+    if found[_SHOWN:]:
+        print(f"and {len(found) - _SHOWN} more: {arguments.output or '--output FILE takes all'}")
     return 1 if found else 0
 
 
@@ -131,10 +140,10 @@ def _scalars(folder):
         damaged += [f"{path} is damaged after {len(events)} events"] if damage else []
         for event in events:
             for value in event.summary.value:
-                number = tf.make_ndarray(value.tensor) if value.HasField("tensor") else None
-                is_scalar = number is not None and number.dtype == np.float32 and number.ndim == 0
-                if is_scalar and not _is_throughput(value.tag):
-                    found[value.tag, event.step].append(float(number))
+                tensor = value.tensor  # looked at first: a few bytes may claim a huge one
+                is_scalar = tensor.dtype == tf.float32.as_datatype_enum
+                if is_scalar and not tensor.tensor_shape.dim and not _is_throughput(value.tag):
+                    found[value.tag, event.step].append(float(tf.make_ndarray(tensor)))
     return dict(found), damaged
 
 

@@ -21,6 +21,7 @@ from electra.finetune.tasks import CLASSIFICATION, QA, TAGGING
 from electra.optim.adamw import AdamW
 from electra.optim.layerwise import layer_wise_multipliers
 from electra.optim.schedule import learning_rate_at
+from electra.text.vocab import read_vocab
 from electra.train import checkpoints, outputs, trials
 from electra.train.finetuning_data import FinetuningData
 from electra.train.finetuning_step import FinetuningLoop, FinetuningStep, Programs
@@ -78,6 +79,7 @@ class Finetuning:
         self.inputs = {}
         if config.do_train and not config.from_scratch:
             opened = checkpoints.read(config.pretrained, verify=False)
+            opened.check_vocab(read_vocab(config.vocab_file), config.vocab_file)
             self.inputs["pre-trained weights"] = opened.digest
         self.data = FinetuningData(config, () if config.do_train else recorded["tasks"])
         if found:
@@ -296,6 +298,7 @@ class Finetuning:
             log.flush()
             seconds = round(time.monotonic() - started, 1)
             state = {"interval": interval.dump(), "curve": curve.sums, "seconds": seconds}
+            state["vocab_sha256"] = self.data.tokenizer.vocab.sha256
             checkpoints.save(trial.folder, step, tensors, state, keep_max=1)
 
         with RunLog(trial.folder, resume_step=step, last_step=last) as log, stopping_signals(loop):
@@ -338,6 +341,7 @@ class Finetuning:
         """Loads the weights of a trial's newest checkpoint. Returns: Checkpoint."""
         _ = self.programs
         opened = checkpoints.read(trial.folder)
+        opened.check_vocab(self.data.tokenizer.vocab, self.config.vocab_file)
         checkpoints.restore(self.variables, opened, require_all=True)
         return opened
 

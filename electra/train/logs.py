@@ -17,7 +17,7 @@ from absl import logging
 from tensorboard.plugins.hparams import api as hparams_api
 
 from electra.data.records import FRAME_BYTES
-from electra.storage import write_text
+from electra.storage import refuse_link, write_text
 
 TRAIN_LOG, EVAL_LOG = "train_log.jsonl", "eval_log.jsonl"
 EVENT_FILES = "events.out.tfevents.*"
@@ -181,6 +181,7 @@ def read_lines(path):
 
 def cut_back_lines(path, step):
     """Removes a log's entries of later steps, atomically; warns where others are lost."""
+    refuse_link(path)
     if not os.path.exists(path):
         return
     entries = read_lines(path)

@@ -15,6 +15,7 @@ from absl import logging
 
 from electra.data import reader
 from electra.pretrain.flops import official_training_flops, training_flops
+from electra.storage import write_text
 from electra.text.vocab import read_vocab
 from electra.train import checkpoints
 from electra.train.assembly import build_model, build_optimizer, build_step
@@ -26,6 +27,7 @@ from electra.train.loop import Loop, next_boundary, stopping_signals
 from electra.train.peak import peak_flops
 from electra.train.strategy import placement_of
 
+INIT_REPORT = "init_checkpoint.txt"  # in the model's folder
 UNIGRAM_RECORDS = 100_000  # training records that the unigram baseline is counted over, at most
 
 
@@ -57,7 +59,7 @@ class _Run:
         self.vocab = read_vocab(config.vocab_file)
         note = config.check_vocab(self.vocab)
         if note:
-            logging.info("%s", note)
+            logging.warning("%s", note)
         self._check_vocab_of_folder()
         if config.do_train:
             self._check_shares()
@@ -165,12 +167,13 @@ class _Run:
             if self.config.init_checkpoint:
                 checkpoint = checkpoints.read(self.config.init_checkpoint)
                 report = checkpoints.restore(variables, checkpoint, require_all=False)
-                logging.info("%s: weights only, step 0\n%s", checkpoint.path, report)
+                self._report(checkpoint, report, ": weights only, step 0")
             return 0
         checkpoint = checkpoints.read(self.checkpoint)
+        checkpoint.check_vocab(self.vocab, self.config.vocab_file)
         report = checkpoints.restore(variables, checkpoint, require_all=True)
         if checkpoint.kind == "tf1":
-            logging.info("%s\n%s", checkpoint.path, report)
+            self._report(checkpoint, report)
         if self.optimizer is not None:
             found = checkpoints.restore_slots(self.optimizer.slots, checkpoint)
             if not found:
@@ -178,6 +181,14 @@ class _Run:
         self.interval.load(checkpoint)
         logging.info("Going on from %s, step %d", checkpoint.path, checkpoint.step)
         return checkpoint.step
+
+    def _report(self, checkpoint, report, note=""):
+        """Says which variables a checkpoint filled: in the log in short, in a file all names."""
+        logging.info("%s%s\n%s", checkpoint.path, note, report.summary())
+        if self.config.do_train and self.placement.is_chief:
+            path = os.path.join(self.folder, INIT_REPORT)
+            write_text(path, f"{checkpoint.path}{note}\n{report}\n")
+            logging.info("All names: %s", path)
 
     def _check_workers_agree(self):
         """Refuses processes of which some found a checkpoint that others did not."""
@@ -301,7 +312,7 @@ class _Run:
         if self.placement.is_chief:
             log.flush()
             tensors = {**self.model.named_variables(), **self.optimizer.slots}
-            state = {"interval": self.interval.dump()}
+            state = {"interval": self.interval.dump(), "vocab_sha256": self.vocab.sha256}
             checkpoints.save(
                 self.folder, self.step, tensors, state, keep_max=self.config.keep_checkpoint_max
             )

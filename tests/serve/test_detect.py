@@ -7,8 +7,11 @@ import sys
 import numpy as np
 import pytest
 
+from electra.model.encoder import ElectraEncoder
+from electra.model.heads import RTDHead
 from electra.serve import detect
 from electra.text.vocab import Vocabulary, read_vocab
+from electra.train import checkpoints
 from tests.shared import FIXTURES, ROOT, needs_fixtures
 
 VOCAB = Vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s", "sat"])
@@ -105,6 +108,32 @@ def folder_of_fixture(case, folder):
     for file in [*case.glob("model.ckpt*"), case / "checkpoint", case.parent / "vocab.txt"]:
         (folder / file.name).symlink_to(file)
     return hparams
+
+
+def save_weights(folder, state, **changed):
+    """Saves a discriminator of zeros in the folder of a run, but for what is changed."""
+    _, config = detect._read_hparams(folder)
+    encoder, head = ElectraEncoder(config), RTDHead(config)
+    encoder.build()
+    head.build((None, None, config.hidden_size))
+    variables = [*encoder.trainable_variables, *head.trainable_variables]
+    zeros = {v.path: np.zeros(v.shape, np.float32) for v in variables}
+    checkpoints.save(folder, 1, zeros | changed, state)
+
+
+def test_weights_that_are_not_finite_are_named(run_folder):
+    name = "discriminator_predictions/dense/bias"
+    save_weights(run_folder, {}, **{name: np.full(8, np.nan, np.float32)})
+    with pytest.raises(ValueError, match=f"ckpt-1.safetensors: {name} holds numbers that are not"):
+        detect.replaced_token_scores(run_folder, ["cat"])
+
+
+def test_a_vocabulary_cut_short_is_noticed(run_folder):
+    save_weights(run_folder, {"vocab_sha256": VOCAB.sha256})
+    assert detect.replaced_token_scores(run_folder, ["cat sat"]) == [[("cat", 0.5), ("sat", 0.5)]]
+    (run_folder / "vocab.txt").write_text("\n".join(VOCAB.tokens[:-1]))
+    with pytest.raises(ValueError, match="vocab.txt is not the vocabulary that .*8 tokens are"):
+        detect.replaced_token_scores(run_folder, ["cat"])
 
 
 @needs_fixtures

@@ -129,6 +129,15 @@ def test_restore_assigns_and_reports_every_variable(tmp_path):
         assert line in str(report)
 
 
+def test_a_long_report_has_a_summary():
+    report = checkpoints.Report([f"a{i}" for i in range(5)], [], ["z"])
+    assert report.summary().splitlines() == [
+        "matched 5 variables", "  matched: a0", "  matched: a1", "  matched: a2",
+        "  matched: and 2 more", "  unused from the checkpoint: z",
+    ]  # fmt: skip
+    assert "and" not in str(report) and len(str(report).splitlines()) == 7
+
+
 def test_restore_assigns_to_every_replica(tmp_path):
     checkpoint = checkpoints.read(checkpoints.save(tmp_path, 7, VALUES, {}))
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -160,6 +169,42 @@ def test_another_shape_is_refused_with_both_and_changes_nothing(tmp_path):
     assert variables[KERNEL].numpy().tolist() == [[9, 9], [9, 9]]
 
 
+@pytest.mark.parametrize("name", [KERNEL, f"{KERNEL}/adam_v"])
+@pytest.mark.parametrize(("value", "message"), [
+    (np.ones((2, 2), np.int32), "is of type int32, expected float32"),
+    (np.ones((2, 2), np.int64), "is of type int64, expected float32"),
+    (np.full((2, 2), np.nan, np.float32), "holds numbers that are not finite"),
+    (np.full((2, 2), np.inf, np.float32), "holds numbers that are not finite"),
+    (np.ones((2, 3), np.float32), r"has shape \(2, 3\)"),
+])  # fmt: skip
+def test_tensors_that_are_no_weights_are_refused(tmp_path, name, value, message):
+    tensors = {**VALUES, **SLOTS, name: value}
+    checkpoint = checkpoints.read(checkpoints.save(tmp_path, 7, tensors, {}))
+    with pytest.raises(ValueError, match=f"ckpt-7.safetensors: {name} {message}"):
+        checkpoints.restore(variables_like(VALUES), checkpoint, require_all=True)
+        checkpoints.restore_slots(variables_like(SLOTS), checkpoint)
+
+
+@pytest.mark.parametrize("dtype", ["F16", "BF16", "F64", "F8_E4M3", "BOOL"])
+def test_types_that_are_never_written_are_refused(tmp_path, dtype):
+    path = checkpoints.save(tmp_path, 7, {"a": np.zeros(2, np.float32)}, {})
+    size = {"F64": 1, "F16": 4, "BF16": 4}.get(dtype, 8)
+    header = {"a": {"dtype": dtype, "shape": [size], "data_offsets": [0, 8]}}
+    encoded = json.dumps(header).encode()
+    with open(path, "wb") as file:
+        file.write(len(encoded).to_bytes(8, "little") + encoded + bytes(8))
+    about = {"format": 1, "step": 7, "bytes": os.path.getsize(path)}
+    (tmp_path / "model.ckpt-7.json").write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=f"a is of type {dtype}, expected F32"):
+        checkpoints.read(path)
+
+
+def test_a_file_of_other_code_is_said_to_be_one(tmp_path):
+    safetensors.numpy.save_file(VALUES, tmp_path / "model.safetensors")
+    with pytest.raises(FileNotFoundError, match="model.json.* is missing. Other safetensors files"):
+        checkpoints.read(tmp_path / "model.safetensors")
+
+
 def test_moments_are_restored_all_or_none(tmp_path):
     slots = variables_like(SLOTS)
     full = checkpoints.read(checkpoints.save(tmp_path / "full", 1, {**VALUES, **SLOTS}, {}))
@@ -188,6 +233,8 @@ def test_generator_fractions_come_from_the_shapes():
     assert infer({**network("electra", 8, 4), **towers}) == (0.5, 0.5)
     assert infer(network("electra", 256, 12)) is None
     assert infer({}) is None
+    odd = {**network("electra", 8, 1), "generator/encoder/layer_0/attention/self/query/kernel": ()}
+    assert infer(odd) is None
 
 
 # ---- checkpoints of the official code ----
@@ -237,9 +284,62 @@ def test_ours_go_before_the_official_ones(tmp_path):
     assert list(tmp_path.glob("model.ckpt-*.index"))
 
 
+def save_tf1(folder, tensors):
+    """Writes model.ckpt-3 as the official code does, without the file `checkpoint`."""
+    folder.mkdir(exist_ok=True)
+    tf.raw_ops.SaveV2(
+        prefix=str(folder / "model.ckpt-3"), tensor_names=list(tensors),
+        shape_and_slices=[""] * len(tensors), tensors=list(tensors.values()),
+    )  # fmt: skip
+    return folder / "model.ckpt-3.data-00000-of-00001"
+
+
 def test_a_damaged_official_checkpoint_is_named(tmp_path):
     (tmp_path / "model.ckpt-3.index").write_bytes(b"nothing of use")
     with pytest.raises(ValueError, match="model.ckpt-3 is no readable TF1 checkpoint"):
+        checkpoints.read(tmp_path)
+
+
+@pytest.mark.parametrize("damage", [
+    None, lambda data: b"", lambda data: data[:9], lambda data: data[:-1] + bytes([data[-1] ^ 1]),
+], ids=["missing", "emptied", "truncated", "flipped"])  # fmt: skip
+def test_damaged_data_of_an_official_checkpoint_are_named(tmp_path, damage):
+    path = save_tf1(tmp_path, VALUES)
+    data = path.read_bytes()
+    path.unlink()
+    if damage:
+        path.write_bytes(damage(data))
+    with pytest.raises(ValueError, match="model.ckpt-3 is no readable TF1 .*Copy its files anew"):
+        checkpoints.restore(variables_like(VALUES), checkpoints.read(tmp_path), require_all=True)
+
+
+@pytest.mark.parametrize("step", [2.5, -3, [3], "three"])
+def test_a_step_of_an_official_checkpoint_is_a_whole_number(tmp_path, step):
+    save_tf1(tmp_path, {**VALUES, "global_step": step})
+    if step == "three":  # strings are no weights
+        assert checkpoints.read(tmp_path).step == 0
+        return
+    with pytest.raises(ValueError, match="model.ckpt-3: global_step is .*expected a whole number"):
+        checkpoints.read(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["{}/other/model.ckpt-3", "../other/model.ckpt-3", "model.ckpt-3"])
+def test_the_named_folder_wins_over_the_path_in_the_file_checkpoint(tmp_path, path):
+    for folder in ("named", "other"):
+        save_tf1(tmp_path / folder, VALUES)
+    listing = f'model_checkpoint_path: "{path.format(tmp_path)}"\n'
+    (tmp_path / "named" / "checkpoint").write_text(listing)
+    assert checkpoints.latest(tmp_path / "named") == str(tmp_path / "named" / "model.ckpt-3")
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"junk", b"\xff\xfe", b"[" * 10_000, b'model_checkpoint_path: ""',
+    b'model_checkpoint_path: "a\\000b"', b'model_checkpoint_path: "/elsewhere/model.ckpt-9"',
+])  # fmt: skip
+def test_a_file_checkpoint_that_names_none_is_refused(tmp_path, content):
+    save_tf1(tmp_path, VALUES)
+    (tmp_path / "checkpoint").write_bytes(content)
+    with pytest.raises(ValueError, match="/checkpoint names the checkpoint .* remove that file"):
         checkpoints.read(tmp_path)
 
 

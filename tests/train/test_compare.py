@@ -124,6 +124,30 @@ def test_what_cannot_be_read_ends_in_one_line(tmp_path, monkeypatch, capsys, err
     assert (str(error).split("\n")[0] or "Interrupted") in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_the_first_of_many_differences_are_printed_and_all_written(tmp_path, capsys):
+    a, b = make_run(tmp_path / "a"), make_run(tmp_path / "b", extra=[f"x{i:02}" for i in range(12)])
+    assert main([str(a), str(b)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert (len(lines), lines[-1]) == (11, "and 2 more: --output FILE takes all")
+    assert main([str(a), str(b), "--output", str(tmp_path / "all.txt")]) == 1
+    assert capsys.readouterr().out.endswith("and 2 more: " + str(tmp_path / "all.txt") + "\n")
+    assert (tmp_path / "all.txt").read_text().splitlines() == differences(a, b)
+    with pytest.raises(SystemExit):
+        main([str(a), str(b), "--output", str(tmp_path)])
+
+
+def test_a_huge_tensor_of_tensorboard_is_not_made(tmp_path):
+    a, b = make_run(tmp_path / "a"), make_run(tmp_path / "b")
+    event = tf.compat.v1.Event(step=1)
+    value = event.summary.value.add(tag="train/huge")
+    value.tensor.dtype = tf.float32.as_datatype_enum
+    value.tensor.tensor_shape.dim.add(size=2**50)
+    value.tensor.float_val.append(1.0)
+    with tf.io.TFRecordWriter(str(b / "events.out.tfevents.1")) as writer:
+        writer.write(event.SerializeToString())
+    assert differences(a, b) == []
+
+
 def test_checkpoints_are_compared_without_their_logs(tmp_path):
     a, b = make_run(tmp_path / "a"), make_run(tmp_path / "b", loss=0.25)
     paths = [checkpoints.latest(a), checkpoints.latest(b)]

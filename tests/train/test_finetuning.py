@@ -9,7 +9,7 @@ import pytest
 
 from configure_finetuning import FinetuningConfig
 from electra.text.vocab import Vocabulary
-from electra.train import checkpoints, outputs
+from electra.train import checkpoints, outputs, trials
 from electra.train.compare import differences
 from electra.train.finetuning import Finetuning, run_finetuning
 from electra.train.finetuning_step import FinetuningLoop
@@ -167,6 +167,31 @@ def test_what_is_wrong_is_said_before_the_first_step(data, tmp_path):
     vocab.write_text((data / "vocab.txt").read_text().replace("w9", "v9"))
     with pytest.raises(ValueError, match="is not the vocabulary this model was trained with"):
         Finetuning(config_of(data, vocab_file=str(vocab), task_names=["sts"]))
+
+
+def cut_vocab(path):
+    path.write_text("\n".join(TOKENS[:-1]))
+
+
+def test_a_vocabulary_cut_short_after_pre_training_is_noticed(data, tmp_path):
+    model = shutil.copytree(data / "models" / "m", tmp_path / "m")
+    state = {"vocab_sha256": Vocabulary(TOKENS).sha256}
+    checkpoints.save(model, 13, checkpoints.read(model).tensors, state)
+    config_with = {"init_checkpoint": str(model), "output_dir": str(tmp_path / "out")}
+    assert Finetuning(config_of(data, **config_with)).config.vocab_file == str(model / "vocab.txt")
+    cut_vocab(model / "vocab.txt")
+    with pytest.raises(ValueError, match="m/vocab.txt is not the vocabulary that .*ckpt-13"):
+        Finetuning(config_of(data, **config_with))
+
+
+def test_a_vocabulary_cut_short_after_fine_tuning_is_noticed(finetuned, tmp_path):
+    data = shutil.copytree(finetuned.data, tmp_path / "data")
+    for path in data.glob("models/m/finetuning_models/*/vocab.txt"):
+        cut_vocab(path)
+    scores = finetuned.hparams | {"do_train": False, "num_trials": 1, "write_test_outputs": False}
+    run = Finetuning(config_of(data, **scores))
+    with pytest.raises(ValueError, match="model_[12]/vocab.txt is not the vocabulary that "):
+        run.restore(trials.best_kept(run.config))
 
 
 def test_two_runs_of_the_same_tasks_are_refused(data):

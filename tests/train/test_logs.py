@@ -45,6 +45,19 @@ def event_steps(folder, tag):
     )
 
 
+@pytest.mark.parametrize("name", [TRAIN_LOG, EVAL_LOG])
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_log_that_is_a_link_is_refused(tmp_path, name, exists):
+    folder, victim = tmp_path / "model", tmp_path / "victim"
+    folder.mkdir()
+    if exists:
+        victim.write_text('{"step": 1}\n')
+    (folder / name).symlink_to(victim)
+    with pytest.raises(OSError, match=f"{name} is a link to .*victim"):
+        start(folder)
+    assert victim.exists() == exists and (folder / name).is_symlink()
+
+
 def test_numbers_are_read_back_exactly(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stderr", None)  # closed: `2>&-`
     write(start(tmp_path), range(LAST + 1))

@@ -141,6 +141,8 @@ def test_init_checkpoint_gives_weights_alone_and_warns_when_they_get_worse(data,
     assert "missing in the checkpoint" not in caplog.text
     assert "is worse than the" in caplog.text
     folder = data / "models" / "tuned"
+    report = (folder / "init_checkpoint.txt").read_text()
+    assert report.count("  matched: ") > caplog.text.count("  matched: ") == 4  # "and ... more"
     first, last = (runs.entries(path / logs.EVAL_LOG) for path in (folder, unbroken))
     assert first[0] == last[-1] | {"step": 0}  # the same weights
     assert checkpoints.read(folder).step == 4
@@ -280,6 +282,16 @@ def test_another_vocabulary_than_the_records_or_the_models_is_refused(data, unbr
         runs.train(data, "refused", vocab_file=str(other))
     with pytest.raises(ValueError, match="not the vocabulary this model was trained with"):
         runs.train(data, "unbroken", vocab_file=str(other))
+
+
+def test_a_vocabulary_that_changed_since_the_last_step_is_noticed(data_copy, unbroken, monkeypatch):
+    (data_copy / "pretrain_tfrecords" / MANIFEST_NAME).unlink()  # which would notice too
+    folder = shutil.copytree(unbroken, data_copy / "models" / "m")
+    (data_copy / "vocab.txt").unlink()
+    (folder / "vocab.txt").write_text("\n".join(runs.TOKENS).replace("w9", "other"))
+    monkeypatch.setattr(loop_module.Loop, "run", never_trains)
+    with pytest.raises(ValueError, match="is not the vocabulary that .*ckpt-12.safetensors was"):
+        runs.train(data_copy)
 
 
 def test_records_without_a_manifest_train_with_a_warning(data_copy, caplog):
