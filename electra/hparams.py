@@ -56,6 +56,8 @@ class Knob:
         choices: the accepted values, if they are few; they win over kinds.
         at_least, above, at_most, below: bounds of a number.
         may_change: whether a run that goes on may have another value than it began with.
+        of_task: whether a fine-tuning task's row may give it another default: a number or switch
+            of training, never a place, a device, or what is to be done.
     """
 
     default: object
@@ -71,6 +73,7 @@ class Knob:
     at_most: float | None = None
     below: float | None = None
     may_change: bool = False
+    of_task: bool = False
 
     def __post_init__(self):
         own = str if self.default is None else type(self.default)
