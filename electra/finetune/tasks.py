@@ -169,8 +169,8 @@ def make_task(values, where, folder):
             raise ValueError(f"{where}: {key!r} must be a {names}. Received: {found}")
     if not re.fullmatch(r"(?!\.)[\w.-]+", values["name"]):  # it begins names of files
         raise ValueError(
-            f"{where}: 'name' must be of letters, digits, '_', '-' and '.', not the first. "
-            f"Received: {excerpt(values['name'])!r}"
+            f"{where}: 'name' must be of letters, digits, '_', '-' and '.', and not begin with "
+            f"'.'. Received: {excerpt(values['name'])!r}"
         )
     family = values["family"]
     _refuse_other(where, "family", [family], METRICS)
