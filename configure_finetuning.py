@@ -62,7 +62,7 @@ class FinetuningConfig(RunConfig):
     log_examples = Knob(False, "Log some training examples.", may_change=True)
     num_trials = Knob(
         1, "Runs with the seeds seed, seed + 1, ...", unit="trials", at_least=1,
-        may_change=True,
+        may_change=True, of_task=True,
     )  # fmt: skip
     do_train = Knob(True, "Train; finished trials are not run again.", may_change=True)
     do_eval = Knob(True, "Score on the dev files.", may_change=True)
@@ -80,7 +80,7 @@ class FinetuningConfig(RunConfig):
     )
     seed = Knob(
         0, "Of the first trial: new weights, order, dropout.", source="ours", at_least=0,
-        at_most=2**30,
+        at_most=2**30, of_task=True,
     )  # fmt: skip
 
     # --- tasks ---
@@ -91,7 +91,7 @@ class FinetuningConfig(RunConfig):
     language = Knob("es", "Language of tasks that have files for several.", source="ours")
     max_train_examples = Knob(
         None, "Train on so many examples of each task, drawn at random; null: on all.",
-        unit="examples", source="ours", kinds=(int,), at_least=1,
+        unit="examples", source="ours", kinds=(int,), at_least=1, of_task=True,
     )  # fmt: skip
 
     # --- network: as pre-trained ---
@@ -104,15 +104,17 @@ class FinetuningConfig(RunConfig):
     )
 
     # --- optimization ---
-    learning_rate = Knob(1e-4, "Highest learning rate; large: 5e-5.", above=0)
+    learning_rate = Knob(1e-4, "Highest learning rate; large: 5e-5.", above=0, of_task=True)
     layerwise_lr_decay = Knob(
         0.8, "Rate of a layer as a share of the one above; large: 0.9; 0: no such decay.",
-        at_least=0, at_most=1,
+        at_least=0, at_most=1, of_task=True,
     )  # fmt: skip
     num_train_epochs = Knob(
-        3.0, "Passes over the data; rte and sts: 10, QA: 2.", unit="epochs", above=0
+        3.0, "Passes over the data; rte and sts: 10, QA: 2.", unit="epochs", above=0, of_task=True
     )
-    warmup_proportion = Knob(0.1, "Warm-up as a share of the steps.", at_least=0, at_most=1)
+    warmup_proportion = Knob(
+        0.1, "Warm-up as a share of the steps.", at_least=0, at_most=1, of_task=True
+    )
 
     # --- training ---
     iterations_per_loop = dataclasses.replace(_PRETRAINING["iterations_per_loop"], default=1000)
@@ -147,32 +149,40 @@ class FinetuningConfig(RunConfig):
 
     # --- sizes ---
     max_seq_length = Knob(
-        128, "Longest example L; chunk, csl: 256, QA: 512.", unit="tokens", at_least=5
+        128, "Longest example L; chunk, csl: 256, QA: 512.", unit="tokens", at_least=5, of_task=True
     )
     train_batch_size = Knob(
-        32, "Examples of an update.", unit="examples", at_least=1, at_most=LARGEST
+        32, "Examples of an update.", unit="examples", at_least=1, at_most=LARGEST, of_task=True
     )
     eval_batch_size = Knob(
         32, "Examples of max_seq_length scored at once; mostly more of shorter ones.",
-        unit="examples", at_least=1, at_most=LARGEST, may_change=True,
+        unit="examples", at_least=1, at_most=LARGEST, may_change=True, of_task=True,
     )  # fmt: skip
     predict_batch_size = Knob(
         32, "Examples of max_seq_length predicted at once; mostly more of shorter ones.",
-        unit="examples", at_least=1, at_most=LARGEST, may_change=True,
+        unit="examples", at_least=1, at_most=LARGEST, may_change=True, of_task=True,
     )  # fmt: skip
-    double_unordered = Knob(True, "Train mrpc and sts on both orders of the texts.")
+    double_unordered = Knob(True, "Train mrpc and sts on both orders of the texts.", of_task=True)
 
     # --- question answering ---
-    max_query_length = Knob(64, "Longest question.", unit="tokens", at_least=1)
-    doc_stride = Knob(128, "Distance between the starts of two windows.", unit="tokens", at_least=1)
-    n_best_size = Knob(20, "Answers kept of a question.", unit="answers", at_least=1)
-    max_answer_length = Knob(30, "Longest answer.", unit="tokens", at_least=1)
-    answerable_classifier = Knob(True, "Score whether a question has an answer.")
-    answerable_uses_start_logits = Knob(True, "The answerable score also uses the likely starts.")
-    answerable_weight = Knob(0.5, "Weight of the answerable score's loss.", at_least=0)
-    joint_prediction = Knob(True, "The end of an answer is scored given its start.")
-    beam_size = Knob(20, "Starts, and ends of each, that are tried.", at_least=1)
-    qa_na_threshold = Knob(-2.75, "Null odds above which a question counts as unanswered.")
+    max_query_length = Knob(64, "Longest question.", unit="tokens", at_least=1, of_task=True)
+    doc_stride = Knob(
+        128, "Distance between the starts of two windows.", unit="tokens", at_least=1, of_task=True
+    )
+    n_best_size = Knob(20, "Answers kept of a question.", unit="answers", at_least=1, of_task=True)
+    max_answer_length = Knob(30, "Longest answer.", unit="tokens", at_least=1, of_task=True)
+    answerable_classifier = Knob(True, "Score whether a question has an answer.", of_task=True)
+    answerable_uses_start_logits = Knob(
+        True, "The answerable score also uses the likely starts.", of_task=True
+    )
+    answerable_weight = Knob(
+        0.5, "Weight of the answerable score's loss.", at_least=0, of_task=True
+    )
+    joint_prediction = Knob(True, "The end of an answer is scored given its start.", of_task=True)
+    beam_size = Knob(20, "Starts, and ends of each, that are tried.", at_least=1, of_task=True)
+    qa_na_threshold = Knob(
+        -2.75, "Null odds above which a question counts as unanswered.", of_task=True
+    )
 
     # --- devices ---
     strategy = dataclasses.replace(
@@ -353,14 +363,25 @@ class FinetuningConfig(RunConfig):
 
 def _of_tasks(tasks):
     """Returns the defaults of the tasks' rows; of several tasks the longest length only."""
+    knobs = FinetuningConfig.knobs
+    allowed = sorted(name for name, each in knobs.items() if each.of_task)
     for task in tasks:
-        refuse_unknown(task.hparams, FinetuningConfig.knobs, f"Task {task.name!r}: hparam")
-        if wrong := sorted({*OF_MODEL, "task_names", "task_files"} & set(task.hparams)):
-            raise ValueError(f"Task {task.name!r}: {wrong} are no task's. Give them with --hparams")
+        where = f"Task {task.name!r}: "
+        refuse_unknown(task.hparams, knobs, f"{where}hparam")
+        if wrong := sorted(set(task.hparams) - set(allowed)):
+            raise ValueError(
+                f"{where}{wrong} are no task's. Give them with --hparams. Expected of a task: "
+                f"{', '.join(allowed)}"
+            )
+        for name, value in task.hparams.items():
+            try:
+                knobs[name].checked(name, value)
+            except ValueError as error:
+                raise ValueError(f"{where}{error}") from None
     if len(tasks) == 1:
         return dict(tasks[0].hparams)
     lengths = [task.hparams.get("max_seq_length", 0) for task in tasks]
-    return {"max_seq_length": max(*lengths, FinetuningConfig.knobs["max_seq_length"].default)}
+    return {"max_seq_length": max(*lengths, knobs["max_seq_length"].default)}
 
 
 def _folder(checkpoint):

@@ -26,8 +26,12 @@ LARGEST = 2**20  # of batches and lengths: beyond any run, so that a slip ends a
 class RunConfig(Config):
     """What pre-training and fine-tuning have in common."""
 
-    lr_decay_power = Knob(1.0, "Power of the polynomial decay; 1 is linear.", at_least=0)
-    weight_decay_rate = Knob(0.01, "Decoupled weight decay.", unit="per rate", at_least=0)
+    lr_decay_power = Knob(
+        1.0, "Power of the polynomial decay; 1 is linear.", at_least=0, of_task=True
+    )
+    weight_decay_rate = Knob(
+        0.01, "Decoupled weight decay.", unit="per rate", at_least=0, of_task=True
+    )
     log_every_steps = Knob(
         100, "Steps between log lines.", unit="steps", source="ours", at_least=1, may_change=True
     )

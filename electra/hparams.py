@@ -11,7 +11,7 @@ import json
 import os
 import sys
 
-from electra.storage import parse_json_dict, read_json_dict
+from electra.storage import excerpt, parse_json_dict, read_json_dict
 
 _KIND_NAMES = {
     bool: "true or false",
@@ -56,6 +56,8 @@ class Knob:
         choices: the accepted values, if they are few; they win over kinds.
         at_least, above, at_most, below: bounds of a number.
         may_change: whether a run that goes on may have another value than it began with.
+        of_task: whether a fine-tuning task's row may give it another default: a number or switch
+            of training, never a place, a device, or what is to be done.
     """
 
     default: object
@@ -71,6 +73,7 @@ class Knob:
     at_most: float | None = None
     below: float | None = None
     may_change: bool = False
+    of_task: bool = False
 
     def __post_init__(self):
         own = str if self.default is None else type(self.default)
@@ -81,11 +84,12 @@ class Knob:
         """Returns value, an int made a float where a float belongs; raises ValueError."""
         if value is None and self.null:
             return None
+        found = excerpt(repr(value))
         if self.choices:
             # bool before equality: 1 == True in Python, not in JSON.
             if not any(type(value) is type(c) and value == c for c in self.choices):
                 expected = ", ".join(json.dumps(choice) for choice in self.choices)
-                raise ValueError(f"hparam {name!r} must be one of {expected}. Received: {value!r}")
+                raise ValueError(f"hparam {name!r} must be one of {expected}. Received: {found}")
             return value
         # json reads 1e999 as infinity, and an int of any length.
         largest = sys.float_info.max if float in self.kinds else 2**63 - 1
@@ -97,7 +101,7 @@ class Knob:
             expected += f" of at most {largest:g}" if is_too_large else ""
             expected += " or null" if self.null else ""
             expected += "" if is_text(value) else ", in UTF-8 without NUL"
-            raise ValueError(f"hparam {name!r} must be {expected}. Received: {value!r:.200}")
+            raise ValueError(f"hparam {name!r} must be {expected}. Received: {found}")
         wrong = (
             (self.at_least is not None and not value >= self.at_least)
             or (self.above is not None and not value > self.above)
@@ -105,7 +109,7 @@ class Knob:
             or (self.below is not None and not value < self.below)
         )
         if wrong:
-            raise ValueError(f"hparam {name!r} must be {self.range()}. Received: {value!r}")
+            raise ValueError(f"hparam {name!r} must be {self.range()}. Received: {found}")
         return copy.deepcopy(value)
 
     def range(self):
@@ -261,4 +265,4 @@ def refuse_unknown(given, known, what="hparam"):
         if name not in known:
             closest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"Closest: {closest[0]!r}" if closest else f"Known: {', '.join(sorted(known))}"
-            raise ValueError(f"{what} {name!r} is unknown. {hint}")
+            raise ValueError(f"{what} {excerpt(name)!r} is unknown. {hint}")

@@ -12,6 +12,9 @@ try:
 except ImportError:  # on Windows, where two processes in one folder go unnoticed
     fcntl = None
 
+_DEEPEST = 100  # brackets inside brackets: what follows a value to its end may recurse
+_LONGEST_NUMBER = 300  # digits: every whole number is one that a float can hold
+_SHOWN = 80  # characters of a foreign text in a message: the file may be one that is no data
 _SURELY_DEAD = 600  # seconds since the last byte of a file whose process cannot be seen
 
 
@@ -33,6 +36,14 @@ def read_json_dict(path, what, expected):
         raise ValueError(f"{what}: {path!r} is not UTF-8 text ({error}). Convert it") from None
 
 
+def excerpt(value, at=0):
+    """Returns what a message shows of a foreign text, or of a value's `repr`: a few characters,
+    around the character `at`."""
+    text = value if isinstance(value, str) else repr(value)
+    start = max(0, min(at - _SHOWN // 2, len(text) - _SHOWN))
+    return text[start : start + _SHOWN]
+
+
 def parse_json_dict(text, where):
     """Parses a JSON dict strictly.
 
@@ -41,7 +52,8 @@ def parse_json_dict(text, where):
         where: what errors call it.
     Returns: dict.
     Raises:
-        ValueError: not JSON, NaN or Infinity, a key given twice, not a dict.
+        ValueError: not JSON, NaN or Infinity, a number or nesting beyond use, a key given twice,
+            not a dict.
     """
 
     def unique(pairs):
@@ -49,26 +61,43 @@ def parse_json_dict(text, where):
         if len(result) < len(pairs):
             names = [name for name, _ in pairs]
             twice = sorted(name for name in result if names.count(name) > 1)
-            raise ValueError(f"{where}: {twice!s:.200} given more than once. Keep one of each")
+            raise ValueError(f"{where}: {excerpt(twice)} given more than once. Keep one of each")
         return result
 
     def finite(constant):
         raise ValueError(f"{where}: {constant} is no JSON number. Give a finite one")
 
+    def whole(digits):
+        if len(digits) > _LONGEST_NUMBER:
+            raise ValueError(f"{where}: a number of {len(digits)} digits. Give a shorter one")
+        return int(digits)
+
     try:
-        result = json.loads(text, object_pairs_hook=unique, parse_constant=finite)
+        hooks = {"object_pairs_hook": unique, "parse_constant": finite, "parse_int": whole}
+        result = json.loads(text, **hooks)
+        if text.count("[") + text.count("{") > _DEEPEST and _is_deep(result):
+            raise RecursionError
     except RecursionError:
         raise ValueError(f"{where}: brackets are nested too deep for a JSON dict") from None
     except json.JSONDecodeError as error:
-        lines = text.splitlines() or [""]
-        line = lines[min(error.lineno, len(lines)) - 1]
+        line = excerpt(text.split("\n")[error.lineno - 1], error.colno)
         raise ValueError(
             f"{where}: not JSON at line {error.lineno}, column {error.colno}: {error.msg}. "
-            f"Received: {line[:200]!r}. JSON wants double quotes and true, false, null"
+            f"Received: {line!r}. JSON wants double quotes and true, false, null"
         ) from error
     if type(result) is not dict:
-        raise ValueError(f"{where}: expected a JSON dict. Received: {text[:200]!r}")
+        raise ValueError(f"{where}: expected a JSON dict. Received: {excerpt(text)!r}")
     return result
+
+
+def _is_deep(value):
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            each for held in level if isinstance(held, dict | list)
+            for each in (held.values() if isinstance(held, dict) else held)
+        ]  # fmt: skip
+    return bool(level)
 
 
 def read_json(path, advice):

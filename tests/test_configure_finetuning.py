@@ -191,6 +191,22 @@ def test_a_task_file_brings_its_task_and_its_defaults(tmp_path):
         config(task_files=[str(path)])
 
 
+def test_a_task_sets_numbers_and_switches_of_training_and_no_place(tmp_path):
+    row = {"name": "my", "family": "qa", "files": {"train": "a.json"}}
+    path = tmp_path / "my.json"
+    for name, knob in FinetuningConfig.knobs.items():
+        if knob.of_task:  # what is written, read, run or run on is named by strings
+            assert set(knob.kinds) <= {int, float, bool} and not knob.choices, name
+            continue
+        path.write_text(json.dumps(row | {"hparams": {name: knob.default}}))
+        with pytest.raises(ValueError, match=rf"\['{name}'\] are no task's. .* beam_size, doc_str"):
+            config(task_files=[str(path)])
+    for names in (["my"], ["my", "squad"]):
+        path.write_text(json.dumps(row | {"hparams": {"max_seq_length": "x"}}))
+        with pytest.raises(ValueError, match="Task 'my': hparam 'max_seq_length' must be a whole"):
+            config(task_files=[str(path)], task_names=names)
+
+
 @pytest.mark.parametrize("kind", [FinetuningConfig, PretrainingConfig])
 def test_recorded_hparams_make_the_same_config(kind):
     recorded = kind("M", "D", max_seq_length=64).to_json()

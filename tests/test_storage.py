@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from electra.storage import locked, published, read_json, write_json
+from electra.storage import locked, parse_json_dict, published, read_json, write_json
 
 
 def test_json_is_written_whole_and_nothing_else_is_left(tmp_path):
@@ -60,12 +60,24 @@ def test_a_text_is_written_whatever_it_holds_and_a_file_is_no_folder(tmp_path):
         write_json(path / "b.json", {})
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 200_000])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"\xff", b"[" * 200_000, b'{"a":' + b"[" * 900 + b"]" * 900 + b"}",
+     b'{"a": ' + b"1" * 5000 + b"}"],
+)  # fmt: skip
 def test_a_damaged_json_is_named_with_the_remedy(tmp_path, content):
     path = tmp_path / "a.json"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"a\.json is damaged: (?s:.*)\. Do this"):
         read_json(path, "Do this")
+
+
+def test_an_error_shows_a_few_characters_around_what_is_wrong():
+    text = "{" + '"a": 1, ' * 50 + "secret " * 50
+    with pytest.raises(ValueError, match="not JSON at line 1, column 402: ") as error:
+        parse_json_dict(text, "it")
+    (shown,) = re.findall("Received: '(.*)'[.]", str(error.value))
+    assert (len(shown), shown) == (80, text[362:442])
 
 
 def test_a_folder_is_kept_until_the_end_or_a_kill(tmp_path):

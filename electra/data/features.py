@@ -2,19 +2,21 @@
 
 Enters: features, a dict each, of numbers and lists of numbers. Leaves: Features, from which a batch
 is padded without a loop over its rows. On disk: one file named by a key of all that shaped it, so
-that nothing stale is ever read. Uses safetensors.
+that nothing stale is ever read, with a digest, so that nothing damaged is. Uses safetensors.
 """
 
 import array
+import hashlib
 import os
 
 import numpy as np
 import safetensors
 import safetensors.numpy
+from absl import logging
 
 from electra.storage import published
 
-_OFFSETS = "/offsets"
+_OFFSETS, _DIGEST = "/offsets", "sha256"
 
 
 class Features:
@@ -98,7 +100,7 @@ def collect(features):
 
 
 def cached(folder, key, make, refresh=False):
-    """Returns the Features of a key, made only where the cache lacks them or holds them damaged.
+    """Returns the Features of a key, made only where the cache lacks them or holds anything else.
 
     Args:
         folder: of the cache; made if missing.
@@ -109,25 +111,38 @@ def cached(folder, key, make, refresh=False):
     path = os.path.join(folder, f"{key}.safetensors")
     if not refresh and os.path.exists(path):
         try:
-            return _read(path)
-        except safetensors.SafetensorError:
-            os.remove(path)
+            return _read(path, key)
+        except safetensors.SafetensorError as error:
+            logging.warning("%s is damaged (%s). It is made anew", path, error)
     made = make()
     tensors = dict(made.columns)
     for name, (flat, offsets) in made.ragged.items():
         tensors |= {name: flat, name + _OFFSETS: offsets}
     with published(path) as file:
-        file.write(safetensors.numpy.save(tensors))
+        file.write(safetensors.numpy.save(tensors, {_DIGEST: _digest(key, tensors)}))
     return made
 
 
-def _read(path):
-    tensors = safetensors.numpy.load_file(path)
+def _read(path, key):
+    with safetensors.safe_open(path, "numpy") as file:
+        recorded = (file.metadata() or {}).get(_DIGEST)
+    tensors = safetensors.numpy.load_file(path) if recorded else {}  # others may hold any type
+    if recorded != _digest(key, tensors):
+        raise safetensors.SafetensorError("its digest is another")
     ragged = {
         name: (tensors.pop(name), tensors.pop(name + _OFFSETS))
         for name in [each.removesuffix(_OFFSETS) for each in tensors if each.endswith(_OFFSETS)]
     }
     return Features(tensors, ragged)
+
+
+def _digest(key, tensors):
+    """Returns the SHA-256 of the key, and of name, type, shape and bytes of each tensor."""
+    found = hashlib.sha256(key.encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f" {name} {tensor.dtype.str} {tensor.shape} ".encode())
+        found.update(np.ascontiguousarray(tensor))
+    return found.hexdigest()
 
 
 def _packed(values):

@@ -12,7 +12,7 @@ import zlib
 from absl import logging
 
 from electra.finetune.tasks import FORMATS
-from electra.storage import parse_json_dict
+from electra.storage import excerpt, parse_json_dict
 
 _DELIMITERS = {"tsv": "\t", "csv": ","}
 
@@ -47,7 +47,7 @@ def table_rows(path, source, task, needs_label):
                 found = f"{count} columns" if count else "no column"
                 raise ValueError(
                     f"{path}, line 1: {found} {column!r} ({role}). Received: "
-                    f"{', '.join(header)[:200]}. Name the columns, or number them from 0 if the "
+                    f"{excerpt(', '.join(header))}. Name the columns, or number them from 0 if the "
                     "file has no header"
                 )
         columns = {r: header.index(c) for r, c in columns.items() if c in header}
@@ -59,14 +59,14 @@ def table_rows(path, source, task, needs_label):
         if is_strict and len(fields) > width:
             raise ValueError(
                 f"{path}, line {line}: {len(fields)} columns, in line {first[0]} {width}. "
-                f"Received: {fields!s:.200}. Mend the line; is there a delimiter inside a text?"
+                f"Received: {excerpt(fields)}. Mend the line; is there a delimiter inside a text?"
             )
         missing = {r for r, c in columns.items() if not -len(fields) <= c < len(fields)}
         short = sorted(missing - optional)
         if short and not task.skips_short_rows:
             raise ValueError(
                 f"{path}, line {line}: {len(fields)} columns, none for {', '.join(short)}. "
-                f"Expected: {1 + max(columns.values())} or more. Received: {fields!s:.200}. Mend "
+                f"Expected: {1 + max(columns.values())} or more. Received: {excerpt(fields)}. Mend "
                 "the line; is the delimiter right, and the quoting?"
             )
         skipped += bool(short)
@@ -106,7 +106,7 @@ def json_rows(path, columns, needs_label):
             if key not in values and role not in _optional(needs_label):
                 raise ValueError(
                     f"{path}, line {line}: no key {key!r} ({role}). Received: "
-                    f"{', '.join(values)[:200]}"
+                    f"{excerpt(', '.join(values))}"
                 )
         yield line, {role: values[key] for role, key in columns.items() if key in values}
 

@@ -7,7 +7,7 @@ import re
 from absl import logging
 
 from electra.finetune.files import format_of, json_lines, read_lines
-from electra.storage import parse_json_dict
+from electra.storage import excerpt, parse_json_dict
 from electra.text.wordpiece import CJK_RANGES
 
 _CJK = "".join(f"{chr(first)}-{chr(last)}" for first, last in CJK_RANGES)
@@ -79,7 +79,9 @@ def read_questions(path, source, task, split):
             there = f"{where}, qas[{index}]"
             example = _question(question, document, task, is_train, there)
             if not is_train and example.id in ids:
-                raise ValueError(f"{there}: the id {example.id!r} comes twice. Give each its own")
+                raise ValueError(
+                    f"{there}: the id {excerpt(example.id)!r} comes twice. Give each its own"
+                )
             if split.startswith("dev") and not (example.answers or task.has_unanswerable):
                 raise ValueError(
                     f"{there}: no answers to score with. Give them, or the metric squad_v2 where "
@@ -94,7 +96,7 @@ def read_questions(path, source, task, split):
         there, first = misses[0]
         text = (
             f"{path}: {len(misses)} of {len(misses) + len(examples)} questions have answers that "
-            f"do not stand where the file says. The first: {there}, {first.answer!r:.100}"
+            f"do not stand where the file says. The first: {there}, {excerpt(first.answer)!r}"
         )
         if not examples:
             raise ValueError(f"{text}. Expected: answer_start in characters of the context, from 0")
@@ -118,10 +120,10 @@ def _paragraphs(path, format):
 
 def _take(values, key, kind, where):
     value = values.get(key) if isinstance(values, dict) else None
-    if not isinstance(value, kind):
+    if not isinstance(value, kind) or isinstance(value, bool):
         raise ValueError(
-            f"{where}: no {key!r} that is a {_KIND_NAMES[kind]}. Received: {values!s:.200}. "
-            "Expected: the layout of SQuAD (.json) or MRQA (.jsonl)"
+            f"{where}: no {key!r} that is a {_KIND_NAMES[kind]}. Received: "
+            f"{excerpt(repr(values))}. Expected: the layout of SQuAD (.json) or MRQA (.jsonl)"
         )
     return value
 
@@ -134,7 +136,8 @@ def _question(values, document, task, is_train, where):
     answers = tuple(_take(answer, "text", str, f"{where}, answers") for answer in answers)
     is_impossible = values.get("is_impossible", not answers)
     if is_impossible not in (True, False):
-        raise ValueError(f"{where}: is_impossible is no truth value. Received: {is_impossible!r}")
+        found = excerpt(repr(is_impossible))
+        raise ValueError(f"{where}: is_impossible is no truth value. Received: {found}")
     is_impossible = task.has_unanswerable and bool(is_impossible)
     example = QAExample(str(id), text, document, answers, is_impossible)
     return _locate(example, values, where) if is_train and not is_impossible else example
@@ -148,6 +151,8 @@ def _locate(example, values, where):
             start = values["detected_answers"][0]["char_spans"][0][0]
         else:
             answer, start = example.answers[0], values["answers"][0]["answer_start"]
+        if (type(answer), type(start)) != (str, int):
+            raise TypeError
         stop = start + len(answer) - 1
     except (LookupError, TypeError):
         raise ValueError(

@@ -14,6 +14,8 @@ from electra.finetune.files import format_of, json_rows, read_lines, table_rows
 from electra.finetune.questions import read_questions
 from electra.finetune.spans import all_tags, read_spans, write_spans
 from electra.finetune.tasks import FROM_FILES, FROM_TRAIN, QA, REGRESSION, TAGGING
+from electra.hparams import is_text
+from electra.storage import excerpt
 
 _SPACES = re.compile("[ \t\r\n]+")  # a no-break space is part of a word
 # Advice for a run that lacks a split.
@@ -137,9 +139,9 @@ def resolve_labels(task, folder, language="es"):
         is_header = labels[0] not in labels[1:] and len(set(labels)) < len(labels)
         if is_header and not isinstance(source.columns["label"], str):
             raise ValueError(
-                f"{path}, line 1: the label {labels[0]!r} stands in no other line. Is this a "
-                "header? Then name the columns in place of their numbers; else give the task its "
-                "labels"
+                f"{path}, line 1: the label {excerpt(labels[0])!r} stands in no other line. Is "
+                "this a header? Then name the columns in place of their numbers; else give the "
+                "task its labels"
             )
         found.update(labels)
     if task.has_spans and task.labels == FROM_TRAIN:
@@ -148,8 +150,8 @@ def resolve_labels(task, folder, language="es"):
     if len(labels) < 2:
         path, source = find_file(task, "train", folder, language)
         raise ValueError(
-            f"{path}: only one label, {', '.join(labels)!r}. Expected: two or more. Is it another "
-            f"column? Received: {source.columns}"
+            f"{path}: only one label, {excerpt(', '.join(labels))!r}. Expected: two or more. "
+            f"Is it another column? Received: {source.columns}"
         )
     return dataclasses.replace(task, labels=labels)
 
@@ -202,17 +204,22 @@ def _score(label, label_range, where):
         score = math.nan
     if not low <= score <= high:
         raise ValueError(
-            f"{where}: the score {label!r} is no number from {low:g} to {high:g}. Mend it, or give "
-            "the task another label_range"
+            f"{where}: the score {excerpt(label)!r} is no number from {low:g} to {high:g}. Mend "
+            "it, or give the task another label_range"
         )
     return (score - low) / (high - low)
 
 
 def _check_label(label, labels, where):
+    if not is_text(label):
+        raise ValueError(
+            f"{where}: label {excerpt(label)!r} is no text. Expected: UTF-8 without NUL. Mend the "
+            "line, or take it out"
+        )
     if not isinstance(labels, str) and label not in labels:
         raise ValueError(
-            f"{where}: label {label!r} is unknown. Expected: {', '.join(labels)[:200]}. Mend the "
-            "line, or the task's labels or column"
+            f"{where}: label {excerpt(label)!r} is unknown. Expected: "
+            f"{excerpt(', '.join(labels))}. Mend the line, or the task's labels or column"
         )
 
 
@@ -224,12 +231,14 @@ def _mark_spans(text, target, where):
             (target["span2_index"], target["span2_text"], "[", "]"),
         ]
         for start, span, before, after in sorted(spans, reverse=True):
+            if (type(start), type(span)) != (int, str):
+                raise TypeError
             stop = start + len(span)
             text = text[:start] + before + text[start:stop] + after + text[stop:]
     except (KeyError, TypeError):
         raise ValueError(
             f"{where}: the target must hold span1_index, span1_text, span2_index and span2_text. "
-            f"Received: {target!s:.200}"
+            f"Received: {excerpt(repr(target))}"
         ) from None
     return text
 
@@ -277,7 +286,7 @@ def _read_sentences(path, source, task, needs_tags):
             raise ValueError(
                 f"{path}, line {number}: {len(fields)} columns{before}. Expected: the word in "
                 f"column {word_at}, its tag in column {tag_at}, {'tabs' if has_tabs else 'spaces'} "
-                f"between. Received: {line.strip()[:200]!r}"
+                f"between. Received: {excerpt(line.strip())!r}"
             )
         words.append(fields[word_at])
         places.append(number)
@@ -285,9 +294,9 @@ def _read_sentences(path, source, task, needs_tags):
             tag = fields[tag_at]
             if task.has_spans and tag != "O" and (tag[0] not in "BIES" or tag[1:2] != "-"):
                 raise ValueError(
-                    f"{path}, line {number}: tag {tag!r} marks no span. Expected: O, or B-, I-, E- "
-                    "or S- and a type. Is it another column? Tags of single words want the metric "
-                    "accuracy"
+                    f"{path}, line {number}: tag {excerpt(tag)!r} marks no span. Expected: O, or "
+                    "B-, I-, E- or S- and a type. Is it another column? Tags of single words want "
+                    "the metric accuracy"
                 )
             tags.append(tag)
     end_sentence()

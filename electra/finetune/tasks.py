@@ -12,8 +12,8 @@ import os
 import re
 
 from electra.finetune.spans import all_tags
-from electra.hparams import refuse_unknown
-from electra.storage import read_json_dict
+from electra.hparams import is_text, refuse_unknown
+from electra.storage import excerpt, read_json_dict
 
 CLASSIFICATION, REGRESSION, QA, TAGGING = "classification", "regression", "qa", "tagging"
 
@@ -165,11 +165,12 @@ def make_task(values, where, folder):
         needed = key in ("name", "family", "files")
         if (needed or key in values) and not isinstance(values.get(key), kind):
             names = " or ".join(each.__name__ for each in kind)
-            raise ValueError(f"{where}: {key!r} must be a {names}. Received: {values.get(key)!r}")
-    if not re.fullmatch(r"[\w.-]+", values["name"]):
+            found = excerpt(repr(values.get(key)))
+            raise ValueError(f"{where}: {key!r} must be a {names}. Received: {found}")
+    if not re.fullmatch(r"(?!\.)[\w.-]+", values["name"]):  # it begins names of files
         raise ValueError(
-            f"{where}: 'name' must be of letters, digits, '_', '-' and '.'. Received: "
-            f"{values['name']!r}"
+            f"{where}: 'name' must be of letters, digits, '_', '-' and '.', and not begin with "
+            f"'.'. Received: {excerpt(values['name'])!r}"
         )
     family = values["family"]
     _refuse_other(where, "family", [family], METRICS)
@@ -186,14 +187,15 @@ def make_task(values, where, folder):
     if wrong:
         raise ValueError(
             f"{where}: columns must give {', '.join(sorted(wrong))} a number"
-            f"{' or a name' if str in kind else ''}. Received: {columns}"
+            f"{' or a name' if str in kind else ''}. Received: {excerpt(columns)}"
         )
     _refuse_other(where, "split", values["files"], _SPLITS)
     if not values["files"]:
         raise ValueError(f"{where}: 'files' names none. Expected one or more of {_SPLITS}")
     for split, path in values["files"].items():
         if not isinstance(path, str) or not path:
-            raise ValueError(f"{where}: the file of {split!r} must have a name. Received: {path!r}")
+            found = excerpt(repr(path))
+            raise ValueError(f"{where}: the file of {split!r} must have a name. Received: {found}")
     labels = values.get("labels", _OWN_LABELS.get(family, ()))
     if isinstance(labels, str):
         _refuse_other(where, "labels", [labels], (FROM_TRAIN, FROM_FILES))
@@ -201,16 +203,18 @@ def make_task(values, where, folder):
         labels = tuple(each if isinstance(each, str) else json.dumps(each) for each in labels)
         if "span_f1" in metrics:
             labels = tuple(sorted(all_tags(labels)))
-        if family in _OWN_LABELS and not 1 < len(labels) == len(set(labels)):
+        is_right = 1 < len(labels) == len(set(labels)) and all(map(is_text, labels))
+        if family in _OWN_LABELS and not (is_right and all(labels)):
             raise ValueError(
-                f"{where}: labels must be two or more, each once (of spans tags such as B-X). "
-                f"Received: {values['labels']}"
+                f"{where}: labels must be two or more, each once (of spans tags such as B-X), none "
+                f"empty, in UTF-8 without NUL. Received: {excerpt(values['labels'])}"
             )
     label_range = values.get("label_range", [0, 1])
     numbers = [each for each in label_range if type(each) in (int, float)]
     is_range = len(label_range) == 2 and numbers == label_range and all(map(math.isfinite, numbers))
     if not is_range or not label_range[0] < label_range[1]:
-        raise ValueError(f"{where}: label_range must be [lowest, highest]. Received: {label_range}")
+        found = excerpt(label_range)
+        raise ValueError(f"{where}: label_range must be [lowest, highest]. Received: {found}")
     sources = {
         split: (Source(path, columns, values.get("format", ""), values.get("quoted")),)
         for split, path in values["files"].items()
@@ -225,7 +229,8 @@ def make_task(values, where, folder):
 def _refuse_other(where, what, given, known):
     for each in given:
         if each not in known:
-            raise ValueError(f"{where}: {what} {each!r} does not fit. Expected: {', '.join(known)}")
+            found = excerpt(repr(each))
+            raise ValueError(f"{where}: {what} {found} does not fit. Expected: {', '.join(known)}")
 
 
 _OWN_KEYS = {

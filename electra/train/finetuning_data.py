@@ -31,6 +31,17 @@ class Dev:
     features: object
 
 
+def _identity(row):
+    """Returns what makes a task's row another: not where its files lie, whose contents digests
+    compare, nor its hparams, which are compared as the run's."""
+    kept = {name: value for name, value in row.items() if name not in ("folder", "hparams")}
+    kept["sources"] = {
+        split: [{name: each for name, each in source.items() if name != "path"} for source in found]
+        for split, found in row["sources"].items() if not split.startswith("test")
+    }  # fmt: skip
+    return kept
+
+
 class FinetuningData:
     """Reads and featurises what a config names.
 
@@ -94,14 +105,11 @@ class FinetuningData:
             recorded: `described_tasks()` of the run there.
             folder: for messages.
         Raises:
-            ValueError: labels or files of a task differ; without training, labels only.
+            ValueError: labels or layout of a task differ; without training, labels only.
         """
-        rows = {task["name"]: task for task in recorded}
-        for task in self.described_tasks():
+        rows = {task["name"]: _identity(task) for task in recorded}
+        for task in map(_identity, self.described_tasks()):
             before = rows.get(task["name"], {})
-            for each in (task, before):
-                sources = each.get("sources", {}).items()
-                each["sources"] = {s: v for s, v in sources if not s.startswith("test")}
             names = task if self.config.do_train else _OF_MODEL
             for name in [name for name in names if before.get(name) != task[name]]:
                 raise ValueError(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from electra.data.features import cached, collect
 
@@ -39,7 +40,7 @@ def test_some_rows_are_taken():
     assert taken.columns["example"].tolist() == [1, 1]
 
 
-def test_the_cache_makes_each_key_once_and_damaged_files_anew(tmp_path):
+def test_the_cache_makes_each_key_once_and_damaged_files_anew(tmp_path, caplog):
     made = []
 
     def make():
@@ -50,9 +51,24 @@ def test_the_cache_makes_each_key_once_and_damaged_files_anew(tmp_path):
         features = cached(tmp_path, key, make, refresh)
         assert features.padded([0, 1, 2], 3)["input_ids"].sum() == 329
     assert len(made) == 3
-    (tmp_path / "a.safetensors").write_bytes(b"damaged")
-    np.testing.assert_array_equal(cached(tmp_path, "a", make).lengths(), [2, 1, 3])
-    assert len(made) == 4
+    path = tmp_path / "a.safetensors"
+    right = path.read_bytes()
+    tensors = safetensors.numpy.load(right)
+    tensors["input_ids"][0] = 10**6
+    foreign = safetensors.numpy.save({"w": np.ones(3, np.float32)})
+    others = [
+        b"damaged", b"", right[:-1], right[:-1] + bytes([right[-1] ^ 1]), foreign,
+        safetensors.numpy.save(tensors), safetensors.numpy.save({}, {"sha256": "0"}),
+        right.replace(b"input_ids", b"other_ids"), (tmp_path / "b.safetensors").read_bytes(),
+    ]  # fmt: skip
+    for number, other in enumerate(others):
+        path.write_bytes(other)
+        with caplog.at_level("WARNING"):
+            np.testing.assert_array_equal(cached(tmp_path, "a", make).lengths(), [2, 1, 3])
+        assert len(made) == 4 + number
+        assert "a.safetensors is damaged" in caplog.text
+        assert path.read_bytes() == right
+        caplog.clear()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
 
 

@@ -1,6 +1,7 @@
 """Fine-tuning runs: tasks together, trials, going on, what is refused before time is spent."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from electra.train import checkpoints, outputs, trials
 from electra.train.compare import differences
 from electra.train.finetuning import Finetuning, run_finetuning
 from electra.train.finetuning_step import FinetuningLoop
-from electra.train.folder import held
+from electra.train.folder import held, write_folder
 from tests.shared import FIXTURES, needs_fixtures
 from tests.train.finetune_runs import config_of, finetune, make_data
 from tests.train.runs import TOKENS
@@ -154,6 +155,42 @@ def test_trials_of_other_weights_or_files_are_not_counted(finetuned, tmp_path):
         Finetuning(config_of(data, **finetuned.hparams))
     again = finetuned.hparams | {"do_train": False, "write_test_outputs": False}
     assert len(Finetuning(config_of(data, **again)).data.dev[0].examples) == 21
+
+
+def test_a_run_goes_on_where_it_was_moved_to(data, tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    shutil.copytree(data, old / "data")
+    shutil.copytree(data / "finetuning_data" / "cola", old / "out" / "files")
+    row = {
+        "name": "my", "family": "classification", "columns": {"text_a": 3, "label": 1},
+        "files": {"train": "train.tsv", "dev": "dev.tsv"}, "folder": "files",
+    }  # fmt: skip
+    (old / "out" / "my.json").write_text(json.dumps(row))
+
+    def run(folder, task_file, **hparams):
+        return Finetuning(config_of(
+            folder / "data", task_names=["my", "chunk"], output_dir=str(folder / "out"),
+            task_files=[str(folder / task_file)], **hparams,
+        ))  # fmt: skip
+
+    begun = run(old, "out/my.json")
+    described = {"tasks": begun.data.described_tasks(), "inputs": begun.inputs}
+    assert described["tasks"][0]["folder"] == str(old / "out" / "files")
+    write_folder(
+        f"{begun.config.model_dir}_1", {**begun.config.to_json(), **described},
+        begun.config.vocab_file,
+    )  # fmt: skip
+    shutil.move(old, new)
+    os.rename(new / "out" / "files" / "dev.tsv", new / "out" / "files" / "d.tsv")
+    (new / "task.json").write_text(json.dumps(row | {
+        "folder": "", "files": {"train": "out/files/train.tsv", "dev": "out/files/d.tsv"},
+        "hparams": {"num_train_epochs": 3},
+    }))  # fmt: skip
+    assert run(new, "task.json").inputs == begun.inputs
+    row |= {"columns": {"text_a": 2, "label": 1}, "files": {"train": "train.tsv", "dev": "d.tsv"}}
+    (new / "out" / "my.json").write_text(json.dumps(row))
+    with pytest.raises(ValueError, match="a model of another task 'my': sources was"):
+        run(new, "out/my.json")
 
 
 def test_what_is_wrong_is_said_before_the_first_step(data, tmp_path):
