@@ -1,7 +1,8 @@
 """What a run writes down: train_log.jsonl, eval_log.jsonl, TensorBoard, a line to read.
 
 On going on, all of it is cut back to the step of the checkpoint, so that a run that was killed
-leaves the same logs as one that was not. Uses tqdm for the progress bar.
+leaves the same logs as one that was not. Uses tqdm for the progress bar, google.protobuf to read
+events.
 """
 
 import datetime
@@ -14,6 +15,7 @@ import time
 import tensorflow as tf
 import tqdm
 from absl import logging
+from google.protobuf.message import DecodeError
 from tensorboard.plugins.hparams import api as hparams_api
 
 from electra.data.records import FRAME_BYTES
@@ -47,7 +49,12 @@ class RunLog:
             os.makedirs(self.folder, exist_ok=True)
             last_kept = resume_step or -1
             for name in (TRAIN_LOG, EVAL_LOG):
-                cut_back_lines(os.path.join(self.folder, name), last_kept)
+                path = os.path.join(self.folder, name)
+                if os.path.lexists(path) and (os.path.islink(path) or not os.path.isfile(path)):
+                    raise ValueError(
+                        f"{path} is a link, or no file: a log is not written there. Remove it"
+                    )
+                cut_back_lines(path, last_kept)
             cut_back_events(self.folder, last_kept)
 
     def __enter__(self):
@@ -200,12 +207,11 @@ def cut_back_events(folder, step):
 
     Warns where others are lost.
     """
-    files = os.path.join(glob.escape(folder), EVENT_FILES)
-    for path in glob.glob(files + ".tmp"):  # of a cut that was killed
-        os.remove(path)
-    for path in sorted(glob.glob(files)):
+    for path in glob.glob(os.path.join(glob.escape(folder), EVENT_FILES + ".tmp")):
+        os.remove(path)  # of a cut that was killed
+    for path in event_files(folder):
         events, damage = read_events(path)
-        if "corrupted" in damage:  # not torn by a kill
+        if damage and "truncated" not in damage:  # not torn by a kill
             at = sum(event.ByteSize() + FRAME_BYTES for event in events)
             logging.warning(
                 "%s is damaged at byte %d: that and all behind it, %d bytes, are dropped",
@@ -221,6 +227,12 @@ def cut_back_events(folder, step):
             os.replace(path + ".tmp", path)
 
 
+def event_files(folder):
+    """Returns the paths of a folder's TensorBoard files, sorted."""
+    paths = glob.glob(os.path.join(glob.escape(os.fspath(folder)), EVENT_FILES))
+    return sorted(path for path in paths if os.path.isfile(path))
+
+
 def read_events(path):
     """Returns a TensorBoard file's events up to where it is damaged, and the error, "" without."""
     events = []
@@ -229,4 +241,6 @@ def read_events(path):
             events.append(tf.compat.v1.Event.FromString(record.numpy()))
     except tf.errors.DataLossError as error:
         return events, error.message
+    except DecodeError as error:
+        return events, f"no event: {error}"
     return events, ""
