@@ -57,6 +57,7 @@ class Finetuning:
         config: as the run goes on with it.
         data: FinetuningData.
         inputs: dict what trials learn from and are scored on -> its SHA-256.
+        folder: of the trial whose weights are loaded.
         tests, files: list of Dev, what to predict of test files and of the user's.
     """
 
@@ -261,6 +262,7 @@ class Finetuning:
         is_first = not trial.is_retry and int(trial.name) <= self.config.n_writes_test
         has_model = checkpoints.latest(trial.folder) is not None
         if self.tests and is_first and not has_model:
+        self.folder = trial.folder
             logging.warning("%s holds no model to predict the test files with", trial.folder)
         return bool(self.tests) and is_first and has_model
 
@@ -328,6 +330,7 @@ class Finetuning:
         fresh = self._new_model().named_variables()
         for name, variable in self.variables.items():
             variable.assign(self.pretrained.get(name, fresh[name].value))
+        self.folder = trial.folder
         for slot in self.optimizer.slots.values():
             slot.assign(np.zeros(slot.shape, np.float32))
 
@@ -351,6 +354,13 @@ class Finetuning:
         """
         config = self.config
         names = scoring.needed_outputs(
+        wrong = [k for k, rows in found.items() if not all(np.isfinite(row).all() for row in rows)]
+        if wrong:
+            raise ValueError(
+                f"The model in {self.folder} gives task {task.name!r} {', '.join(wrong)} that are "
+                "not finite. Remove the folder and train anew, with a lower learning_rate or in "
+                "precision float32"
+            )
             task, **config.values("joint_prediction", "answerable_classifier")
         )
         found = self.programs.predict(

@@ -255,6 +255,18 @@ def test_another_test_file_is_predicted_by_a_finished_trial(finetuned, tmp_path,
         assert len(table.read_text().splitlines()) == 1 + len(sentences)
 
 
+def test_a_model_that_predicts_no_numbers_is_named(finetuned):
+    run, dev = finetuned.run, finetuned.run.data.dev[0]
+    variable = next(v for name, v in run.variables.items() if name.startswith("task_specific/cola"))
+    before = variable.numpy()
+    variable.assign(before * np.nan)
+    try:
+        with pytest.raises(ValueError, match="_model_. gives task .cola. logits, loss that are"):
+            run.predict(dev.task, dev.examples, dev.features)
+    finally:
+        variable.assign(before)
+
+
 def test_what_cannot_be_predicted_is_refused(tmp_path):
     data = tmp_path
     for hparams, message in (
