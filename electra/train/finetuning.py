@@ -42,9 +42,8 @@ def run_finetuning(config):
             be known then.
         NonFiniteLossError: the training diverged.
     """
-    run = Finetuning(config)
     with held(trials.planned(config)[0].folder, config.do_train):
-        stopped_by = run.run()
+        stopped_by = Finetuning(config).run()
     return 128 + signal.SIGINT if stopped_by == signal.SIGINT else 0
 
 

@@ -168,7 +168,9 @@ def test_what_is_wrong_is_said_before_the_first_step(data, tmp_path):
 def test_two_runs_of_the_same_tasks_are_refused(data):
     folder = data / "models" / "m" / "finetuning_models" / "cola_model_1"
     with held(folder, True), pytest.raises(ValueError, match="is at work in .*cola_model_1. Wait"):
+        (folder / "hparams.json").write_text("{")  # what the other has not finished
         run_finetuning(config_of(data, task_names=["cola"]))
+    (folder / "hparams.json").unlink()
 
 
 def test_all_files_are_looked_for_before_any_is_read(data, tmp_path):
