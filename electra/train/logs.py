@@ -5,6 +5,7 @@ leaves the same logs as one that was not. Uses tqdm for the progress bar, google
 events.
 """
 
+import contextlib
 import datetime
 import glob
 import json
@@ -23,6 +24,7 @@ from electra.storage import write_text
 
 TRAIN_LOG, EVAL_LOG = "train_log.jsonl", "eval_log.jsonl"
 EVENT_FILES = "events.out.tfevents.*"
+_SUMMARY = ".summary"  # ends the name of write_summaries' file
 THROUGHPUT = (  # what may differ between equal runs
     "examples_per_sec", "tokens_per_sec", "model_flops_per_sec", "share_of_peak",
 )  # fmt: skip
@@ -144,8 +146,14 @@ class RunLog:
 
 
 def write_summaries(folder, step, scalars=(), images=()):
-    """Shows numbers (dict tag -> float) and images (tag -> PNG bytes) in TensorBoard, once."""
-    with tf.summary.create_file_writer(folder).as_default(step=step):
+    """Shows numbers (dict tag -> float) and images (tag -> PNG bytes) in TensorBoard.
+
+    They take the place of those that an earlier call showed of the folder.
+    """
+    for path in event_files(folder, _SUMMARY):
+        os.remove(path)
+    writer = tf.summary.create_file_writer(folder, filename_suffix=_SUMMARY)
+    with contextlib.closing(writer), writer.as_default(step=step):
         for tag, value in dict(scalars).items():
             tf.summary.scalar(tag, value)
         for tag, png in dict(images).items():
@@ -227,9 +235,9 @@ def cut_back_events(folder, step):
             os.replace(path + ".tmp", path)
 
 
-def event_files(folder):
+def event_files(folder, ending=""):
     """Returns the paths of a folder's TensorBoard files, sorted."""
-    paths = glob.glob(os.path.join(glob.escape(os.fspath(folder)), EVENT_FILES))
+    paths = glob.glob(os.path.join(glob.escape(os.fspath(folder)), EVENT_FILES + ending))
     return sorted(path for path in paths if os.path.isfile(path))
 
 

@@ -210,3 +210,13 @@ def test_a_damaged_line_ends_a_log(tmp_path, line):
     path = tmp_path / "log.jsonl"
     path.write_bytes(b'{"step": 1}\n' + line)
     assert read_lines(path) == [{"step": 1}]
+
+
+def test_a_summary_takes_the_place_of_the_one_before(tmp_path):
+    write(start(tmp_path), range(3))
+    for value in (1.0, 2.0):
+        logs.write_summaries(str(tmp_path), 2, {"scores/cola/mcc": value})
+    assert event_steps(tmp_path, "scores/cola/mcc") == [2]
+    assert event_steps(tmp_path, "train/loss") == [1, 2]
+    logs.cut_back_events(tmp_path, 2)
+    assert event_steps(tmp_path, "scores/cola/mcc") == [2]
