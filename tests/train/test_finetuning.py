@@ -173,6 +173,26 @@ def test_two_runs_of_the_same_tasks_are_refused(data):
     (folder / "hparams.json").unlink()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tasks": None}, {"tasks": "cola"}, {"tasks": ["cola"]}, {"tasks": [{"name": "cola"}]},
+        {"tasks": [{"name": "cola", "labels": "01"}]}, {"tasks": [{"name": 5, "labels": []}]},
+        {"tasks": [{"name": "cola", "labels": [], "sources": 5}]}, {"inputs": []},
+        {"inputs": {"cola train": 5}},
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("do_train", [True, False])
+def test_a_folder_of_another_shape_is_refused(data, tmp_path, change, do_train):
+    config = config_of(data, model_dir=str(tmp_path / "model"), do_train=do_train)
+    (tmp_path / "model_1").mkdir()
+    recorded = {**config.to_json(), "tasks": [], **change}
+    (tmp_path / "model_1" / "hparams.json").write_text(json.dumps(recorded))
+    with pytest.raises(ValueError, match="model_1/hparams.json is damaged: .* Write it anew"):
+        Finetuning(config)
+
+
 def test_all_files_are_looked_for_before_any_is_read(data, tmp_path):
     (data / "finetuning_data" / "rte").mkdir()
     (data / "finetuning_data" / "rte" / "dev.tsv").touch()
