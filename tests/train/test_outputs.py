@@ -273,9 +273,10 @@ def test_scores_outlive_a_kill_and_plots_that_fail(finetuned, tmp_path, monkeypa
         raise KeyboardInterrupt
 
     hparams = finetuned.hparams | {"ensemble": False, "write_test_outputs": False}
+    run = Finetuning(config_of(data, **hparams))  # once: its programs take long to make
     with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
         killed.setattr(outputs, "write_summaries", fail)
-        finetune(data, **hparams)
+        run.run()
     record = json.loads((folder / "scores.json").read_text())
     assert (record["scores"], record["outputs_due"]) == (before["scores"], True)
 
@@ -286,7 +287,7 @@ def test_scores_outlive_a_kill_and_plots_that_fail(finetuned, tmp_path, monkeypa
     monkeypatch.setattr("electra.finetune.scoring.is_constant", lambda *args, **kwargs: True)
     for path in results.glob("*.png"):
         path.unlink()
-    _, again = finetune(data, **hparams)
+    run.run()
     assert "squad_no_answer.png is not drawn. RuntimeError: no font" in caplog.text
     assert (results / "cola,chunk,sts,squad_cola_confusion.png").exists()
     record = json.loads((folder / "scores.json").read_text())
@@ -294,6 +295,7 @@ def test_scores_outlive_a_kill_and_plots_that_fail(finetuned, tmp_path, monkeypa
     assert record["collapsed"] == "; ".join(
         f"{name}: one label for everything" for name in hparams["task_names"]
     )
+    again = json.loads((results / "cola,chunk,sts,squad_results.json").read_text())
     assert record in again["trials"]
     assert f"collapsed: {record['collapsed']}" in caplog.text
     tags = [value.tag for path in logs.event_files(folder) for event in logs.read_events(path)[0]
