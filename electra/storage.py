@@ -5,6 +5,7 @@ import glob
 import hashlib
 import json
 import os
+import sys
 import time
 
 try:
@@ -15,6 +16,10 @@ except ImportError:  # on Windows, where two processes in one folder go unnotice
 _DEEPEST = 100  # brackets inside brackets: what follows a value to its end may recurse
 _LONGEST_NUMBER = 300  # digits: every whole number is one that a float can hold
 _SHOWN = 80  # characters of a foreign text in a message: the file may be one that is no data
+_KINDS = {
+    str: "a string", int: "a whole number", float: "a finite number", list: "a list",
+    dict: "a dict",
+}  # fmt: skip
 _SURELY_DEAD = 600  # seconds since the last byte of a file whose process cannot be seen
 
 
@@ -100,21 +105,46 @@ def _is_deep(value):
     return bool(level)
 
 
-def read_json(path, advice):
+def read_json(path, advice, shape=None):
     """Reads a JSON dict that this code wrote.
 
     Args:
         path: file.
         advice: what to do when it is damaged; ends the message.
+        shape: dict of what it must hold: key -> str, int, float (any finite number), [shape] of
+            a list's items, or such a dict. "key?" may be missing, str stands for all keys, others
+            are not looked at.
     Returns: dict.
     Raises:
         FileNotFoundError: no such file. ValueError: damaged.
     """
     try:
         with open(path, encoding="utf-8") as file:
-            return parse_json_dict(file.read(), "it")
+            values = parse_json_dict(file.read(), "it")
+        _refuse_other_shape(values, shape or {}, "it")
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)} is damaged: {error}. {advice}") from None
+    return values
+
+
+def _refuse_other_shape(value, shape, where="it"):
+    """Raises ValueError where a JSON value has not the shape of read_json."""
+    kind = shape if isinstance(shape, type) else type(shape)
+    is_right = type(value) is kind
+    if kind is float:
+        is_right = type(value) in (int, float) and abs(value) <= sys.float_info.max
+    if not is_right:
+        raise ValueError(f"{where} is {value!r:.80}, expected {_KINDS[kind]}")
+    if kind is list:
+        for item in value:
+            _refuse_other_shape(item, shape[0], f"an item of {where}")
+    elif kind is dict:
+        for key, part in shape.items():
+            for name in value if key is str else [key.removesuffix("?")]:
+                if name in value:
+                    _refuse_other_shape(value[name], part, f"{name!r} of {where}")
+                elif name == key:
+                    raise ValueError(f"{where} lacks {name!r}")
 
 
 def write_json(path, values):

@@ -21,6 +21,43 @@ def test_json_is_written_whole_and_nothing_else_is_left(tmp_path):
     assert os.listdir(path.parent) == ["hparams.json"]
 
 
+SHAPE = {"name": str, "steps?": int, "scores": {str: {str: float}}, "rows": [{"labels": [str]}]}
+
+
+def test_what_was_written_is_read_in_its_shape(tmp_path):
+    values = {"name": "1", "scores": {"cola": {"mcc": 1, "loss": 0.5}}, "rows": [], "more": None}
+    for each in (values, {**values, "steps": 2}):
+        write_json(tmp_path / "a.json", each)
+        assert read_json(tmp_path / "a.json", "Remove it", SHAPE) == each
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("name", None, "it lacks 'name'"),
+        ("name", "1", "'name' of it is 1, expected a string"),
+        ("steps", "true", "'steps' of it is True, expected a whole number"),
+        ("scores", "[]", "'scores' of it is [], expected a dict"),
+        ("scores", '{"a": []}', "'a' of 'scores' of it is [], expected a dict"),
+        ("scores", '{"a": {"b": "5"}}', "'b' of 'a' of 'scores' of it is '5', expected a finite"),
+        ("scores", '{"a": {"b": 1e999}}', "is inf, expected a finite number"),
+        ("scores", '{"a": {"b": NaN}}', "NaN is no JSON number"),
+        ("scores", '{"a": {"b": 1%s}}' % ("0" * 400), "expected a finite number"),
+        ("rows", '"tasks"', "'rows' of it is 'tasks', expected a list"),
+        ("rows", "[{}]", "an item of 'rows' of it lacks 'labels'"),
+        ("rows", '[{"labels": [1]}]', "an item of 'labels' of an item of 'rows' of it is 1"),
+    ],
+)
+def test_json_of_another_shape_is_damaged(tmp_path, key, text, message):
+    values = {"name": '"1"', "scores": "{}", "rows": "[]", key: text}
+    parts = [f'"{name}": {part}' for name, part in values.items() if part]
+    path = tmp_path / "a.json"
+    path.write_text(f"{{{', '.join(parts)}}}")
+    expected = f"{re.escape(str(path))} is damaged: .*{re.escape(message)}.*. Remove it"
+    with pytest.raises(ValueError, match=expected):
+        read_json(path, "Remove it", SHAPE)
+
+
 def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path):
     path = tmp_path / "a.json"
     with pytest.raises(OSError, match=re.escape(str(path))), published(path):

@@ -35,6 +35,8 @@ class TaskPredictor:
             batch_size: examples of max_seq_length predicted at once; more of shorter ones.
             progress: what the progress bar is called; "" for none.
         Returns: (predictions as in finetune/scoring.py, mean loss or None without labels).
+        Raises:
+            ValueError: outputs are not finite.
         """
         answering = {}
         if task.family == QA:
@@ -55,6 +57,12 @@ class TaskPredictor:
             (task.name,), forward, features, batch_size=batch_size, leave=HOST_FEATURES,
             max_seq_length=self.max_seq_length, packs=task.family != QA, progress=progress,
         )  # fmt: skip
+        wrong = [k for k, rows in found.items() if not all(np.isfinite(row).all() for row in rows)]
+        if wrong:
+            raise ValueError(
+                f"The model gives task {task.name!r} {', '.join(wrong)} that are not finite. Train "
+                "anew, with a lower learning_rate or in precision float32"
+            )
         loss = found.pop("loss", None)
         if loss is not None:  # of a word in tagging, else of an example
             parts = len(features.ragged["labels"][0]) if task.family == TAGGING else len(features)

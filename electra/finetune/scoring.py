@@ -133,11 +133,16 @@ def main_metric(task):
     return _SCORE.get(task.metrics[0], task.metrics[0])
 
 
-def is_constant(task, examples, predictions):
-    """Whether a split with several labels got one label, number or answer throughout."""
+def is_constant(task, examples, predictions, *, qa_na_threshold=-2.75):
+    """Whether a split with several labels got one label, number or answer throughout.
+
+    No answer to any question is one too, whatever the best texts are.
+    """
     if task.family == QA:
         texts = {n_best[0]["text"] for n_best, _ in predictions.values()}
-        return len(texts) == 1 < len({each.answers for each in examples})
+        nulls = [odds > qa_na_threshold for _, odds in predictions.values()]
+        is_one = len(texts) == 1 or (task.has_unanswerable and all(nulls))
+        return is_one and len({each.answers for each in examples}) > 1
     if task.family == REGRESSION:
         return bool(np.ptp(predictions) < 1e-3 < np.ptp([each.label for each in examples]))
     found = labels_of(task, examples, predictions)

@@ -8,7 +8,6 @@ status: 0 equal, 1 different, 2 nothing to compare.
 
 import argparse
 import collections
-import glob
 import itertools
 import os
 import sys
@@ -135,7 +134,7 @@ def _scalars(folder):
     line for each damaged file.
     """
     found, damaged = collections.defaultdict(list), []
-    for path in sorted(glob.glob(os.path.join(glob.escape(folder), logs.EVENT_FILES))):
+    for path in logs.event_files(folder):
         events, damage = logs.read_events(path)
         damaged += [f"{path} is damaged after {len(events)} events"] if damage else []
         for event in events:

@@ -22,7 +22,7 @@ from electra.optim.adamw import AdamW
 from electra.optim.layerwise import layer_wise_multipliers
 from electra.optim.schedule import learning_rate_at
 from electra.text.vocab import read_vocab
-from electra.train import checkpoints, outputs, trials
+from electra.train import checkpoints, ensemble, outputs, trials
 from electra.train.finetuning_data import FinetuningData
 from electra.train.finetuning_step import FinetuningLoop, FinetuningStep, Programs
 from electra.train.folder import held, read_hparams, refuse_non_finite, write_folder
@@ -44,9 +44,8 @@ def run_finetuning(config):
             be known then.
         NonFiniteLossError: the training diverged.
     """
-    run = Finetuning(config)
     with held(trials.planned(config)[0].folder, config.do_train):
-        stopped_by = run.run()
+        stopped_by = Finetuning(config).run()
     return 128 + signal.SIGINT if stopped_by == signal.SIGINT else 0
 
 
@@ -64,7 +63,8 @@ class Finetuning:
 
     def __init__(self, config):
         folders = [trial.folder for trial in trials.planned(config)]
-        found = [(folder, read) for folder in folders if (read := read_hparams(folder))]
+        shape = trials.FOLDER_SHAPE
+        found = [(each, read) for each in folders if (read := read_hparams(each, shape))]
         if found:
             folder, recorded = found[0]
             takes = ["precision"]
@@ -109,8 +109,9 @@ class Finetuning:
             raise FileNotFoundError(
                 f"{config.model_dir}_1 holds no model to score. Train first (do_train)"
             )
+        made = ensemble.of_trials(self, finished) if config.ensemble and runs_trials else None
         if config.do_eval:
-            trials.write_results(self, finished, retries)
+            trials.write_results(self, finished, retries, made)
         if config.do_predict:
             self.restore(trials.best_kept(config))
             outputs.write_files(self)
@@ -211,63 +212,56 @@ class Finetuning:
     def _run_trial(self, trial, finished):
         """Runs a trial and appends its record. Returns: the signal that stopped it, or None."""
         record = trials.read_record(trial)
-        is_scored = record and all(dev.name in record["scores"] for dev in self.data.dev)
-        if self.config.do_train and is_scored:
+        has_model = checkpoints.latest(trial.folder) is not None
+        is_scored = trials.is_scored(record, self.data.dev)
+        if self.config.do_train and is_scored and not (record.get("outputs_due") and has_model):
             logging.info("Trial %s is finished: %s", trial.name, trials.readable(record["scores"]))
-            described = outputs.described_tests(self, trial)
-            is_written = record.get("test_outputs") == described
-            is_written = is_written and os.path.isdir(described["folder"])
-            if not is_written and self._is_tested(trial):
+            if outputs.lacks_tests(self, trial, record):
                 self.restore(trial)
-                record["test_outputs"] = outputs.write_tests(self, trial)
+                outputs.write_tests_of(self, trial, record)
                 trials.write_record(trial, record)
             finished.append(record)
             return None
-        if not self.config.do_train and checkpoints.latest(trial.folder) is None:
-            finished += [record] if record else []  # another trial's model was kept
+        if not self.config.do_train and not has_model:
+            if is_scored:  # another trial's model was kept
+                finished.append(record)
+            elif record:
+                logging.warning("%s lacks the model and some of the scores: left out", trial.folder)
             return None
-        record = record or {"trial": trial.name, "seed": trial.seed, "collapsed": ""}
+        record = record or trials.new_record(trial)
         if self.config.do_train:
             stopped_by, record = self._train_trial(trial, record)
             if stopped_by:
                 return stopped_by
         else:
             self.restore(trial)
-        record.setdefault("scores", {})
-        made = {}
-        for dev in self.data.dev:
-            made[dev.name], loss = self.predict(dev.task, dev.examples, dev.features)
-            predictions = made[dev.name]
-            scores = self.score(dev, predictions)
-            record["scores"][dev.name] = {**scores, **({} if loss is None else {"loss": loss})}
-            if scoring.is_constant(dev.task, dev.examples, predictions):
-                record["collapsed"] = f"{dev.name}: one label for everything"
-        if record["collapsed"]:
-            logging.warning("Trial %s collapsed: %s", trial.name, record["collapsed"])
-        logging.info("Trial %s: %s", trial.name, trials.readable(record["scores"]))
-        self._write_outputs(trial, record, made, finished)
+        made = self._score(record)
+        record["outputs_due"] = True
+        trials.write_record(trial, record)
+        outputs.write_trial(self, trial, record, made, finished)
+        del record["outputs_due"]
         trials.write_record(trial, record)
         finished.append(record)
         return None
 
-    def _write_outputs(self, trial, record, made, finished):
-        """Writes what a trial predicts; of the dev files where it is the best so far."""
-        outputs.write_summary(self, trial, record)
-        devs = self.data.dev
-        if not trial.is_retry and devs:
-            ranks = [trials.rank(each, devs) for each in finished]
-            if trials.rank(record, devs) > max(ranks, default=-np.inf):
-                outputs.write_dev(self, trial, record, made)
-        if self._is_tested(trial):
-            record["test_outputs"] = outputs.write_tests(self, trial)
+    def _score(self, record):
+        """Puts the scores of a trial, whose weights are loaded, into its record.
 
-    def _is_tested(self, trial):
-        """Whether to predict the test files with a trial's model, which is there."""
-        is_first = not trial.is_retry and int(trial.name) <= self.config.n_writes_test
-        has_model = checkpoints.latest(trial.folder) is not None
-        if self.tests and is_first and not has_model:
-            logging.warning("%s holds no model to predict the test files with", trial.folder)
-        return bool(self.tests) and is_first and has_model
+        Returns: dict name of a Dev -> its predictions.
+        """
+        made, constant, threshold = {}, [], self.config.values("qa_na_threshold")
+        for dev in self.data.dev:
+            made[dev.name], loss = self.predict(dev.task, dev.examples, dev.features)
+            scores = self.score(dev, made[dev.name])
+            record["scores"][dev.name] = {**scores, **({} if loss is None else {"loss": loss})}
+            if scoring.is_constant(dev.task, dev.examples, made[dev.name], **threshold):
+                constant.append(dev.name)
+        if made or not record["collapsed"]:  # what was not scored now may have collapsed before
+            record["collapsed"] = trials.collapsed(record, constant)
+        if record["collapsed"]:
+            logging.warning("Trial %s collapsed: %s", record["trial"], record["collapsed"])
+        logging.info("Trial %s: %s", record["trial"], trials.readable(record["scores"]))
+        return made
 
     def _train_trial(self, trial, record):
         """Trains from the trial's checkpoint, or from the start. Returns: (signal, record)."""
@@ -326,7 +320,7 @@ class Finetuning:
             logging.info("Stopped at step %d; the same command goes on from there", step)
             return loop.stop_signal, None
         about = {"steps": last, "seconds": round(time.monotonic() - started, 1)}
-        return None, {**record, **about, **curve.summary(), "collapsed": curve.collapsed()}
+        return None, {**record, **about, **curve.summary()}
 
     def _draw(self, seed):
         """Sets all weights to the start of a trial, and the moments to 0."""

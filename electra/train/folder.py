@@ -37,9 +37,11 @@ def write_folder(folder, hparams, vocab_file):
             shutil.copyfileobj(vocab, file)
 
 
-def read_hparams(folder):
+def read_hparams(folder, shape=None):
     """Returns the recorded hparams of a folder's run, None without them.
 
+    Args:
+        folder: of a model; shape: as in read_json.
     Raises:
         ValueError: they are damaged.
     """
@@ -47,7 +49,7 @@ def read_hparams(folder):
     if not os.path.exists(path):
         return None
     advice = "Write it anew from the hparams of that run, or choose another folder"
-    return read_json(path, advice)
+    return read_json(path, advice, shape)
 
 
 def refuse_non_finite(steps, folder, warmup):

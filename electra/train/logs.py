@@ -1,9 +1,11 @@
 """What a run writes down: train_log.jsonl, eval_log.jsonl, TensorBoard, a line to read.
 
 On going on, all of it is cut back to the step of the checkpoint, so that a run that was killed
-leaves the same logs as one that was not. Uses tqdm for the progress bar.
+leaves the same logs as one that was not. Uses tqdm for the progress bar, google.protobuf to read
+events.
 """
 
+import contextlib
 import datetime
 import glob
 import json
@@ -14,6 +16,7 @@ import time
 import tensorflow as tf
 import tqdm
 from absl import logging
+from google.protobuf.message import DecodeError
 from tensorboard.plugins.hparams import api as hparams_api
 
 from electra.data.records import FRAME_BYTES
@@ -21,6 +24,7 @@ from electra.storage import refuse_link, write_text
 
 TRAIN_LOG, EVAL_LOG = "train_log.jsonl", "eval_log.jsonl"
 EVENT_FILES = "events.out.tfevents.*"
+_SUMMARY = ".summary"  # ends the name of write_summaries' file
 THROUGHPUT = (  # what may differ between equal runs
     "examples_per_sec", "tokens_per_sec", "model_flops_per_sec", "share_of_peak",
 )  # fmt: skip
@@ -47,7 +51,12 @@ class RunLog:
             os.makedirs(self.folder, exist_ok=True)
             last_kept = resume_step or -1
             for name in (TRAIN_LOG, EVAL_LOG):
-                cut_back_lines(os.path.join(self.folder, name), last_kept)
+                path = os.path.join(self.folder, name)
+                if os.path.lexists(path) and (os.path.islink(path) or not os.path.isfile(path)):
+                    raise ValueError(
+                        f"{path} is a link, or no file: a log is not written there. Remove it"
+                    )
+                cut_back_lines(path, last_kept)
             cut_back_events(self.folder, last_kept)
 
     def __enter__(self):
@@ -137,8 +146,14 @@ class RunLog:
 
 
 def write_summaries(folder, step, scalars=(), images=()):
-    """Shows numbers (dict tag -> float) and images (tag -> PNG bytes) in TensorBoard, once."""
-    with tf.summary.create_file_writer(folder).as_default(step=step):
+    """Shows numbers (dict tag -> float) and images (tag -> PNG bytes) in TensorBoard.
+
+    They take the place of those that an earlier call showed of the folder.
+    """
+    for path in event_files(folder, _SUMMARY):
+        os.remove(path)
+    writer = tf.summary.create_file_writer(folder, filename_suffix=_SUMMARY)
+    with contextlib.closing(writer), writer.as_default(step=step):
         for tag, value in dict(scalars).items():
             tf.summary.scalar(tag, value)
         for tag, png in dict(images).items():
@@ -201,12 +216,11 @@ def cut_back_events(folder, step):
 
     Warns where others are lost.
     """
-    files = os.path.join(glob.escape(folder), EVENT_FILES)
-    for path in glob.glob(files + ".tmp"):  # of a cut that was killed
-        os.remove(path)
-    for path in sorted(glob.glob(files)):
+    for path in glob.glob(os.path.join(glob.escape(folder), EVENT_FILES + ".tmp")):
+        os.remove(path)  # of a cut that was killed
+    for path in event_files(folder):
         events, damage = read_events(path)
-        if "corrupted" in damage:  # not torn by a kill
+        if damage and "truncated" not in damage:  # not torn by a kill
             at = sum(event.ByteSize() + FRAME_BYTES for event in events)
             logging.warning(
                 "%s is damaged at byte %d: that and all behind it, %d bytes, are dropped",
@@ -222,6 +236,12 @@ def cut_back_events(folder, step):
             os.replace(path + ".tmp", path)
 
 
+def event_files(folder, ending=""):
+    """Returns the paths of a folder's TensorBoard files, sorted."""
+    paths = glob.glob(os.path.join(glob.escape(os.fspath(folder)), EVENT_FILES + ending))
+    return sorted(path for path in paths if os.path.isfile(path))
+
+
 def read_events(path):
     """Returns a TensorBoard file's events up to where it is damaged, and the error, "" without."""
     events = []
@@ -230,4 +250,6 @@ def read_events(path):
             events.append(tf.compat.v1.Event.FromString(record.numpy()))
     except tf.errors.DataLossError as error:
         return events, error.message
+    except DecodeError as error:
+        return events, f"no event: {error}"
     return events, ""

@@ -6,6 +6,8 @@ user's own files, and of the dev files what the best trial says: SQuAD's files a
 
 import copy
 import dataclasses
+import functools
+import math
 import os
 
 from absl import logging
@@ -14,7 +16,7 @@ from electra.finetune import predictions as writers
 from electra.finetune import scoring
 from electra.finetune.tasks import CLASSIFICATION, QA, REGRESSION, TAGGING, TASKS
 from electra.storage import file_digest, write_json
-from electra.train import plots, trials
+from electra.train import checkpoints, plots, trials
 from electra.train.finetuning_data import Dev
 from electra.train.logs import write_summaries
 
@@ -76,30 +78,64 @@ def read_files(data, predict_files):
     return list(found.values())
 
 
-def described_tests(run, trial):
-    """Returns a trial's predictions of the test files as its record has them: folder, and dict
-    files of what is predicted -> its SHA-256."""
-    find = run.data.splits.find
-    files = {test.name: file_digest(find(test.task, test.split)[0]) for test in run.tests}
-    folder = os.path.join(run.config.test_predictions, f"trial_{trial.name}")
-    return {"folder": folder, "files": files}
-
-
-def write_tests(run, trial):
-    """Writes what a trial, whose weights are loaded, predicts for the test files.
-
-    Each as its leaderboard wants it, or else as JSON lines.
+def write_trial(run, trial, record, predictions, finished):
+    """Writes all that a trial, whose weights are loaded, predicts and draws.
 
     Args:
         run: Finetuning; trial: Trial.
-    Returns: described_tests of them.
+        record: of it, with its scores; gets its test_outputs.
+        predictions: dict name of a Dev -> its predictions, written if no trial before was better.
+        finished: records of the trials before.
     """
-    described = described_tests(run, trial)
+    devs, figures = run.data.dev, {}
+    if devs and not trial.is_retry:
+        ranks = [trials.rank(each, devs) for each in finished]
+        if trials.rank(record, devs) > max(ranks, default=-math.inf):
+            figures = write_dev(run, record, predictions)
+    if devs or run.config.do_train:
+        write_summary(run, trial, record, figures)
+    if lacks_tests(run, trial, {}):
+        write_tests_of(run, trial, record)
+
+
+def lacks_tests(run, trial, record):
+    """Whether a trial has to predict the test files, and its record does not say that it did."""
+    is_asked = run.tests and not trial.is_retry and int(trial.name) <= run.config.n_writes_test
+    if not is_asked or has_tests(run, f"trial_{trial.name}", record):
+        return False
+    has_model = checkpoints.latest(trial.folder) is not None
+    if not has_model:
+        logging.warning("%s holds no model to predict the test files with", trial.folder)
+    return has_model
+
+
+def write_tests_of(run, trial, record):
+    """Writes what a trial, whose weights are loaded, predicts for the test files; records it."""
+    predicted = (predict(run, test) for test in run.tests)
+    record["test_outputs"] = write_tests(run, f"trial_{trial.name}", predicted)
+
+
+def has_tests(run, name, record):
+    """Whether a record says that the test files, as they are, were predicted, and where."""
+    described = _described_tests(run, name)
+    return record.get("test_outputs") == described and os.path.isdir(described["folder"])
+
+
+def write_tests(run, name, predicted):
+    """Writes predictions of the test files, each as its leaderboard wants it, or as JSON lines.
+
+    Args:
+        run: Finetuning.
+        name: of the folder in test_predictions.
+        predicted: iterable, the predictions of run.tests.
+    Returns: what a record says of them as "test_outputs": folder, and dict files of what is
+        predicted -> its SHA-256.
+    """
+    described = _described_tests(run, name)
     folder = described["folder"]
     threshold = run.config.qa_na_threshold
-    for test in run.tests:
+    for test, predictions in zip(run.tests, predicted, strict=True):
         task, name = test.task, test.task.leaderboard.get(test.split, "")
-        predictions = _predict(run, test)
         if name.endswith(".tsv"):
             if task.family == REGRESSION:
                 values = writers.in_range(task, predictions)
@@ -124,22 +160,23 @@ def write_tests(run, trial):
 def write_files(run):
     """Writes what the weights of a run predict for the user's files, a row an example, in order."""
     for each in run.files:
-        predictions = _predict(run, each)
+        predictions = predict(run, each)
         rows = writers.rows_of(each.task, each.examples, predictions, run.config.qa_na_threshold)
         path = os.path.join(run.config.test_predictions, f"{each.name}.jsonl")
         writers.write_rows(path, rows)
         logging.info("Predictions: %s", path)
 
 
-def write_dev(run, trial, record, predictions):
-    """Writes what a trial says of the dev files: SQuAD's files, and plots, also for TensorBoard.
+def write_dev(run, record, predictions):
+    """Writes SQuAD's files of what a trial says of the dev files.
 
     Args:
         run: Finetuning.
-        trial: Trial; record: of it, with its scores.
+        record: of the trial, with its scores.
         predictions: dict name of a Dev -> its predictions.
+    Returns: dict name -> function that draws a Figure.
     """
-    config, images = run.config, {}
+    config, figures = run.config, {}
     for dev in run.data.dev:
         made, scores = predictions[dev.name], record["scores"][dev.name]
         if dev.task.family == QA:
@@ -150,36 +187,64 @@ def write_dev(run, trial, record, predictions):
             writers.write_squad(preds, odds if dev.task.has_unanswerable else None, made)
             write_json(score_file, scores)
         if dev.task.has_unanswerable:
-            curves = {
-                metric: (plots.no_answer_curve(dev.examples, made, metric),
-                         scores[f"best_{metric}_thresh"])
-                for metric in ("f1", "exact")
-            }  # fmt: skip
-            images[f"{dev.name}_no_answer"] = plots.draw_no_answer(dev.name, curves)
+            figures[f"{dev.name}_no_answer"] = functools.partial(_no_answer, dev, made, scores)
         elif dev.task.family in (CLASSIFICATION, TAGGING):
-            counted = plots.confusion(dev.task, dev.examples, made)
-            images[f"{dev.name}_confusion"] = plots.draw_confusion(dev.name, *counted)
-    _write_plots(run, trial, record, images)
+            figures[f"{dev.name}_confusion"] = functools.partial(_confusion, dev, made)
+    return figures
 
 
-def write_summary(run, trial, record):
-    """Shows a trial's scores in TensorBoard, and all trials' learning curves so far."""
+def write_summary(run, trial, record, figures):
+    """Shows a trial's scores and plots in TensorBoard, these also as PNGs beside the results.
+
+    Args:
+        run: Finetuning; trial: Trial; record: of it.
+        figures: as write_dev returns them; the learning curves of all trials so far are added.
+    """
+    stem, images = os.path.splitext(run.config.results_txt)[0].removesuffix("_results"), {}
+    drawn = {**figures, "learning_curves": functools.partial(_learning_curves, run.config)}
+    for name, draw in drawn.items():
+        path = f"{stem}_{name}.png"
+        try:
+            images[name] = plots.write_png(path, draw())
+        except Exception as error:  # whatever it is, no plot is worth a run
+            logging.warning("%s is not drawn. %s: %s", path, type(error).__name__, error)
     numbers = {f"scores/{name}/{metric}": value for name, scores in record["scores"].items()
                for metric, value in scores.items()}  # fmt: skip
+    write_summaries(trial.folder, record.get("steps", 0), numbers, images)
+
+
+def predict(run, each):
+    """Returns what the weights of a run predict for a Dev of its test files or the user's."""
+    return run.predict(each.task, each.examples, each.features, run.config.predict_batch_size)[0]
+
+
+def _no_answer(dev, predictions, scores):
+    curves = {
+        metric: (plots.no_answer_curve(dev.examples, predictions, metric),
+                 scores[f"best_{metric}_thresh"])
+        for metric in ("f1", "exact")
+    }  # fmt: skip
+    return plots.draw_no_answer(dev.name, curves)
+
+
+def _confusion(dev, predictions):
+    counted = plots.confusion(dev.task, dev.examples, predictions)
+    return plots.draw_confusion(dev.name, *counted)
+
+
+def _learning_curves(config):
     curves = {
         each.name: plots.learning_curve(each.folder)
-        for planned in trials.planned(run.config) for each in (planned, planned.retry())
+        for trial in trials.planned(config) for each in (trial, trial.retry())
     }  # fmt: skip
     curves = {name: curve for name, curve in curves.items() if curve[0]}
-    figure = plots.draw_curves(", ".join(run.config.task_names), curves)
-    _write_plots(run, trial, record, {"learning_curves": figure}, numbers)
+    return plots.draw_curves(", ".join(config.task_names), curves)
 
 
-def _write_plots(run, trial, record, figures, numbers=()):
-    """Writes figures as <tasks>_<name>.png beside the results; these and numbers in TensorBoard."""
-    stem = os.path.splitext(run.config.results_txt)[0].removesuffix("_results")
-    images = {name: plots.write_png(f"{stem}_{name}.png", each) for name, each in figures.items()}
-    write_summaries(trial.folder, record.get("steps", 0), numbers, images)
+def _described_tests(run, name):
+    find = run.data.splits.find
+    files = {test.name: file_digest(find(test.task, test.split)[0]) for test in run.tests}
+    return {"folder": os.path.join(run.config.test_predictions, name), "files": files}
 
 
 def _read(splits, name, task, split, sources):
@@ -196,7 +261,3 @@ def _unlabelled(source, *roles):
     left_out = ("label", "tags", *roles)
     columns = {role: each for role, each in source.columns.items() if role not in left_out}
     return dataclasses.replace(source, columns=columns)
-
-
-def _predict(run, each):
-    return run.predict(each.task, each.examples, each.features, run.config.predict_batch_size)[0]

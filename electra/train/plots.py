@@ -6,6 +6,7 @@ Uses matplotlib, without a display, and sklearn (scikit-learn).
 
 import io
 import os
+import warnings
 
 import numpy as np
 import sklearn.metrics
@@ -17,6 +18,7 @@ from electra.storage import published
 from electra.train.logs import TRAIN_LOG, read_lines
 
 _MOST_NUMBERS = 25  # labels up to which a matrix shows its counts
+_LONGEST_TEXT = 40  # characters shown of a label or title
 
 
 def confusion(task, examples, predictions):
@@ -74,8 +76,9 @@ def draw_confusion(title, labels, counts):
     size = min(20.0, 3.5 + 0.35 * len(labels))
     axes = _axes(title, "predicted", "gold", (size, size))
     axes.imshow(counts / np.maximum(1, counts.sum(axis=1, keepdims=True)), "Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(labels)), labels, rotation=90)
-    axes.set_yticks(range(len(labels)), labels)
+    labels = [_plain(label) for label in labels]
+    axes.set_xticks(range(len(labels)), labels, rotation=90, parse_math=False)
+    axes.set_yticks(range(len(labels)), labels, parse_math=False)
     if len(labels) <= _MOST_NUMBERS:
         for (row, column), count in np.ndenumerate(counts):
             dark = 2 * count > counts[row].sum()
@@ -107,14 +110,23 @@ def draw_curves(title, curves):
 
 def _axes(title, x, y, size=(6.0, 4.5)):
     axes = Figure(figsize=size, layout="constrained").add_subplot()
-    axes.set(title=title, xlabel=x, ylabel=y)
+    axes.set(xlabel=x, ylabel=y)
+    axes.set_title(_plain(title), parse_math=False)
     return axes
+
+
+def _plain(text):
+    """A text of a user's as it can be drawn: cut, and its lone surrogates spelled out."""
+    text = text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def write_png(path, figure):
     """Writes a Figure as PNG, whole or not at all. Returns: its bytes."""
     drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a line for each character that the font lacks
+        figure.savefig(drawn, format="png", dpi=100)
     with published(path) as file:
         file.write(drawn.getvalue())
     return drawn.getvalue()

@@ -1,6 +1,7 @@
 """Trials: their seeds and folders, what is recorded of each, the tables of results.
 
-A trial's folder holds its model and, written last, scores.json.
+A trial's folder holds its model and scores.json, which says outputs_due until all that the trial
+predicts and draws is written too.
 """
 
 import dataclasses
@@ -17,6 +18,16 @@ from electra.train import checkpoints
 
 GATHERED = "results.json"  # the summaries of all commands on a model
 _RETRY_SEED = 2**30  # seeds of hparams end below
+# Shapes of read_json: of a trial's hparams.json and scores.json, and of a command's results.
+FOLDER_SHAPE = {
+    "tasks": [{"name": str, "labels": [str], "sources?": {}}], "inputs?": {str: str}
+}  # fmt: skip
+_SCORES = {"scores": {str: {str: float}}}
+_RECORD = {
+    **_SCORES, "trial": str, "collapsed": str, "steps?": int, "first_loss?": float,
+    "last_loss?": float,
+}  # fmt: skip
+_RESULTS = {"trials": [_SCORES], "ensemble?": _SCORES}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,13 +80,6 @@ class Curve:
         first, last = (loss / max(examples, 1.0) for loss, examples in self.sums)
         return {"first_loss": first, "last_loss": last}
 
-    def collapsed(self):
-        """Returns a sentence where the loss is no lower than at the start, else ""."""
-        first, last = self.summary().values()
-        if self.last < 2 or last < first:
-            return ""
-        return f"loss {last:.4g} at the end, {first:.4g} at the start"
-
 
 def planned(config):
     """Returns the first num_trials Trials, and those after them that an earlier run finished."""
@@ -93,12 +97,32 @@ def best_kept(config):
     Raises:
         FileNotFoundError: no trial has a model.
     """
-    path = _results_json(config)
-    best = read_json(path, "Remove it").get("best_trial") if os.path.exists(path) else None
+    best = _read_results(config).get("best_trial")
     for trial in sorted(planned(config), key=lambda trial: trial.name != best):
         if checkpoints.latest(trial.folder) is not None:
             return trial
     raise FileNotFoundError(f"{config.model_dir}_1 holds no model. Train first (do_train)")
+
+
+def is_scored(record, devs):
+    """Whether a record, None for none, has the scores of the devs that trials are compared by."""
+    return record is not None and all(
+        scoring.main_metric(dev.task) in record["scores"].get(dev.name, {}) for dev in devs
+    )
+
+
+def collapsed(record, constant):
+    """Says why a trial has learnt nothing.
+
+    Args:
+        record: of it; constant: names of what got one label throughout.
+    Returns: sentences, with "; " between; "" where there are none.
+    """
+    first, last = record.get("first_loss", 1.0), record.get("last_loss", 0.0)
+    reasons = []
+    if record.get("steps", 0) > 1 and last >= first:
+        reasons.append(f"loss {last:.4g} at the end, {first:.4g} at the start")
+    return "; ".join(reasons + [f"{name}: one label for everything" for name in constant])
 
 
 def rank(record, devs):
@@ -108,16 +132,31 @@ def rank(record, devs):
     )
 
 
+def new_record(trial):
+    """Returns the record of a trial that is not scored."""
+    return {"trial": trial.name, "seed": trial.seed, "collapsed": "", "scores": {}}
+
+
 def read_record(trial):
-    """Returns what was recorded of a trial: a dict; None where it is not finished."""
-    path = os.path.join(trial.folder, "scores.json")
+    """Returns what was recorded of a trial: a dict; None where it is not scored."""
+    path, advice = os.path.join(trial.folder, "scores.json"), "Remove it to score the trial again"
     if not os.path.exists(path):
         return None
-    return read_json(path, "Remove it to score the trial again")
+    record = read_json(path, advice, _RECORD)
+    if record["trial"] != trial.name:
+        raise ValueError(f"{path} is of trial {record['trial']!r:.80}, not {trial.name}. {advice}")
+    return record
 
 
 def write_record(trial, record):
     write_json(os.path.join(trial.folder, "scores.json"), record)
+
+
+def known_ensemble(config, finished):
+    """Returns the ensemble of an earlier run of this command, if its trials were the same."""
+    before = _read_results(config)
+    old, new = ([each["scores"] for each in known] for known in (before["trials"], finished))
+    return before.get("ensemble") if old == new else None
 
 
 def readable(scores):
@@ -144,7 +183,7 @@ def summary(records):
         result[name] = {}
         for metric in scores:
             values = [each["scores"][name][metric] for each in records
-                      if metric in each["scores"][name]]  # fmt: skip
+                      if metric in each["scores"].get(name, ())]  # fmt: skip
             result[name][metric] = {
                 "mean": float(np.mean(values)),
                 "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
@@ -155,12 +194,12 @@ def summary(records):
     return result
 
 
-def write_results(run, finished, retries):
+def write_results(run, finished, retries, ensemble):
     """Writes results_txt, a line a trial and task, and beside it the JSON with all there is;
     GATHERED there holds the summaries of all commands on this model.
 
     Args:
-        run: Finetuning; finished, retries: list of records.
+        run: Finetuning; finished, retries: list of records; ensemble: None, or of ensemble.py.
     """
     config = run.config
     mains = {dev.name: scoring.main_metric(dev.task) for dev in run.data.dev}
@@ -170,12 +209,12 @@ def write_results(run, finished, retries):
         "main_metrics": mains, "summary": summary(finished), "best_trial": best,
         "trials": finished, "retries": retries,
     }  # fmt: skip
-    path = _results_json(config)
-    if config.ensemble:
-        results["ensemble"] = _known_ensemble(path, results) or _ensemble(run, finished)
+    if ensemble:
+        results["ensemble"] = ensemble
     lines = [line for each in finished for line in _lines(each["scores"])]
     print("\n".join(lines))
     write_text(config.results_txt, "\n".join(lines) + "\n")
+    path = _results_json(config)
     write_json(path, results)
     if os.path.basename(path) != GATHERED:
         _gather(os.path.dirname(path))
@@ -186,11 +225,16 @@ def write_results(run, finished, retries):
             name, main, each["mean"], each["std"], each["median"], each["best"], each["trials"],
         )  # fmt: skip
     if not config.keep_all_models:
-        _keep_only(run, best, finished + retries)
+        _keep_only(config, best, {each["trial"] for each in finished + retries})
 
 
 def _results_json(config):
     return os.path.splitext(config.results_txt)[0] + ".json"
+
+
+def _read_results(config):
+    path = _results_json(config)
+    return read_json(path, "Remove it", _RESULTS) if os.path.exists(path) else {"trials": []}
 
 
 def _gather(folder):
@@ -202,38 +246,9 @@ def _gather(folder):
     write_json(os.path.join(folder, GATHERED), summaries)
 
 
-def _known_ensemble(path, results):
-    """Returns the ensemble of an earlier run of this command, if its trials were the same."""
-    before = read_json(path, "Remove it") if os.path.exists(path) else {"trials": []}
-    old, new = ([each["scores"] for each in known["trials"]] for known in (before, results))
-    return before.get("ensemble") if old == new else None
-
-
-def _ensemble(run, finished):
-    """Scores the mean of the predictions of all trials."""
-    made = {dev.name: [] for dev in run.data.dev}
-    names = [each["trial"] for each in finished]
-    for trial in planned(run.config):
-        if trial.name not in names:
-            continue
-        if checkpoints.latest(trial.folder) is None:
-            raise ValueError(
-                f"ensemble wants the models of all trials, but {trial.folder} has none any more. "
-                "Set ensemble to false, or run the trials anew with keep_all_models"
-            )
-        run.restore(trial)
-        for dev in run.data.dev:
-            made[dev.name].append(run.predict(dev.task, dev.examples, dev.features)[0])
-    scores = {
-        dev.name: run.score(dev, scoring.mean(dev.task, made[dev.name])) for dev in run.data.dev
-    }
-    logging.info("Ensemble of %d trials: %s", len(names), readable(scores))
-    return {"trials": names, "scores": scores}
-
-
-def _keep_only(run, best, records):
-    """Removes the checkpoints of all trials but the best."""
-    for each in records:
-        folder = f"{run.config.model_dir}_{each['trial']}"
-        if each["trial"] != best and os.path.isdir(folder):
-            checkpoints.remove(folder)
+def _keep_only(config, best, names):
+    """Removes the checkpoints of the trials with these names, but for the best's."""
+    for trial in planned(config):
+        for each in (trial, trial.retry()):
+            if each.name in names - {best} and os.path.isdir(each.folder):
+                checkpoints.remove(each.folder)

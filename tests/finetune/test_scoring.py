@@ -1,5 +1,7 @@
 """Predictions of a split: what counts as one answer to everything."""
 
+import dataclasses
+
 from electra.finetune import scoring
 from electra.finetune.questions import Document, QAExample
 from electra.finetune.tasks import get_task
@@ -18,3 +20,22 @@ def test_one_answer_to_all_questions_is_constant():
     assert scoring.is_constant(task, examples, answered("", ""))
     assert not scoring.is_constant(task, examples, answered("w5", "w6"))
     assert not scoring.is_constant(task, examples[:1], {"5": answered("", "")["5"]})
+
+
+def test_no_answer_to_any_question_is_constant():
+    task, document = get_task("squad"), Document("w5 w6")
+    examples = [QAExample("a", "w5", document, ("w5",), False),
+                QAExample("b", "w6", document, (), True)]  # fmt: skip
+
+    def is_constant(*odds, task=task, examples=examples):
+        predictions = {
+            each.id: ([{"text": text, "probability": 1.0}], null_odds)
+            for each, text, null_odds in zip(examples, ("w5", "w6"), odds, strict=True)
+        }
+        return scoring.is_constant(task, examples, predictions, qa_na_threshold=0.5)
+
+    assert is_constant(0.75, 2.0)
+    assert not is_constant(0.75, 0.5)
+    assert not is_constant(0.75, 2.0, task=get_task("squadv1"))  # its threshold is not used
+    unanswerable = [dataclasses.replace(each, answers=()) for each in examples]
+    assert not is_constant(0.75, 2.0, examples=unanswerable)

@@ -234,7 +234,29 @@ def test_a_vocabulary_cut_short_after_fine_tuning_is_noticed(finetuned, tmp_path
 def test_two_runs_of_the_same_tasks_are_refused(data):
     folder = data / "models" / "m" / "finetuning_models" / "cola_model_1"
     with held(folder, True), pytest.raises(ValueError, match="is at work in .*cola_model_1. Wait"):
+        (folder / "hparams.json").write_text("{")  # what the other has not finished
         run_finetuning(config_of(data, task_names=["cola"]))
+    (folder / "hparams.json").unlink()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tasks": None}, {"tasks": "cola"}, {"tasks": ["cola"]}, {"tasks": [{"name": "cola"}]},
+        {"tasks": [{"name": "cola", "labels": "01"}]}, {"tasks": [{"name": 5, "labels": []}]},
+        {"tasks": [{"name": "cola", "labels": [], "sources": 5}]}, {"inputs": []},
+        {"inputs": {"cola train": 5}},
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("do_train", [True, False])
+def test_a_folder_of_another_shape_is_refused(data, tmp_path, change, do_train):
+    config = config_of(data, model_dir=str(tmp_path / "model"), do_train=do_train)
+    (tmp_path / "model_1").mkdir()
+    recorded = {**config.to_json(), "tasks": [], **change}
+    (tmp_path / "model_1" / "hparams.json").write_text(json.dumps(recorded))
+    with pytest.raises(ValueError, match="model_1/hparams.json is damaged: .* Write it anew"):
+        Finetuning(config)
 
 
 def test_all_files_are_looked_for_before_any_is_read(data, tmp_path):

@@ -147,6 +147,40 @@ def test_a_damaged_event_is_dropped_with_those_behind_it_and_a_warning(tmp_path,
     assert event_steps(tmp_path, "train/loss") == []
 
 
+def test_what_is_no_event_is_dropped_with_a_warning_and_a_folder_left_alone(tmp_path, caplog):
+    write(start(tmp_path), range(3))
+    (path,) = tmp_path.glob(logs.EVENT_FILES)
+    events, _ = logs.read_events(str(path))
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in (*(event.SerializeToString() for event in events), b"junk", b"more"):
+            writer.write(record)
+    folder = tmp_path / logs.EVENT_FILES.replace("*", "folder")
+    folder.mkdir()
+    assert "is damaged after" in compare.compare_events(tmp_path, tmp_path)[0]
+    logs.cut_back_events(tmp_path, LAST)
+    assert f"{path.name} is damaged at byte" in caplog.text
+    assert folder.is_dir()
+    assert logs.read_events(str(path)) == (events, "")
+
+
+@pytest.mark.parametrize("name", [TRAIN_LOG, EVAL_LOG])
+def test_a_log_is_not_written_through_a_link(tmp_path, name):
+    model, other = tmp_path / "m", tmp_path / "other"
+    model.mkdir()
+    (model / name).symlink_to(other)
+    for is_there in (False, True):
+        if is_there:
+            other.write_text("mine")
+        with pytest.raises(ValueError, match=f"{name} is a link, or no file.*. Remove it"):
+            start(model, 2)
+        assert other.exists() == is_there
+    assert other.read_text() == "mine"
+    (model / name).unlink()
+    (model / name).mkdir()
+    with pytest.raises(ValueError, match="or no file"):
+        start(model)
+
+
 def test_logs_that_are_not_there_are_empty(tmp_path):
     cut_back_lines(tmp_path / TRAIN_LOG, 3)
     logs.cut_back_events(tmp_path, 3)
@@ -189,3 +223,13 @@ def test_a_damaged_line_ends_a_log(tmp_path, line):
     path = tmp_path / "log.jsonl"
     path.write_bytes(b'{"step": 1}\n' + line)
     assert read_lines(path) == [{"step": 1}]
+
+
+def test_a_summary_takes_the_place_of_the_one_before(tmp_path):
+    write(start(tmp_path), range(3))
+    for value in (1.0, 2.0):
+        logs.write_summaries(str(tmp_path), 2, {"scores/cola/mcc": value})
+    assert event_steps(tmp_path, "scores/cola/mcc") == [2]
+    assert event_steps(tmp_path, "train/loss") == [1, 2]
+    logs.cut_back_events(tmp_path, 2)
+    assert event_steps(tmp_path, "scores/cola/mcc") == [2]

@@ -21,10 +21,9 @@ from electra.finetune.dataset import Splits
 from electra.finetune.tasks import CLASSIFICATION, QA, REGRESSION, get_task
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
-from electra.train import outputs
+from electra.train import logs, outputs, plots
 from electra.train.finetuning import Finetuning
 from electra.train.finetuning_step import FinetuningLoop
-from electra.train.trials import Trial
 from tests.train.finetune_runs import SQUAD, config_of, finetune
 from tests.train.runs import LENGTH, TOKENS
 
@@ -64,7 +63,8 @@ class StandIn:
 
     def write_tests(self):
         self.tests = outputs.read_tests(self.data)
-        return Path(outputs.write_tests(self, Trial("1", 0, ""))["folder"])
+        predicted = [outputs.predict(self, test) for test in self.tests]
+        return Path(outputs.write_tests(self, "trial_1", predicted)["folder"])
 
     def write_files(self, **files):
         self.files = outputs.read_files(self.data, files)
@@ -164,11 +164,15 @@ def test_two_files_of_one_name_are_refused(tmp_path):
 
 def test_the_first_trials_predict_the_test_files(finetuned):
     folder = finetuned.data / "models" / "m" / "test_predictions"
-    assert [path.name for path in folder.iterdir()] == ["trial_1"]
-    assert sorted(path.name for path in (folder / "trial_1").iterdir()) == [
-        "CoLA.tsv", "glue.zip", "squad_null_odds.json", "squad_preds.json"
-    ]  # fmt: skip
-    assert len((folder / "trial_1" / "CoLA.tsv").read_text().splitlines()) == 3
+    assert sorted(path.name for path in folder.iterdir()) == ["ensemble", "trial_1"]
+    for each in folder.iterdir():
+        assert sorted(path.name for path in each.iterdir()) == [
+            "CoLA.tsv", "glue.zip", "squad_null_odds.json", "squad_preds.json"
+        ]  # fmt: skip
+        assert len((each / "CoLA.tsv").read_text().splitlines()) == 3
+    described = finetuned.results["ensemble"]["test_outputs"]
+    assert described["folder"] == str(folder / "ensemble")
+    assert described["files"] == finetuned.results["trials"][0]["test_outputs"]["files"]
 
 
 def test_the_best_trial_leaves_plots_and_answers(finetuned):
@@ -253,6 +257,62 @@ def test_another_test_file_is_predicted_by_a_finished_trial(finetuned, tmp_path,
         (data / "finetuning_data" / "cola" / "test.tsv").write_text("index\tsentence\n" + rows)
         finetune(data, **hparams)
         assert len(table.read_text().splitlines()) == 1 + len(sentences)
+
+
+def test_scores_outlive_a_kill_and_plots_that_fail(finetuned, tmp_path, monkeypatch, caplog):
+    data, best = tmp_path / "data", finetuned.results["best_trial"]
+    shutil.copytree(finetuned.data, data)
+    monkeypatch.setattr(FinetuningLoop, "run", None)
+    models, results = (data / "models" / "m" / each for each in ("finetuning_models", "results"))
+    folder = models / f"cola,chunk,sts,squad_model_{best}"
+    before = json.loads((folder / "scores.json").read_text())
+    for path in (folder / "scores.json", *results.iterdir(), *folder.glob("*.summary")):
+        path.unlink() if path.is_file() else shutil.rmtree(path)
+
+    def fail(*args):
+        raise KeyboardInterrupt
+
+    hparams = finetuned.hparams | {"ensemble": False, "write_test_outputs": False}
+    run = Finetuning(config_of(data, **hparams))  # once: its programs take long to make
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(outputs, "write_summaries", fail)
+        run.run()
+    record = json.loads((folder / "scores.json").read_text())
+    assert (record["scores"], record["outputs_due"]) == (before["scores"], True)
+
+    def broken(*args):
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr(plots, "draw_no_answer", broken)
+    monkeypatch.setattr("electra.finetune.scoring.is_constant", lambda *args, **kwargs: True)
+    for path in results.glob("*.png"):
+        path.unlink()
+    run.run()
+    assert "squad_no_answer.png is not drawn. RuntimeError: no font" in caplog.text
+    assert (results / "cola,chunk,sts,squad_cola_confusion.png").exists()
+    record = json.loads((folder / "scores.json").read_text())
+    assert "outputs_due" not in record
+    assert record["collapsed"] == "; ".join(
+        f"{name}: one label for everything" for name in hparams["task_names"]
+    )
+    again = json.loads((results / "cola,chunk,sts,squad_results.json").read_text())
+    assert record in again["trials"]
+    assert f"collapsed: {record['collapsed']}" in caplog.text
+    tags = [value.tag for path in logs.event_files(folder) for event in logs.read_events(path)[0]
+            for value in event.summary.value]  # fmt: skip
+    assert tags.count("scores/cola/mcc") == tags.count("learning_curves") == 1
+
+
+def test_a_model_that_predicts_no_numbers_is_named(finetuned):
+    run, dev = finetuned.run, finetuned.run.data.dev[0]
+    variable = next(v for name, v in run.variables.items() if name.startswith("task_specific/cola"))
+    before = variable.numpy()
+    variable.assign(before * np.nan)
+    try:
+        with pytest.raises(ValueError, match="The model gives task .cola. logits, loss that are"):
+            run.predict(dev.task, dev.examples, dev.features)
+    finally:
+        variable.assign(before)
 
 
 def test_what_cannot_be_predicted_is_refused(tmp_path):

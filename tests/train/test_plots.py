@@ -55,6 +55,18 @@ def test_a_confusion_matrix_counts_gold_in_rows(tmp_path):
     assert is_drawn(tmp_path / "m.png", figure)
 
 
+@pytest.mark.parametrize(
+    "label", ["under $5 or 10% of $20", r"$\frac$", "\ud800", "体育", "a\0b", "x" * 5000, ""]
+)
+def test_labels_and_titles_are_drawn_as_they_are(tmp_path, recwarn, label):
+    figure = plots.draw_confusion(label, [label, "b"], np.eye(2))
+    assert is_drawn(tmp_path / "m.png", figure)
+    assert [str(each.message) for each in recwarn] == []
+    (shown, _) = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    expected = {"\ud800": "\\ud800", "x" * 5000: "x" * 39 + "…"}.get(label, label)
+    assert shown == figure.axes[0].get_title() == expected
+
+
 def test_tags_are_counted_by_their_types():
     task = dataclasses.replace(
         get_task("chunk"), labels=("B-NP", "E-NP", "O", "S-NP", "S-VP")
