@@ -13,6 +13,7 @@ from electra.storage import read_json
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
 
+_NEEDED = ("model_size", "vocab_size", "max_seq_length", "do_lower_case")  # of a run's hparams
 _LAYER = re.compile(r"electra/encoder/layer_(\d+)/attention/self/query/kernel")
 _QA_HEAD = ("joint_prediction", "answerable_classifier", "answerable_uses_start_logits",
             "answerable_weight", "beam_size")  # fmt: skip
@@ -83,9 +84,12 @@ def open_model(path, vocab_file=None, hparams=None):
     checkpoint = checkpoints.read(path)
     folder = os.path.dirname(checkpoint.path)
     beside = os.path.join(folder, "hparams.json")
-    recorded = {}
     if os.path.exists(beside):
         recorded = read_json(beside, "Copy it anew from the run")
+        if missing := [name for name in _NEEDED if name not in recorded]:
+            raise ValueError(
+                f"{beside} lacks {', '.join(missing)}. Expected: the hparams of a run. Copy it anew"
+            )
     else:
         recorded = _of_shapes(checkpoint)
     for name, value in (hparams or {}).items():  # overrides add to those that are there
@@ -101,12 +105,14 @@ def open_model(path, vocab_file=None, hparams=None):
         config = PretrainingConfig("model", folder, **known)
     except ValueError as error:
         raise ValueError(f"{beside}: {error}. Copy it anew from the run") from None
-    vocab = read_vocab(vocab_file or os.path.join(folder, "vocab.txt"))
+    vocab_file = vocab_file or os.path.join(folder, "vocab.txt")
+    vocab = read_vocab(vocab_file)
     if len(vocab) > config.vocab_size:
         raise ValueError(
             f"The vocabulary of {path} holds {len(vocab)} tokens, the model's word table "
             f"{config.vocab_size}. Give the vocabulary that the model was trained with"
         )
+    checkpoint.check_vocab(vocab, vocab_file)
     tokenizer = WordPieceTokenizer(vocab, config.do_lower_case, config.strip_accents)
     return Opened(path, checkpoint, config, tasks, recorded, tokenizer)
 

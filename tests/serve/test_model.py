@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 import electra
 from electra.data.features import collect
 from electra.serve.model import Guess, TokenScore
+from electra.train import checkpoints
 from tests.serve.models import TEXTS, write_finetuned, write_pretrained
 from tests.shared import FIXTURES, ROOT, needs_fixtures
 
@@ -179,6 +181,76 @@ def test_a_damaged_record_of_tasks_is_named(tmp_path):
         path.write_text(json.dumps({**recorded, "tasks": tasks}))
         with pytest.raises(ValueError, match="hparams.json is damaged: its tasks are no rows"):
             electra.load(folder)
+
+
+@pytest.fixture
+def run_folder(pretrained, tmp_path):
+    """A copy of the pre-trained model's folder, to be damaged."""
+    return shutil.copytree(pretrained, tmp_path / "m")
+
+
+def change_hparams(folder, **changed):
+    path = folder / "hparams.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+
+
+def save_weights(folder, state, **changed):
+    opened = checkpoints.read(folder)
+    checkpoints.save(folder, 8, {**opened.tensors, **changed}, state)
+
+
+def test_weights_that_are_not_finite_are_named(run_folder):
+    name = "discriminator_predictions/dense/bias"
+    save_weights(run_folder, {}, **{name: np.full(16, np.nan, np.float32)})
+    with pytest.raises(ValueError, match=f"ckpt-8.safetensors: {name} holds numbers that are not"):
+        electra.load(run_folder).detect("w5")
+
+
+def test_a_vocabulary_cut_short_is_noticed(run_folder, model):
+    save_weights(run_folder, {"vocab_sha256": model.vocab.sha256})
+    assert electra.load(run_folder).step == 8
+    (run_folder / "vocab.txt").write_text("\n".join(model.vocab.tokens[:-1]))
+    with pytest.raises(ValueError, match="vocab.txt is not the vocabulary that .*39 tokens are"):
+        electra.load(run_folder)
+
+
+def test_a_vocabulary_larger_than_the_table_is_refused(run_folder, model):
+    (run_folder / "vocab.txt").write_text("\n".join([*model.vocab.tokens, "dog"]))
+    with pytest.raises(ValueError, match="holds 41 tokens, the model's word table 40"):
+        electra.load(run_folder)
+
+
+def test_a_checkpoint_of_another_size_is_refused(run_folder):
+    change_hparams(run_folder, vocab_size=41)
+    with pytest.raises(ValueError, match="word_embeddings has shape"):
+        electra.load(run_folder).encode("w5")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "is damaged"), ("3", "is damaged"), ("[]", "is damaged"), ("{}", "lacks model_size")],
+)
+def test_damaged_hparams_are_named(run_folder, text, message):
+    (run_folder / "hparams.json").write_text(text)
+    with pytest.raises(ValueError, match=f"hparams.json {message}"):
+        electra.load(run_folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        *[({"max_seq_length": x}, "'?max_seq_length'? ") for x in ("16", None, 16.0, 513, 1)],
+        *[({"vocab_size": x}, "'vocab_size' must be ") for x in ("40", None, 10**9)],
+        ({"model_size": [1]}, "'model_size' must be one of"),
+        ({"model_hparam_overrides": [1]}, "'model_hparam_overrides' must be a dict"),
+        ({"model_hparam_overrides": {"foo": 1}}, "model_hparam_overrides: 'foo' is unknown"),
+        ({"do_lower_case": "yes"}, "'do_lower_case' must be true or false"),
+    ],
+)
+def test_impossible_hparams_are_named(run_folder, change, message):
+    change_hparams(run_folder, **change)
+    with pytest.raises(ValueError, match=f"hparams.json: .*{message}"):
+        electra.load(run_folder)
 
 
 def test_a_folder_without_model_is_refused(tmp_path):

@@ -5,11 +5,12 @@ import types
 import numpy as np
 import pytest
 
+from electra.pretrain.objectives import loss_terms
 from electra.train.checkpoints import Checkpoint
 from electra.train.interval import PretrainingInterval
 from electra.train.loop import Steps
 
-MODEL = types.SimpleNamespace(two_tower_generator=False, gen_weight=1.0, disc_weight=50.0)
+MODEL = types.SimpleNamespace(loss_terms=loss_terms("electra", False, 1.0, 50.0))
 
 
 def steps(count, seconds):
