@@ -12,6 +12,8 @@ try:
 except ImportError:  # on Windows, where two processes in one folder go unnoticed
     fcntl = None
 
+_LARGEST = 1 << 20  # bytes of a file that a user writes by hand
+_MOST_DIGITS = 1000  # of a whole number; Python refuses some thousands
 _SURELY_DEAD = 600  # seconds since the last byte of a file whose process cannot be seen
 
 
@@ -20,17 +22,29 @@ def read_json_dict(path, what, expected):
 
     Returns: dict.
     Raises:
-        FileNotFoundError: it cannot be read. ValueError: as parse_json_dict, or not UTF-8.
+        FileNotFoundError: it cannot be read. ValueError: as parse_json_dict, not UTF-8, too long.
     """
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return parse_json_dict(file.read(), path)
+        with open(path, "rb", opener=_open_now) as file:
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise ValueError(
+                f"{what}: {path!r} is longer than {_LARGEST} bytes. Expected: {expected}"
+            )
+        return parse_json_dict(data.decode("utf-8-sig"), path)
     except OSError as error:
         raise FileNotFoundError(
             f"{what}: cannot read {path!r} ({error.strerror}). Expected: {expected}"
         ) from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{what}: {path!r} is not UTF-8 text ({error}). Convert it") from None
+
+
+def _open_now(path, flags):
+    """Opens a file as open does, but does not wait until somebody writes to a named pipe."""
+    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    os.set_blocking(number, True)
+    return number
 
 
 def parse_json_dict(text, where):
@@ -41,7 +55,7 @@ def parse_json_dict(text, where):
         where: what errors call it.
     Returns: dict.
     Raises:
-        ValueError: not JSON, NaN or Infinity, a key given twice, not a dict.
+        ValueError: not JSON, NaN or Infinity, an endless number, a key given twice, not a dict.
     """
 
     def unique(pairs):
@@ -55,8 +69,13 @@ def parse_json_dict(text, where):
     def finite(constant):
         raise ValueError(f"{where}: {constant} is no JSON number. Give a finite one")
 
+    def whole(digits):
+        if len(digits) > _MOST_DIGITS:
+            raise ValueError(f"{where}: {digits[:9]}... has {len(digits)} digits. Give fewer")
+        return int(digits)
+
     try:
-        result = json.loads(text, object_pairs_hook=unique, parse_constant=finite)
+        result = json.loads(text, object_pairs_hook=unique, parse_constant=finite, parse_int=whole)
     except RecursionError:
         raise ValueError(f"{where}: brackets are nested too deep for a JSON dict") from None
     except json.JSONDecodeError as error:
