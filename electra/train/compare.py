@@ -10,13 +10,15 @@ import collections
 import glob
 import itertools
 import os
+import signal
 import sys
 
 import numpy as np
 
-from electra.door import import_tensorflow_quietly, make_tensorflow_quiet
+from electra.door import exit_status, import_tensorflow_quietly, make_tensorflow_quiet
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C: no traceback of the import
     make_tensorflow_quiet()
     import_tensorflow_quietly()
 
@@ -98,9 +100,9 @@ def main(argv=None):
         found = differences(arguments.a, arguments.b)
     except (OSError, ValueError, MemoryError, tf.errors.OpError) as error:
         parser.error(" ".join(str(error).split()))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("Interrupted", file=sys.stderr)
-        return 130
+        return 128 + (error.args or (signal.SIGINT,))[0]
     print("\n".join(found) if found else "equal")
     return 1 if found else 0
 
@@ -139,4 +141,4 @@ def _scalars(folder):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

@@ -174,9 +174,9 @@ def write_results(run, finished, retries):
     if config.ensemble:
         results["ensemble"] = _known_ensemble(path, results) or _ensemble(run, finished)
     lines = [line for each in finished for line in _lines(each["scores"])]
-    print("\n".join(lines))
     write_text(config.results_txt, "\n".join(lines) + "\n")
     write_json(path, results)
+    print("\n".join(lines))  # last: perhaps nobody reads on
     if os.path.basename(path) != GATHERED:
         _gather(os.path.dirname(path))
     for name, main in mains.items():
