@@ -6,8 +6,10 @@ has checked itself. `python configure_finetuning.py` prints the table of hparams
 
 import dataclasses
 import os
+import sys
 
 from configure_pretraining import LARGEST, PretrainingConfig, RunConfig
+from electra.door import exit_status
 from electra.finetune.tasks import get_task, read_task_file
 from electra.hparams import Knob, checked_record, refuse_unknown
 from electra.storage import read_json
@@ -230,7 +232,7 @@ class FinetuningConfig(RunConfig):
             self.knobs[name].checked(name, value)
         names, files = (hparams.get(name, []) for name in ("task_names", "task_files"))
         for name, values in (("task_names", names), ("task_files", files)):
-            if not all(type(each) is str for each in values):
+            if not all(type(each) is str and "\0" not in each for each in values):
                 raise ValueError(f"hparam {name!r} must be a list of strings. Received: {values}")
         own = [read_task_file(path) for path in files]
         names = names or [task.name for task in own] or ["chunk"]
@@ -396,4 +398,4 @@ def _recorded(checkpoint):
 
 
 if __name__ == "__main__":
-    print(FinetuningConfig.markdown())
+    sys.exit(exit_status(lambda: print(FinetuningConfig.markdown())))

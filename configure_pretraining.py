@@ -7,7 +7,9 @@ has checked itself. `python configure_pretraining.py` prints the table of hparam
 import dataclasses
 import os
 import pathlib
+import sys
 
+from electra.door import exit_status
 from electra.hparams import Config, Knob, is_text, refuse_unknown
 from electra.model.config import MODEL_SIZES, EncoderConfig, encoder_config, generator_config
 
@@ -102,6 +104,11 @@ class RunConfig(Config):
         is_name = name not in ("", os.curdir, os.pardir) and os.path.basename(name) == name
         if not is_name or not is_text(name):
             raise ValueError(f"model_name must be the name of a folder. Received: {name!r}")
+        if not is_text(self.data_dir):
+            raise ValueError(
+                f"data_dir {self.data_dir!r} is not in UTF-8: TensorFlow opens no such path. "
+                "Rename the folder"
+            )
         results = pathlib.Path(self.results_txt)
         if results.is_dir():
             raise ValueError(f"results_txt {results} is a folder. Expected: a file's name")
@@ -409,4 +416,4 @@ class PretrainingConfig(RunConfig):
 
 
 if __name__ == "__main__":
-    print(PretrainingConfig.markdown())
+    sys.exit(exit_status(lambda: print(PretrainingConfig.markdown())))

@@ -1,11 +1,14 @@
 """What every command does: the command line before absl reads it, and errors as one line."""
 
+import contextlib
 import errno
 import importlib
 import logging as standard_logging
 import os
+import re
 import signal
 import sys
+import traceback
 
 from absl import app, flags, logging
 
@@ -16,14 +19,14 @@ _TRUE = ("true", "t", "1", "yes")
 _FALSE = ("false", "f", "0", "no")
 # What a run's hparams.json holds besides hparams.
 _ABOUT_THE_RUN = ("model_name", "tasks", "inputs", "trial_seed")
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+_NOBODY_READS = 141  # as the kernel ends a program by SIGPIPE
+_NO_ROOM = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
+_NO_MEMORY = re.compile(r"\boom\b|out of memory|alloc", re.IGNORECASE)
 
 
 def run_door(main, booleans=()):
     """Runs a command whose flags absl reads; never returns.
-
-    What the user can mend (a ValueError, a file that cannot be opened, too little memory) ends the
-    program with one line and exit status 1, Ctrl-C with one line and 130. ELECTRA_TRACEBACK=1 in
-    the environment shows where it came from.
 
     Args:
         main: takes what absl leaves of argv, returns the exit status or None.
@@ -31,25 +34,56 @@ def run_door(main, booleans=()):
     """
 
     def guarded(argv):
-        try:
-            refuse_positionals(argv)
-            return main(argv)
-        except _mendable() as error:
-            if os.environ.get("ELECTRA_TRACEBACK", "0") != "0":
-                raise
-            if isinstance(error, KeyboardInterrupt):
-                print("Interrupted. The same command begins again or goes on", file=sys.stderr)
-                sys.exit(130)
-            message = " ".join(str(error).split())
-            if os.strerror(errno.ENOSPC) in message:  # of TensorFlow's file writers too
-                message += ". Make room on the disk and run the same command again"
-            elif not isinstance(error, (ValueError, OSError)):
-                # TensorFlow's goes on with the graph.
-                message = f"Not enough memory: {message[:200]}. Choose smaller sizes"
-            sys.exit(f"Error: {message}")
+        return exit_status(lambda: refuse_positionals(argv) or main(argv))
 
     make_tensorflow_quiet()
     app.run(guarded, argv=normalize_argv(sys.argv, booleans))
+
+
+def exit_status(command):
+    """Runs a command to its exit status.
+
+    What the user can mend (a ValueError, a file that cannot be opened, too little memory) ends in
+    one line and 1, Ctrl-C and SIGTERM in one line and 130 or 143, output that nobody reads on in
+    141. ELECTRA_TRACEBACK=1 in the environment shows where it came from.
+
+    Args:
+        command: function without arguments; returns the exit status or None.
+    Returns: exit status, or None for 0.
+    """
+    status, received = _NOBODY_READS, []
+
+    def interrupt(signum, frame):
+        received.append(signum)
+        raise KeyboardInterrupt(signum)
+
+    for number in _STOPPING:
+        signal.signal(number, interrupt)
+    try:
+        try:
+            _prepare_process()
+            status = command()
+            if sys.stdout:
+                sys.stdout.flush()
+        finally:  # what Python does at its end has no say in the status
+            for number in _STOPPING:
+                signal.signal(number, signal.SIG_IGN)
+    except BrokenPipeError:  # `| head`; Python would flush what is left
+        if sys.stdout:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (Exception, KeyboardInterrupt) as error:
+        message = _explained(error)
+        if received or isinstance(error, KeyboardInterrupt):  # an import may raise another one
+            message = "Interrupted. The same command begins again or goes on"
+            status = 128 + (received or [signal.SIGINT])[0]
+        elif message is not None:
+            message, status = f"Error: {_shortened(message)}", 1
+        else:
+            raise
+        if os.environ.get("ELECTRA_TRACEBACK", "0") != "0":
+            traceback.print_exception(error)
+        _say(message)
+    return status
 
 
 def make_tensorflow_quiet():
@@ -78,11 +112,46 @@ def import_tensorflow_quietly():
         os.close(stderr)
 
 
-def _mendable():
-    """Returns the errors that are shown in one line; TensorFlow's once it was imported."""
-    found = sys.modules.get("tensorflow")
-    of_tensorflow = (found.errors.ResourceExhaustedError,) if found else ()
-    return (ValueError, OSError, MemoryError, KeyboardInterrupt, *of_tensorflow)
+def _prepare_process():
+    if sys.stdout:
+        sys.stdout.reconfigure(errors="backslashreplace")  # a text may be no Unicode
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            "The working folder was deleted. Change to one that exists (cd) and run the same "
+            "command again"
+        ) from None
+
+
+def _explained(error):
+    """Returns what the user reads of an error, None where it is a bug."""
+    errors = getattr(sys.modules.get("tensorflow"), "errors", None)
+    is_of_tensorflow = errors is not None and isinstance(error, errors.OpError)
+    message = " ".join(str(error).split())
+    if found := re.search("|".join(_NO_ROOM), message):
+        if is_of_tensorflow:  # it names the operation before the file, and goes on
+            message = " ".join([*message[: found.start()].split()[-1:], found[0]])
+        return f"{message}. Make room on the disk and run the same command again"
+    if isinstance(error, (ValueError, OSError)):
+        return message
+    # Too many open files and such exhaust a resource too.
+    if isinstance(error, MemoryError) or (is_of_tensorflow and _NO_MEMORY.search(message)):
+        return f"Not enough memory: {message[:200]}. Choose smaller sizes"
+    if is_of_tensorflow and isinstance(error, errors.ResourceExhaustedError):
+        return message
+    return None
+
+
+def _shortened(message):
+    """Leaves the middle of a long message out: the remedy stands at the end."""
+    return message if len(message) <= 2000 else f"{message[:1500]} [...] {message[-400:]}"
+
+
+def _say(line):
+    with contextlib.suppress(OSError):  # nobody reads any more
+        if sys.stderr:
+            print(line, file=sys.stderr)
 
 
 def define_run_flags():
@@ -116,10 +185,8 @@ def run_settings(values):
 
 
 def start_run():
-    """Sets up the process of a run: notes in the log, exit at SIGTERM."""
+    """Sets up the process of a run: notes in the log."""
     logging.set_verbosity(logging.INFO)
-    # While it trains, the loop handles SIGTERM; before and after that nothing is left to save.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 def normalize_argv(argv, booleans):

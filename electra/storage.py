@@ -20,6 +20,7 @@ _KINDS = {
     str: "a string", int: "a whole number", float: "a finite number", list: "a list",
     dict: "a dict",
 }  # fmt: skip
+_LARGEST = 1 << 20  # bytes of a file that a user writes by hand
 _SURELY_DEAD = 600  # seconds since the last byte of a file whose process cannot be seen
 
 
@@ -28,11 +29,16 @@ def read_json_dict(path, what, expected):
 
     Returns: dict.
     Raises:
-        FileNotFoundError: it cannot be read. ValueError: as parse_json_dict, or not UTF-8.
+        FileNotFoundError: it cannot be read. ValueError: as parse_json_dict, not UTF-8, too long.
     """
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return parse_json_dict(file.read(), path)
+        with open(path, "rb", opener=_open_now) as file:
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise ValueError(
+                f"{what}: {path!r} is longer than {_LARGEST} bytes. Expected: {expected}"
+            )
+        return parse_json_dict(data.decode("utf-8-sig"), path)
     except OSError as error:
         raise FileNotFoundError(
             f"{what}: cannot read {path!r} ({error.strerror}). Expected: {expected}"
@@ -47,6 +53,13 @@ def excerpt(value, at=0):
     text = value if isinstance(value, str) else repr(value)
     start = max(0, min(at - _SHOWN // 2, len(text) - _SHOWN))
     return text[start : start + _SHOWN]
+
+
+def _open_now(path, flags):
+    """Opens a file as open does, but does not wait until somebody writes to a named pipe."""
+    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    os.set_blocking(number, True)
+    return number
 
 
 def parse_json_dict(text, where):
@@ -74,7 +87,7 @@ def parse_json_dict(text, where):
 
     def whole(digits):
         if len(digits) > _LONGEST_NUMBER:
-            raise ValueError(f"{where}: a number of {len(digits)} digits. Give a shorter one")
+            raise ValueError(f"{where}: {digits[:9]}... has {len(digits)} digits. Give fewer")
         return int(digits)
 
     try:

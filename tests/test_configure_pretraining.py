@@ -201,6 +201,11 @@ def test_a_model_name_is_one_folder(name):
         PretrainingConfig(name, "D")
 
 
+def test_a_data_dir_is_in_utf_8():
+    with pytest.raises(ValueError, match="data_dir .* is not in UTF-8: .* Rename the folder"):
+        PretrainingConfig("M", "\udcff")
+
+
 def test_a_vocabulary_larger_than_the_table_is_refused():
     with pytest.raises(ValueError, match=r"D/vocab\.txt holds 11 tokens.*\"vocab_size\": 11"):
         config(vocab_size=10).check_vocab(range(11))

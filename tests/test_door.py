@@ -1,12 +1,15 @@
 """What every command does: the spellings of its flags, its exit status, its errors."""
 
+import errno
 import os
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
+import tensorflow as tf
 
+from electra import door
 from electra.door import normalize_argv, refuse_positionals, run_settings
 from electra.storage import write_json
 from tests.shared import ROOT
@@ -70,32 +73,52 @@ def test_a_runs_hparams_file_is_taken_for_that_model_only(tmp_path):
 
 DOOR = """
 MODE = %r
+import atexit, os, signal, tempfile
 from absl import flags
 from electra.door import run_door
 
 flags.DEFINE_boolean("do_lower_case", True, "")
 errors = {"value": ValueError("first\\n  second"), "file": FileNotFoundError(2, "gone", "a.txt"),
           "bug": KeyError("bug"), "ctrl-c": KeyboardInterrupt(),
-          "memory": MemoryError("1 TiB"), "full": OSError(28, "No space left on device")}
-if MODE == "tensorflow":
-    import tensorflow as tf
-    full = "weights.data; No space left on device"
-    errors["tensorflow"] = tf.errors.ResourceExhaustedError(None, None, full)
+          "memory": MemoryError("1 TiB"), "full": OSError(28, "No space left on device"),
+          "long": ValueError("x" * 10**5 + ". Expected: less")}
+if MODE == "deleted":
+    os.chdir(tempfile.mkdtemp())
+    os.rmdir(os.getcwd())
+
+def stop():
+    os.kill(os.getpid(), signal.SIGTERM)
 
 def main(argv):
     print(flags.FLAGS.do_lower_case)
     if MODE in errors:
         raise errors[MODE]
+    if MODE == "sigterm":
+        stop()
+    elif MODE == "swallowed":
+        try:
+            stop()
+        except KeyboardInterrupt:
+            raise ImportError("as a library may") from None
+    elif MODE == "late":
+        atexit.register(stop)
+        return 0
+    elif MODE == "text":
+        print("\\udcff")
+        return 0
+    elif MODE == "much":
+        print("x" * 10**6)
     return MODE
 
 run_door(main, ("do_lower_case",))
 """
 
 
-def run_door_with(mode, *arguments, **environment):
+def run_door_with(mode, *arguments, stdout=subprocess.PIPE, **environment):
     return subprocess.run(
-        [sys.executable, "-c", DOOR % (mode,), *arguments],
-        cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, **environment},
+        [sys.executable, "-c", DOOR % (mode,), *arguments], cwd=ROOT, stdout=stdout,
+        stderr=subprocess.PIPE, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
     )  # fmt: skip
 
 
@@ -121,13 +144,66 @@ def test_bugs_and_those_who_ask_get_the_traceback():
     assert "Traceback" not in run_door_with("value", ELECTRA_TRACEBACK="0").stderr
 
 
-def test_ctrl_c_ends_a_door_with_one_line_and_status_130():
-    done = run_door_with("ctrl-c")
-    assert done.returncode == 130
+@pytest.mark.parametrize(
+    ("mode", "status"), [("ctrl-c", 130), ("sigterm", 143), ("swallowed", 143)]
+)
+def test_a_stopped_door_ends_with_one_line_and_the_signals_status(mode, status):
+    done = run_door_with(mode)
+    assert done.returncode == status
     assert done.stderr == "Interrupted. The same command begins again or goes on\n"
+
+
+def test_a_signal_after_the_end_leaves_the_status():
+    done = run_door_with("late")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("mode", "status"), [(0, 0), ("much", 141)])
+def test_output_that_nobody_reads_ends_a_door_quietly(mode, status):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = run_door_with(mode, stdout=write_end, PYTHONUNBUFFERED="")
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (status, "")
+
+
+def test_what_is_no_unicode_can_be_printed():
+    done = run_door_with("text")
+    assert (done.returncode, done.stdout) == (0, "True\n\\udcff\n")
+
+
+def test_a_deleted_working_folder_is_named():
+    done = run_door_with("deleted")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: The working folder was deleted. Change to one")
+
+
+def test_a_long_message_keeps_its_remedy():
+    line = run_door_with("long").stderr
+    assert len(line) < 2100
+    assert line.endswith(". Expected: less\n")
 
 
 def test_too_little_memory_or_disk_ends_a_door_with_the_remedy():
     assert "1 TiB. Choose smaller sizes" in run_door_with("memory").stderr
-    for mode in ("full", "tensorflow"):
-        assert "device. Make room on the disk" in run_door_with(mode).stderr
+    assert "device. Make room on the disk" in run_door_with("full").stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "expected"),
+    [
+        ("ResourceExhausted", "{{node W}} w.data; No space left on device\n\tFailed to",
+         "w.data; No space left on device. Make room on the disk"),
+        ("ResourceExhausted", f"w.data; {os.strerror(errno.EDQUOT)}", "exceeded. Make room on"),
+        ("OutOfRange", f"w.data; {os.strerror(errno.EFBIG)} [Op:W]", "w.data; File too large. M"),
+        ("ResourceExhausted", "OOM when allocating tensor", "Not enough memory: OOM when alloc"),
+        ("ResourceExhausted", "w.data; Too many open files", "w.data; Too many open files"),
+    ],
+)  # fmt: skip
+def test_a_full_disk_inside_tensorflow_is_not_called_memory(kind, message, expected):
+    error = getattr(tf.errors, f"{kind}Error")(None, None, message)
+    assert expected in door._explained(error)
+
+
+def test_other_errors_of_tensorflow_are_bugs():
+    assert door._explained(tf.errors.OutOfRangeError(None, None, "End of sequence")) is None

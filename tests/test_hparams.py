@@ -1,5 +1,8 @@
 """JSON overrides and configs made of knobs."""
 
+import os
+import threading
+
 import pytest
 
 from electra.hparams import Config, Knob, load_hparams
@@ -36,6 +39,8 @@ def test_hparams_are_read_from_text_and_from_a_file(tmp_path):
         ('"debug"', "expected a JSON dict"),
         ('{"learning_rate": NaN}', "NaN is no JSON number"),
         ("{", "line 1, column 2"),
+        ('{"seed": 1%s}' % ("0" * 5000), r"--hparams: 100000000\.\.\. has 5001 digits"),
+        ('{"learning_rate": 1%s}' % ("0" * 5000), "has 5001 digits"),
     ],
 )
 def test_malformed_hparams_are_refused(text, message):
@@ -53,6 +58,31 @@ def test_a_malformed_file_is_named(tmp_path):
 def test_a_missing_file_is_named():
     with pytest.raises(FileNotFoundError, match=r"'nowhere\.json'"):
         load_hparams("nowhere.json")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (".", "cannot read '.' .Is a dir"),
+        ("/dev/zero", "longer than 1048576 bytes"),
+        ("pipe", "not JSON"),
+    ],
+)
+def test_what_is_no_file_of_hparams_ends_at_once(tmp_path, path, message):
+    os.mkfifo(tmp_path / "pipe")  # nobody writes to it
+    path = str(tmp_path / "pipe") if path == "pipe" else path
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        load_hparams(path)
+
+
+def test_hparams_are_read_from_the_pipe_of_a_shell():
+    reading, writing = os.pipe()
+    timer = threading.Timer(0.05, os.write, (writing, b'{"debug": true}'))
+    closing = threading.Timer(0.1, os.close, (writing,))
+    for each in (timer, closing):
+        each.start()
+    assert load_hparams(f"/dev/fd/{reading}") == {"debug": True}
+    os.close(reading)
 
 
 def test_knobs_take_defaults_and_given_values():

@@ -68,7 +68,7 @@ def test_a_run_killed_and_run_again_equals_the_unbroken_one(data, unbroken):
             assert process.returncode == -signal.SIGKILL, output
             assert before <= newest_step(folder) < LAST_STEP
         else:
-            assert process.returncode == 0, output
+            assert process.returncode == 143, output
             stopped_at = int(re.search(r"Stopped at step (\d+)", output)[1])
             assert after_step <= stopped_at < LAST_STEP
             assert newest_step(folder) == stopped_at
@@ -79,7 +79,7 @@ def test_a_run_killed_and_run_again_equals_the_unbroken_one(data, unbroken):
     assert differences(str(folder), str(unbroken[1])) == []
 
 
-def test_sigterm_before_the_first_step_ends_with_status_0(data):
+def test_sigterm_before_the_first_step_ends_with_status_143(data):
     code = (
         "import os, signal, sys, run_pretraining as door\n"
         "import electra.train.pretraining as runner\n"
@@ -88,7 +88,7 @@ def test_sigterm_before_the_first_step_ends_with_status_0(data):
         "door.run_door(door.main)\n"
     )
     command = [sys.executable, "-c", code, "--data_dir", str(data), "--model_name", "early"]
-    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 143
 
 
 @pytest.mark.slow

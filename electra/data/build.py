@@ -16,6 +16,7 @@ from absl import logging
 
 from electra.data import corpus, join, units
 from electra.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
+from electra.hparams import is_text
 from electra.storage import locked, read_json, write_json
 from electra.text.vocab import read_vocab
 
@@ -108,6 +109,11 @@ def _check_folders(corpus_dir, output_dir):
         )
     if not output_dir:
         raise ValueError("--output_dir must be a folder. Received: ''")
+    if not is_text(output_dir):
+        raise ValueError(
+            f"--output_dir {output_dir!r} is not in UTF-8: TensorFlow writes to no such path. "
+            "Choose another"
+        )
     if os.path.exists(output_dir) and not os.path.isdir(output_dir):
         raise ValueError(f"--output_dir {output_dir} is a file. Expected: a folder")
 

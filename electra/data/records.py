@@ -67,8 +67,8 @@ class RecordWriter:
 
 
 def _os_error(error, path):
-    is_full = isinstance(error, tf.errors.ResourceExhaustedError)
-    number = errno.ENOSPC if is_full else errno.EIO
+    known = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    number = next((each for each in known if os.strerror(each) in error.message), errno.EIO)
     return OSError(number, os.strerror(number), path)
 
 

@@ -55,7 +55,8 @@ def define_flags(family, about_metrics):
 
 def column(text):
     """Returns a column as make_task takes it: a number where the text is one, else a name."""
-    return int(text) if text.removeprefix("-").isdecimal() else text
+    is_number = text.removeprefix("-").isdecimal() and len(text) < 10  # longer ones are names
+    return int(text) if is_number else text
 
 
 def main(row_of, booleans=()):

@@ -10,13 +10,15 @@ import argparse
 import collections
 import itertools
 import os
+import signal
 import sys
 
 import numpy as np
 
-from electra.door import import_tensorflow_quietly, make_tensorflow_quiet
+from electra.door import exit_status, import_tensorflow_quietly, make_tensorflow_quiet
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C: no traceback of the import
     make_tensorflow_quiet()
     import_tensorflow_quietly()
 
@@ -104,9 +106,9 @@ def main(argv=None):
             write_text(arguments.output, "".join(f"{line}\n" for line in found))
     except (OSError, ValueError, MemoryError, tf.errors.OpError) as error:
         parser.error(" ".join(str(error).split()))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("Interrupted", file=sys.stderr)
-        return 130
+        return 128 + (error.args or (signal.SIGINT,))[0]
     print("\n".join(found[:_SHOWN]) if found else "equal")
     if found[_SHOWN:]:
         print(f"and {len(found) - _SHOWN} more: {arguments.output or '--output FILE takes all'}")
@@ -147,4 +149,4 @@ def _scalars(folder):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

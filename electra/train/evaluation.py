@@ -108,17 +108,17 @@ class Evaluator:
 
 
 def write_results(path, results):
-    """Prints metrics and writes them as `name = value` lines, as the official code does, and as
-    JSON beside them.
+    """Writes metrics as `name = value` lines, as the official code does, and as JSON beside them,
+    and prints them.
 
     Args:
         path: of the text; its folder is made if missing.
         results: dict name -> number.
     """
     lines = [f"{name} = {value}" for name, value in sorted(results.items())]
-    print("\n".join(lines))
     write_text(path, "\n".join(lines) + "\n")
     write_json(os.path.splitext(path)[0] + ".json", results)
+    print("\n".join(lines))
 
 
 def _filled(rows, count):

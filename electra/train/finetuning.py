@@ -7,7 +7,6 @@ from its checkpoint; one that has its scores is not run again.
 
 import functools
 import os
-import signal
 import time
 
 import keras
@@ -37,8 +36,7 @@ def run_finetuning(config):
 
     Args:
         config: FinetuningConfig.
-    Returns: exit status: 0, also after SIGTERM; 130 after an interrupt from the keyboard. The
-        trial's state is saved in both cases.
+    Returns: exit status: 0; 143 after SIGTERM and 130 after Ctrl-C, the trial's state is saved.
     Raises:
         ValueError, FileNotFoundError: what the user can mend, before the first step where it can
             be known then.
@@ -46,7 +44,7 @@ def run_finetuning(config):
     """
     with held(trials.planned(config)[0].folder, config.do_train):
         stopped_by = Finetuning(config).run()
-    return 128 + signal.SIGINT if stopped_by == signal.SIGINT else 0
+    return 128 + stopped_by if stopped_by else 0
 
 
 class Finetuning:
@@ -316,7 +314,7 @@ class Finetuning:
                     saved_step, saved_at = step, time.monotonic()
             if step == last and saved_step != step:
                 save(self.variables)  # the moments have served
-        if step < last:
+        if loop.stop_signal:
             logging.info("Stopped at step %d; the same command goes on from there", step)
             return loop.stop_signal, None
         about = {"steps": last, "seconds": round(time.monotonic() - started, 1)}

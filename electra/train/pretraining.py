@@ -6,7 +6,6 @@ due: a log line, an evaluation, a checkpoint.
 
 import contextlib
 import os
-import signal
 
 import keras
 import numpy as np
@@ -36,8 +35,8 @@ def run_pretraining(config):
 
     Args:
         config: PretrainingConfig.
-    Returns: exit status: 0, also after SIGTERM; 130 after an interrupt from the keyboard. The
-        state is saved in both cases.
+    Returns: exit status: 0; 143 after SIGTERM and 130 after Ctrl-C where something is left to do.
+        The state is saved then.
     Raises:
         ValueError, FileNotFoundError: what the user can mend, before the first step where it can
             be known then.
@@ -91,9 +90,9 @@ class _Run:
         config = self.config
         evaluator = self._evaluator() if self.held_out is not None else None
         stopped_by = self._train(evaluator) if config.do_train else None
-        if stopped_by:
+        if stopped_by and (self.step < config.num_train_steps or config.do_eval):
             logging.info("Stopped at step %d; the same command goes on from there", self.step)
-            return 128 + signal.SIGINT if stopped_by == signal.SIGINT else 0
+            return 128 + stopped_by
         if config.do_eval:
             step, results = self.evaluated
             if step != self.step:

@@ -4,12 +4,18 @@ Enters: hparams. Leaves: a Placement.
 """
 
 import dataclasses
-import json
 import os
+import re
+import socket
+import time
 
 import tensorflow as tf
 from absl import logging
 
+from electra.storage import parse_json_dict
+
+SECONDS_BETWEEN_NOTES = 30
+_ROLES = ("chief", "worker")
 _TF_CONFIG = (
     '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
 )
@@ -74,8 +80,8 @@ def choose_placement(
     Args: the hparams of the same names.
     Returns: Placement.
     Raises:
-        ValueError: no GPU where one is required, multi_worker without TF_CONFIG, a TPU that
-            cannot be reached or has another number of cores than given.
+        ValueError: no GPU where one is required, multi_worker without TF_CONFIG or a malformed
+            one, a TPU that cannot be reached or has another number of cores than given.
     """
     if use_tpu or strategy == "tpu":
         distribution = _tpu_strategy(tpu_name, tpu_zone, gcp_project, tpu_job_name, num_tpu_cores)
@@ -93,9 +99,9 @@ def choose_placement(
         )
     device = "GPU" if gpus else "CPU"
     if strategy in ("auto", "multi_worker"):
-        num_workers = _num_workers()
+        own, others = _cluster()
     if strategy == "auto":
-        strategy = "multi_worker" if num_workers > 1 else "mirrored" if len(gpus) > 1 else "one"
+        strategy = "multi_worker" if others else "mirrored" if len(gpus) > 1 else "one"
     if strategy == "one":
         return _placement(tf.distribute.OneDeviceStrategy(f"/{device}:0"), device, precision, xla)
     if strategy == "mirrored":
@@ -107,6 +113,8 @@ def choose_placement(
             'strategy is "multi_worker", but the environment variable TF_CONFIG is not set. Set it '
             f"in each process, e.g. {_TF_CONFIG}"
         )
+    if others:
+        await_others(own, others)
     return _placement(tf.distribute.MultiWorkerMirroredStrategy(), device, precision, xla)
 
 
@@ -132,37 +140,108 @@ def mirrored_strategy(devices):
     return tf.distribute.MirroredStrategy(devices, cross_device_ops=reduction)
 
 
-def _num_workers():
-    """Returns the processes that TF_CONFIG names. Raises: ValueError where it is malformed."""
+def _cluster():
+    """Reads TF_CONFIG.
+
+    Returns: (own address, list of the other processes' addresses); (None, []) without a cluster.
+    Raises:
+        ValueError: it is malformed.
+    """
     text = os.environ.get("TF_CONFIG") or "{}"
+
+    def need(holds, problem):
+        if not holds:
+            raise ValueError(
+                f"The environment variable TF_CONFIG is malformed: {problem}. Received: "
+                f"{text:.200}. Expected: {_TF_CONFIG}"
+            )
+
     try:
-        config = json.loads(text)
-        cluster = config.get("cluster", {})
-        for role in cluster.values():
-            if type(role) is not list or not all(type(each) is str for each in role):
-                raise TypeError(f"{role!r} is no list of addresses")
-        number = sum(len(cluster.get(role, [])) for role in ("chief", "worker"))
-        if number > 1:  # it names this process too
-            cluster[config["task"]["type"]][int(config["task"]["index"])]
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+        config = parse_json_dict(text, "JSON")
+    except ValueError as error:
+        need(False, f"{error!s:.200}")
+    cluster, task = config.get("cluster", {}), config.get("task", {})
+    need(type(cluster) is dict and type(task) is dict, "cluster and task are no dicts")
+    for role, listed in cluster.items():
+        need(role in _ROLES, f"the role {role!r} in cluster is none of {', '.join(_ROLES)}")
+        need(type(listed) is list, f"the addresses of {role!r} are no list")
+    need(len(cluster.get("chief", [])) <= 1, "cluster has several chiefs")
+    addresses = [address for role in _ROLES for address in cluster.get(role, [])]
+    for address in addresses:
+        is_address = type(address) is str and re.fullmatch(".+:[0-9]{1,5}", address)
+        need(is_address and 0 < _port(address) < 2**16, f"{address!r} is no host:port")
+    need(len(set(addresses)) == len(addresses), "an address in cluster is given twice")
+    if not task and len(addresses) < 2:
+        return None, []
+    role, index = task.get("type"), str(task.get("index"))
+    is_known = type(role) is str and role in cluster
+    need(is_known, f"the type of task, {role!r}, is no role of cluster")
+    is_index = index.isdecimal() and int(index) < len(cluster[role])
+    need(is_index, f"the index of task, {index:.20}, is none of 0 to {len(cluster[role]) - 1}")
+    own = cluster[role][int(index)]
+    return own, [address for address in addresses if address != own]
+
+
+def _port(address):
+    return int(address.rpartition(":")[2])
+
+
+def _answers(address):
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        socket.create_connection((host, _port(address)), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def await_others(own, others):
+    """Waits until all processes of a cluster have started, and says for whom.
+
+    TensorFlow waits too, but without a word, and no signal ends it.
+
+    Args:
+        own: address of this process, which listens there meanwhile: the others wait for it.
+        others: addresses of the other processes.
+    Raises:
+        ValueError: the port of this process is taken.
+    """
+    logging.info("Waiting for the processes of TF_CONFIG at %s", ", ".join(others))
+    try:
+        # Names may stand for addresses of either kind.
+        both = {"family": socket.AF_INET6, "dualstack_ipv6": True}
+        kinds = both if socket.has_dualstack_ipv6() else {}
+        listener = socket.create_server(("", _port(own)), **kinds)
+    except OSError as error:
         raise ValueError(
-            f"The environment variable TF_CONFIG is malformed ({error!r:.80}). Received: "
-            f"{text[:200]}. Expected: {_TF_CONFIG}"
+            f"TF_CONFIG: this process, {own}, cannot listen at its port ({error.strerror}). End "
+            "what uses it, or choose another port in the TF_CONFIG of every process"
         ) from None
-    return number
+    with listener:
+        said = time.monotonic()
+        while others := [address for address in others if not _answers(address)]:
+            if time.monotonic() - said >= SECONDS_BETWEEN_NOTES:
+                said = time.monotonic()
+                logging.warning(
+                    "Still waiting: nobody answers at %s. Start the process there, or correct "
+                    "TF_CONFIG", ", ".join(others),
+                )  # fmt: skip
+            time.sleep(0.2)
 
 
 def _tpu_strategy(name, zone, project, job_name, num_cores):
+    logging.info("Connecting to the TPU %s", name)
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
             tpu=name, zone=zone, project=project, job_name=job_name or "worker"
         )
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
-    except (ImportError, RuntimeError, ValueError, tf.errors.OpError) as error:
+    except (ImportError, OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
         raise ValueError(
-            f"The TPU {name!r} (zone {zone!r}, project {project!r}) cannot be used: {error} Set "
-            "tpu_name, tpu_zone and gcp_project to those of a running TPU, or use_tpu to false"
+            f"The TPU {name!r} (zone {zone!r}, project {project!r}) cannot be used: "
+            f"{str(error).rstrip('.'):.500}. Set tpu_name, tpu_zone and gcp_project to those of a "
+            "running TPU, or use_tpu to false"
         ) from error
     strategy = tf.distribute.TPUStrategy(resolver)
     if num_cores and num_cores > 1 and num_cores != strategy.num_replicas_in_sync:
@@ -182,7 +261,7 @@ def _placement(strategy, device, precision, xla):
     return Placement(
         strategy, device, "mixed_bfloat16" if precision == "bfloat16" else "float32", compile_step,
         is_chief=not is_worker or _is_chief(resolver),
-        num_workers=max(1, _num_workers()) if is_worker else 1,
+        num_workers=1 + len(_cluster()[1]) if is_worker else 1,
     )  # fmt: skip
 
 

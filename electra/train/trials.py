@@ -212,10 +212,10 @@ def write_results(run, finished, retries, ensemble):
     if ensemble:
         results["ensemble"] = ensemble
     lines = [line for each in finished for line in _lines(each["scores"])]
-    print("\n".join(lines))
     write_text(config.results_txt, "\n".join(lines) + "\n")
     path = _results_json(config)
     write_json(path, results)
+    print("\n".join(lines))  # last: perhaps nobody reads on
     if os.path.basename(path) != GATHERED:
         _gather(os.path.dirname(path))
     for name, main in mains.items():

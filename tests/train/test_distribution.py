@@ -127,6 +127,6 @@ def test_sigterm_to_one_process_stops_both_at_the_same_step(data):
     while checkpoints.latest(folder) is None and all(each.poll() is None for each in workers):
         time.sleep(0.02)
     workers[1].send_signal(signal.SIGTERM)
-    outputs = [runs.finish(worker) for worker in workers]
+    outputs = [runs.finish(worker, status=143) for worker in workers]
     step = checkpoints.read(folder).step
     assert all(f"Stopped at step {step}" in output for output in outputs)

@@ -90,13 +90,15 @@ def test_a_trial_that_was_stopped_goes_on_as_if_it_had_not(data, tmp_path, monke
     run = FinetuningLoop.run
 
     def stop(loop, first, count):
-        if first == 7:
+        if first in (7, 15):  # in the middle, and in the last call
             loop.request_stop(15)
         return run(loop, first, count)
 
     hparams = places("stopped") | {"save_checkpoints_steps": 7}
     monkeypatch.setattr(FinetuningLoop, "run", stop)
     assert finetune(data, **hparams)[1] is None
+    assert finetune(data, **hparams)[1] is None
+    assert not (tmp_path / "stopped.json").exists()
     monkeypatch.setattr(FinetuningLoop, "run", run)
     _, results = finetune(data, **hparams)
     assert differences(str(tmp_path / "stopped_1"), str(tmp_path / "unbroken_1")) == []

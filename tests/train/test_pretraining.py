@@ -100,6 +100,23 @@ def test_ctrl_c_saves_and_the_same_command_ends_like_the_unbroken_run(data, unbr
     assert differences(str(folder), str(unbroken)) == []
 
 
+@pytest.mark.parametrize(("do_eval", "status"), [(False, 0), (True, 143)])
+def test_sigterm_in_the_last_step_counts_where_something_is_left(
+    data, unbroken, monkeypatch, do_eval, status
+):
+    folder = shutil.copytree(unbroken, data / "models" / f"last{status}")
+    run = loop_module.Loop.run
+
+    def stopped(loop, first, count):
+        loop.request_stop(signal.SIGTERM)
+        return run(loop, first, 1)
+
+    monkeypatch.setattr(loop_module.Loop, "run", stopped)
+    changes = {"num_train_steps": STEPS + 1, "do_eval": do_eval}
+    assert runs.train(data, folder.name, **changes) == status
+    assert checkpoints.read(folder).step == STEPS + 1
+
+
 def test_a_finished_run_takes_more_steps_and_refuses_other_hparams(data, unbroken, caplog):
     folder = shutil.copytree(unbroken, data / "models" / "longer")
     caplog.set_level("INFO", logger="absl")

@@ -1,6 +1,10 @@
 """Choosing devices: what each name gives here, and the errors of what is not there."""
 
 import json
+import socket
+import threading
+import time
+import urllib.error
 
 import pytest
 import tensorflow as tf
@@ -47,27 +51,86 @@ def test_multi_worker_needs_a_cluster():
         choose_placement("multi_worker")
 
 
+TWO = '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": %s}}'
+ROLE = '{"cluster": {"worker": ["a:1"], "%s": ["b:1"]}, "task": {"type": "%s", "index": 0}}'
+ADDRESSES = '{"cluster": {"worker": %s}, "task": {"type": "worker", "index": 0}}'
+
+
 @pytest.mark.parametrize("strategy", ["auto", "multi_worker"])
 @pytest.mark.parametrize(
-    "text",
+    ("text", "message"),
     [
-        "{cluster", "[]", "5", '{"cluster": []}', '{"cluster": {"worker": "a"}}',
-        '{"cluster": {"worker": [["a:1"]]}}', '{"cluster": {"worker": ["a:1", "b:1"]}}',
-        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}',
+        ("{cluster", "JSON: not JSON at line 1"),
+        ("[]", "expected a JSON dict"),
+        ("5", "expected a JSON dict"),
+        ("[" * 10**5, "nested too deep"),
+        ('{"cluster": []}', "cluster and task are no dicts"),
+        ('{"task": [1]}', "cluster and task are no dicts"),
+        ('{"cluster": {"worker": "a"}}', "addresses of 'worker' are no list"),
+        (ADDRESSES % '[["a:1"]]', r"\['a:1'\] is no host:port"),
+        (ADDRESSES % '["a", "b:1"]', "'a' is no host:port"),
+        (ADDRESSES % '["a:0", "b:1"]', "'a:0' is no host:port"),
+        (ADDRESSES % '["a:99999", "b:1"]', "'a:99999' is no host:port"),
+        (ADDRESSES % '["a:x", "b:1"]', "'a:x' is no host:port"),
+        (ADDRESSES % "[1, 2]", "1 is no host:port"),
+        (ADDRESSES % '["a:1", "a:1"]', "given twice"),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}}', "type of task, None, is no role"),
+        (ROLE % ("ps", "ps"), "role 'ps' in cluster is none of chief, worker"),
+        (ROLE % ("evaluator", "worker"), "role 'evaluator' in cluster is none of"),
+        (ROLE % ("chief", "ps"), "type of task, 'ps', is no role"),
+        ('{"cluster": {"chief": ["a:1", "b:1"]}}', "several chiefs"),
+        (TWO % 2, "index of task, 2, is none of 0 to 1"),
+        (TWO % -1, "index of task, -1, is none of 0 to 1"),
+        (TWO % '"zero"', "index of task, zero, is none of 0 to 1"),
+        (TWO % "1.0", "index of task, 1.0, is none of"),
+        (TWO % "null", "index of task, None, is none of"),
     ],
-)  # fmt: skip
-def test_a_malformed_cluster_is_refused(monkeypatch, text, strategy):
+)
+def test_a_malformed_cluster_is_refused(monkeypatch, text, message, strategy):
     monkeypatch.setenv("TF_CONFIG", text)
-    with pytest.raises(ValueError, match="variable TF_CONFIG is malformed"):
+    with pytest.raises(ValueError, match=f"variable TF_CONFIG is malformed: .*{message}") as error:
         choose_placement(strategy)
+    assert 'Expected: {"cluster": {"worker": ["host0:2222", "host1:' in str(error.value)
 
 
-def test_a_tpu_that_is_not_there_is_named(monkeypatch):
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def test_who_is_waited_for_is_said_until_it_answers(monkeypatch, caplog):
+    monkeypatch.setattr(strategy_module, "SECONDS_BETWEEN_NOTES", 0)
+    own, other = free_port(), free_port()
+    addresses = f"127.0.0.1:{own}", [f"127.0.0.1:{other}"]
+    waiting = threading.Thread(target=strategy_module.await_others, args=addresses, daemon=True)
+    with caplog.at_level("INFO", logger="absl"):
+        waiting.start()
+        while "Still waiting" not in caplog.text:
+            time.sleep(0.01)
+        socket.create_connection(("127.0.0.1", own)).close()  # the other one finds it there
+        with socket.create_server(("127.0.0.1", other)):
+            waiting.join(timeout=10)
+            assert not waiting.is_alive()
+    assert f"Waiting for the processes of TF_CONFIG at 127.0.0.1:{other}" in caplog.text
+    assert f"nobody answers at 127.0.0.1:{other}. Start the process there" in caplog.text
+
+
+def test_a_port_that_is_taken_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        own = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(ValueError, match=f"this process, {own}, cannot listen"):
+            strategy_module.await_others(own, [])
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("Missing runtime dependency."), urllib.error.URLError("No such name")]
+)
+def test_a_tpu_that_is_not_there_is_named(monkeypatch, error):
     def resolver(**kwargs):
-        raise RuntimeError("Missing runtime dependency.")
+        raise error
 
     monkeypatch.setattr(tf.distribute.cluster_resolver, "TPUClusterResolver", resolver)
-    with pytest.raises(ValueError, match="The TPU 'medium'.*Missing runtime dependency"):
+    with pytest.raises(ValueError, match="The TPU 'medium'.*(Missing|No such).*Set tpu_name"):
         choose_placement("auto", use_tpu=True, tpu_name="medium")
 
 
