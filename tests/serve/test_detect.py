@@ -9,7 +9,7 @@ import pytest
 
 from electra.serve import detect
 from electra.text.vocab import Vocabulary, read_vocab
-from tests.shared import FIXTURES, ROOT, needs_fixtures
+from tests.shared import FIXTURES, ROOT, TENSOR, assert_close, needs_fixtures
 
 VOCAB = Vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s", "sat"])
 HPARAMS = {
@@ -118,7 +118,7 @@ def test_the_discriminator_is_the_official_one(tmp_path, monkeypatch):
     vocab = read_vocab(tmp_path / "vocab.txt")
     _, config = detect._read_hparams(tmp_path)
     probs = detect._probabilities(tmp_path, config, vocab, [[]], 128)  # one batch
-    np.testing.assert_allclose(probs, batch["expected/disc_probs"], atol=5e-5)
+    assert_close(probs, batch["expected/disc_probs"], TENSOR)
 
 
 @needs_fixtures
