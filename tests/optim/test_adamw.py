@@ -10,7 +10,7 @@ import tensorflow as tf
 from electra.optim.adamw import AdamW
 from electra.optim.layerwise import layer_wise_multipliers
 from electra.optim.schedule import learning_rate_at
-from tests.shared import FIXTURES, needs_fixtures
+from tests.shared import FIXTURES, TINY, assert_close, needs_fixtures
 
 CASES = FIXTURES / "optimizer" / "constant_gradients.json"
 
@@ -184,7 +184,7 @@ def test_two_replicas_update_as_one_device_does(compiled):
 
 
 def close_to_official(ours, official):
-    assert np.max(np.abs(np.asarray(ours) - official)) <= 2e-6 * np.max(np.abs(official))
+    assert_close(ours, official, 2e-6, atol=TINY)
 
 
 def official_gradients(arrays, case, names, shapes):
@@ -212,7 +212,7 @@ def test_official_trajectories_of_constant_gradients(case, compiled):
     variables = {name: tf.Variable(value) for name, value in start.items()}
     decay = hparams.pop("layerwise_lr_decay_power", None)
     num_layers = hparams.pop("n_transformer_layers", None)
-    weight_decay_rate = hparams.pop("weight_decay_rate", 0.01)
+    weight_decay_rate = hparams.pop("weight_decay_rate")
     hparams["num_warmup_steps"] = hparams.pop("warmup_steps", 0)
     multipliers = (
         layer_wise_multipliers(start, decay=decay, num_layers=num_layers) if decay else None
@@ -234,16 +234,13 @@ def test_official_trajectories_of_constant_gradients(case, compiled):
             tf.constant(expected["global_step_before"], tf.int64),
             norm=expected["gradient_norm_official"],
         )
-        np.testing.assert_allclose(
+        close_to_official(
             tf.linalg.global_norm([tf.convert_to_tensor(each) for each in gradients]),
             expected["gradient_norm_dense"],
-            rtol=2e-6,
         )
         for name, variable in variables.items():
             factor = multipliers[name] if multipliers else 1.0
-            np.testing.assert_allclose(
-                rate * factor, expected["learning_rate"][name], rtol=2e-6, atol=1e-12
-            )
+            close_to_official(rate * factor, expected["learning_rate"][name])
             close_to_official(variable, arrays[f"{case}/step_{k}/{name}"])
     for name in variables:
         for slot in ("adam_m", "adam_v"):

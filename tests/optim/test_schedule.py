@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from electra.optim.layerwise import layer_wise_multipliers
 from electra.optim.schedule import learning_rate_at
-from tests.shared import FIXTURES, needs_fixtures
+from tests.shared import FIXTURES, TINY, assert_close, needs_fixtures
 
 OFFICIAL_NAMES = {"warmup_steps": "num_warmup_steps"}
 
@@ -67,9 +67,9 @@ def test_official_schedules():
         for step, expected in entry["learning_rate_at_step"].items():
             rate = rate_at(int(step), **hparams)
             if decay is None:
-                np.testing.assert_allclose(rate, expected, rtol=1e-6, atol=1e-12)
+                assert_close(rate, expected, 1e-6, atol=TINY)
                 continue
             names = {fragment: f"electra/{fragment.strip('/')}/kernel" for fragment in expected}
             factors = layer_wise_multipliers(names.values(), decay=decay, num_layers=num_layers)
             ours = [rate * factors[names[fragment]] for fragment in expected]
-            np.testing.assert_allclose(ours, list(expected.values()), rtol=2e-6, atol=1e-12)
+            assert_close(ours, list(expected.values()), 2e-6, atol=TINY, each=True)

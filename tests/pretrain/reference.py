@@ -19,9 +19,9 @@ def config_of(folder):
     return json.loads((folder / "config.json").read_text())
 
 
-def load_model(folder) -> PretrainingModel:
+def load_model(folder, **changes) -> PretrainingModel:
     """Returns the model with the checkpoint's weights and the report of what matched."""
-    hparams = config_of(folder)["hparams"]
+    hparams = {**config_of(folder)["hparams"], **changes}
     config = PretrainingConfig("reference", str(folder), **hparams)
     model = build_model(config, read_vocab(folder.parent / "vocab.txt"))
     checkpoint = checkpoints.read(checkpoints.latest(folder))

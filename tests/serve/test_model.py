@@ -14,7 +14,7 @@ from electra.data.features import collect
 from electra.serve.model import Guess, TokenScore
 from electra.train import checkpoints
 from tests.serve.models import TEXTS, write_finetuned, write_pretrained
-from tests.shared import FIXTURES, ROOT, needs_fixtures
+from tests.shared import FIXTURES, ROOT, TENSOR, assert_close, needs_fixtures
 
 
 @pytest.fixture(scope="module")
@@ -304,6 +304,5 @@ def test_official_checkpoints_give_the_official_vectors(case, tmp_path):
             found |= model._run("scores", model._detect, features, 2)
             expected["scores"] = batch["expected/disc_probs"]
         for name, official in expected.items():
-            tolerance = 5e-5 * np.abs(official).max()
             for mine, theirs, n in zip(found[name], official, counts, strict=True):
-                np.testing.assert_allclose(mine[:n], theirs[:n], atol=tolerance)
+                assert_close(mine[:n], theirs[:n], TENSOR, name=name)

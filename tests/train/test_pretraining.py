@@ -17,7 +17,7 @@ from electra.train import checkpoints, logs
 from electra.train import loop as loop_module
 from electra.train.compare import differences
 from electra.train.folder import held
-from tests.pretrain.reference import FOLDERS, config_of
+from tests.pretrain.reference import FOLDERS, config_of, load_batches
 from tests.shared import needs_fixtures
 from tests.train import runs
 
@@ -170,8 +170,9 @@ def official_run(tmp_path, folder, **hparams):
     about = config_of(folder)
     tokens = (folder.parent / "vocab.txt").read_text().split()
     own = about["hparams"]
+    length = next(load_batches(folder))[0]["input_ids"].shape[1]
     data = runs.make_data(
-        tmp_path / "data", tokens=tokens, length=own["max_seq_length"], kinds=["pretrain_data"]
+        tmp_path / "data", tokens=tokens, length=length, kinds=["pretrain_data"]
     )
     ignored = shutil.ignore_patterns("*.npz", "*.json")
     model_dir = shutil.copytree(folder, data / "models" / "official", ignore=ignored)
