@@ -23,7 +23,7 @@ def main(_):
     model_name, data_dir, hparams = run_settings(flags.FLAGS)
     config = FinetuningConfig(model_name, data_dir, **hparams)
     import_tensorflow_quietly()
-    from electra.train.finetuning import run_finetuning  # TensorFlow: after the quick checks
+    from electra.finetune.runner import run_finetuning  # TensorFlow: after the quick checks
 
     return run_finetuning(config)
 

@@ -22,7 +22,7 @@ def main(_):
     model_name, data_dir, hparams = run_settings(flags.FLAGS)
     config = PretrainingConfig(model_name, data_dir, **hparams)
     import_tensorflow_quietly()
-    from electra.train.pretraining import run_pretraining  # TensorFlow: after the quick checks
+    from electra.pretrain.runner import run_pretraining  # TensorFlow: after the quick checks
 
     return run_pretraining(config)
 

@@ -63,7 +63,7 @@ def main(argv=None):
 def open_run(args, folder, task_name, **hparams):
     """Returns a Finetuning of ELECTRA-small, not trained yet; `folder` is for what it writes."""
     from configure_finetuning import FinetuningConfig
-    from electra.train.finetuning import Finetuning
+    from electra.finetune.runner import Finetuning
 
     places = {"output_dir": folder}
     if args.vocab_file:
@@ -89,7 +89,7 @@ def ours(args):
     """Returns a function that trains for an epoch, or a share of it, and returns examples/s."""
     from electra.data import batches
     from electra.finetune.featurize import HOST_FEATURES
-    from electra.train.finetuning_step import FinetuningLoop
+    from electra.finetune.step import FinetuningLoop
 
     run = open_training(args)
     data, count = run.data, run.data.steps_per_epoch

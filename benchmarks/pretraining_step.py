@@ -63,8 +63,8 @@ def share_of_peak(args, rates):
     """Returns how much of the machine's matrix peak our rate (examples/s) is, as text."""
     import statistics
 
+    from electra.pretrain import assembly
     from electra.pretrain.flops import training_flops
-    from electra.train import assembly
     from electra.train.peak import peak_flops
     from electra.train.strategy import choose_placement
 
@@ -95,7 +95,7 @@ def one_batch(args):
 
 def build_loop(args, dataset):
     """Returns the training loop of a new model on a dataset."""
-    from electra.train import assembly
+    from electra.pretrain import assembly
     from electra.train.loop import Loop
     from electra.train.strategy import choose_placement
 

@@ -8,7 +8,7 @@ from configure_finetuning import FinetuningConfig
 from configure_pretraining import PretrainingConfig
 from electra.finetune.tasks import TASKS
 from electra.text.vocab import Vocabulary
-from tests.train.runs import TOKENS
+from tests.pretrain.runs import TOKENS
 
 OFFICIAL = {
     "debug": False, "log_examples": False, "num_trials": 1, "do_train": True, "do_eval": True,

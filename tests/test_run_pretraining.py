@@ -15,8 +15,8 @@ from configure_pretraining import PretrainingConfig
 from electra.pretrain.metrics import METRICS
 from electra.storage import write_json
 from electra.train.compare import differences
+from tests.pretrain import runs
 from tests.shared import ROOT
-from tests.train import runs
 
 LAST_STEP = 120
 HPARAMS = runs.TINY | {
@@ -82,7 +82,7 @@ def test_a_run_killed_and_run_again_equals_the_unbroken_one(data, unbroken):
 def test_sigterm_before_the_first_step_ends_with_status_143(data):
     code = (
         "import os, signal, sys, run_pretraining as door\n"
-        "import electra.train.pretraining as runner\n"
+        "import electra.pretrain.runner as runner\n"
         "runner.run_pretraining = lambda config: os.kill(os.getpid(), signal.SIGTERM) or 5\n"
         "door.define_run_flags()\n"
         "door.run_door(door.main)\n"

@@ -75,7 +75,7 @@ def main(row_of, booleans=()):
         model_name, data_dir, hparams = settings(flags.FLAGS, row_of(flags.FLAGS))
         config = FinetuningConfig(model_name, data_dir, **hparams)
         import_tensorflow_quietly()
-        from electra.train.finetuning import run_finetuning
+        from electra.finetune.runner import run_finetuning
 
         return run_finetuning(config)
 

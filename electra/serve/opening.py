@@ -25,7 +25,7 @@ class Opened:
 
     Attributes:
         path: what was opened.
-        checkpoint: electra.train.checkpoints.Checkpoint.
+        checkpoint: electra.saving.checkpoints.Checkpoint.
         config: PretrainingConfig, checked: of the run, of a fine-tuned model with the sizes only.
         tasks: dict name -> Task with its labels; empty for a pre-trained model.
         hparams: dict, as recorded or inferred.
@@ -42,8 +42,8 @@ class Opened:
     def build(self, dtype):
         """Returns the network with the checkpoint's weights: PretrainingModel, FinetuningModel."""
         from electra.finetune.model import FinetuningModel
-        from electra.train import checkpoints
-        from electra.train.assembly import build_model
+        from electra.pretrain.assembly import build_model
+        from electra.saving import checkpoints
 
         if self.tasks:
             heads = {task.name: self._head(task) for task in self.tasks.values()}
@@ -78,7 +78,7 @@ def open_model(path, vocab_file=None, hparams=None):
             does not fit together.
     """
     from configure_pretraining import PretrainingConfig
-    from electra.train import checkpoints
+    from electra.saving import checkpoints
 
     path = os.fspath(path)
     checkpoint = checkpoints.read(path)
@@ -132,7 +132,7 @@ def _tasks(rows, where):
 
 def _of_shapes(checkpoint):
     """Returns the hparams that the shapes of a checkpoint's tensors tell."""
-    from electra.train.checkpoints import infer_generator_fractions
+    from electra.saving.checkpoints import infer_generator_fractions
 
     shapes = checkpoint.tensors.shapes()
     layers = [found for name in shapes if (found := _LAYER.fullmatch(name))]

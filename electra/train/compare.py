@@ -24,8 +24,9 @@ if __name__ == "__main__":
 
 import tensorflow as tf
 
+from electra.saving import checkpoints
 from electra.storage import write_text
-from electra.train import checkpoints, logs
+from electra.train import logs
 
 _SHOWN = 10  # differences
 

@@ -16,6 +16,8 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from electra.saving import checkpoints
+
 POLL_SECONDS = 0.2
 
 
@@ -135,6 +137,33 @@ def _unwrapped(error):
     """Returns the ValueError that reading the data raised inside TensorFlow, or the error."""
     found = re.search(r"ValueError: (.*)", error.message or "")
     return ValueError(found[1]) if found else error
+
+
+def refuse_non_finite(steps, folder, warmup):
+    """Stops a run that diverged.
+
+    Args:
+        steps: Steps with a learning_rate.
+        folder: of the run's checkpoints.
+        warmup: name of the hparam that lengthens the warm-up.
+    Raises:
+        NonFiniteLossError: a number is not finite; step, name and last checkpoint are named.
+    """
+    finite = {
+        name: np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+        for name, rows in steps.values.items()
+    }
+    is_good = np.all(list(finite.values()), axis=0)
+    if is_good.all():
+        return
+    first = int(np.argmin(is_good))
+    bad = [name for name, rows in finite.items() if not rows[first]]
+    last_good = checkpoints.latest(folder) or "none was saved yet"
+    raise NonFiniteLossError(
+        f"Step {steps.first + first + 1}: {', '.join(bad)} not finite at learning rate "
+        f"{steps.values['learning_rate'][first]:.3g}. Last good checkpoint: {last_good}. "
+        f"Lower learning_rate, lengthen {warmup}, or use precision float32"
+    )
 
 
 @contextlib.contextmanager

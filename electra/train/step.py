@@ -1,20 +1,6 @@
-"""One pre-training step, as every replica computes it: mask, forward, backward, update.
-
-Enters: a replica's share of a global batch, and the step. Leaves: changed variables, and numbers.
-"""
+"""What the training steps share: compilation, sums over replicas, the numbers they return."""
 
 import tensorflow as tf
-
-from electra import random
-from electra.features import ROW
-from electra.model import kernels
-from electra.pretrain import metrics
-from electra.pretrain.masking import mask_tokens
-from electra.pretrain.objectives import TERMS
-
-_TRAINING_OUTPUTS = (  # what is logged of them
-    *(term.losses for term in TERMS), "disc_logits", "is_fake_tokens",
-)  # fmt: skip
 
 
 class Step:
@@ -78,91 +64,6 @@ class Step:
         # Gradients of gathered tables come as slices; the sum over replicas needs them dense.
         gradients = tape.gradient(loss, [v.value for v in self.variables])
         return [tf.convert_to_tensor(gradient) for gradient in gradients]
-
-
-class PretrainingStep(Step):
-    """The computation of a pre-training step.
-
-    Args:
-        model: PretrainingModel.
-        optimizer, num_replicas, compile_step: as in Step.
-        seed: of the run; masking and sampling are functions of (seed, step, row in the global
-            batch), dropout of (seed, step, replica, micro-batch).
-        global_batch: examples of one update.
-        num_slots: N.
-        micro_batches: parts in which a replica computes its share, one after another.
-    """
-
-    def __init__(
-        self, model, optimizer, *, seed, global_batch, num_slots, micro_batches=1,
-        num_replicas=1, compile_step=False,
-    ):  # fmt: skip
-        super().__init__(model, optimizer, num_replicas, compile_step)
-        self.seed, self.global_batch, self.num_slots = seed, global_batch, num_slots
-        self.micro_batches = micro_batches
-
-    def __call__(self, batch, step):
-        """Runs in the replica context of strategy.run.
-
-        Args:
-            batch: dict of int32 input_ids, input_mask, segment_ids (b, L), row (b,).
-            step: int64 scalar, updates made so far.
-        Returns: float32 vector, the numbers named in `outputs` one after another; summed over
-            the global batch, equal on all replicas.
-        """
-        if self.num_replicas == 1:
-            return self._compile("step", self._step)(batch, step)
-        return self._step(batch, step)
-
-    def _step(self, batch, step):
-        masked = self._compile("mask", self._mask)(batch, step)
-        totals = self._sum_over_replicas(self.model.loss_totals(masked))
-        gradients, sums = self._compile("gradients", self._gradients)(masked, totals, step)
-        return self._update(gradients, sums, step)
-
-    def _mask(self, batch, step):
-        seed = random.Seed(self.seed, step)
-        masked = mask_tokens(
-            batch, seed=seed.fold("masking"), num_rows=self.global_batch, num_slots=self.num_slots,
-            special_ids=self.model.special_ids, mask_prob=self.model.mask_prob,
-        )  # fmt: skip
-        masked["sampling"] = random.uniform_rows(
-            seed.fold("sampling"), batch[ROW], self.global_batch, (self.num_slots,)
-        )
-        return masked
-
-    def _gradients(self, masked, totals, step):
-        """Returns the gradients and the sums of this replica's share."""
-        if self.micro_batches == 1:
-            return self._micro_batch(masked, totals, step, 0)
-        size = masked["input_ids"].shape[0] // self.micro_batches
-
-        def part(i):
-            return {k: tf.slice(v, [i * size] + [0] * (len(v.shape) - 1), [size, *v.shape[1:]])
-                    for k, v in masked.items()}  # fmt: skip
-
-        first = self._micro_batch(part(0), totals, step, 0)
-        flat = tf.nest.flatten(first)
-
-        def add(i, *so_far):
-            more = tf.nest.flatten(self._micro_batch(part(i), totals, step, i))
-            return (i + 1, *[a + b for a, b in zip(so_far, more, strict=True)])
-
-        _, *flat = tf.while_loop(
-            lambda i, *_: i < self.micro_batches, add, (1, *flat), parallel_iterations=1,
-            maximum_iterations=self.micro_batches - 1,
-        )  # fmt: skip
-        return tf.nest.pack_sequence_as(first, flat)
-
-    def _micro_batch(self, masked, totals, step, index):
-        seed = random.Seed(self.seed).fold("dropout")
-        draw = step * self.num_replicas + tf.cast(replica_number(), tf.int64)
-        seed = seed.at(draw * self.micro_batches + tf.cast(index, tf.int64))
-        with tf.GradientTape() as tape, kernels.use_islands(not self.compile_step):
-            outputs = self.model(masked, seed=seed, sampling=masked["sampling"], totals=totals)
-        logged = {name: outputs[name] for name in _TRAINING_OUTPUTS if name in outputs}
-        sums = metrics.metric_sums(masked, logged, self.model.special_ids)
-        return self._gradients_of(tape, outputs["total_loss"]), sums
 
 
 def replica_number():

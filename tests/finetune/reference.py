@@ -12,7 +12,7 @@ from electra.finetune.model import FinetuningModel
 from electra.finetune.readers import read_examples
 from electra.finetune.tasks import CLASSIFICATION, QA, TAGGING, get_task
 from electra.model.config import encoder_config
-from electra.train import checkpoints
+from electra.saving import checkpoints
 from tests.shared import FIXTURES
 
 FOLDER = FIXTURES / "finetune"

@@ -10,10 +10,10 @@ import pytest
 
 from configure_finetuning import FinetuningConfig
 from electra.finetune import classification, command, squad, tagging
+from electra.finetune.runner import Finetuning
 from electra.finetune.tasks import read_task_file
-from electra.train.finetuning import Finetuning
+from tests.finetune.runs import HPARAMS, make_data
 from tests.shared import ROOT
-from tests.train.finetune_runs import HPARAMS, make_data
 
 COMMON = ("train_file dev_file test_file predict_file model_dir vocab_file output_dir "
           "metrics").split()  # fmt: skip

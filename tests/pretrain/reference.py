@@ -6,10 +6,10 @@ import numpy as np
 import tensorflow as tf
 
 from configure_pretraining import PretrainingConfig
+from electra.pretrain.assembly import build_model
 from electra.pretrain.model import PretrainingModel
+from electra.saving import checkpoints
 from electra.text.vocab import read_vocab
-from electra.train import checkpoints
-from electra.train.assembly import build_model
 from tests.shared import FIXTURES
 
 FOLDERS = sorted(path.parent for path in FIXTURES.glob("pretrain/*/config.json"))

@@ -8,11 +8,11 @@ import keras
 from configure_pretraining import PretrainingConfig
 from electra.finetune.model import FinetuningModel
 from electra.finetune.tasks import make_task
+from electra.pretrain.assembly import build_model
+from electra.saving import checkpoints
+from electra.saving.folder import write_folder
 from electra.text.vocab import read_vocab
-from electra.train import checkpoints
-from electra.train.assembly import build_model
-from electra.train.folder import write_folder
-from tests.train.runs import TINY, TOKENS
+from tests.pretrain.runs import TINY, TOKENS
 
 TEXTS = ["w5 w6 w7", "w8", "w9 w10 w11 w12", "w5 w5"]
 

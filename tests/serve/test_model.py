@@ -11,8 +11,8 @@ import pytest
 
 import electra
 from electra.data.features import collect
+from electra.saving import checkpoints
 from electra.serve.model import Guess, TokenScore
-from electra.train import checkpoints
 from tests.serve.models import TEXTS, write_finetuned, write_pretrained
 from tests.shared import FIXTURES, ROOT, TENSOR, assert_close, needs_fixtures
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra.train import checkpoints
+from electra.saving import checkpoints
 from electra.train.compare import differences, main
 from electra.train.logs import EVAL_LOG, TRAIN_LOG, RunLog
 from tests.shared import ROOT

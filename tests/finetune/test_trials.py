@@ -6,8 +6,9 @@ import types
 import numpy as np
 import pytest
 
+from electra.finetune import trials
 from electra.finetune.tasks import get_task
-from electra.train import checkpoints, trials
+from electra.saving import checkpoints
 
 RECORD = {"trial": "1", "seed": 0, "collapsed": "", "scores": {"cola": {"mcc": 50.0, "loss": 0.5}}}
 RUN = {"steps": 20, "first_loss": 0.6, "last_loss": 0.7}

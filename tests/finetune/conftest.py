@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.train import finetune_runs
+from tests.finetune import runs as finetune_runs
 
 # Two trials of a task of each family, the first of which predicts the test files.
 HPARAMS = {

@@ -11,8 +11,8 @@ import tensorflow as tf
 from configure_pretraining import PretrainingConfig
 from electra.data.manifest import write_manifest
 from electra.data.records import encode_examples
+from electra.pretrain.runner import run_pretraining
 from electra.text.vocab import read_vocab
-from electra.train.pretraining import run_pretraining
 from tests.shared import ROOT
 
 LENGTH, VOCAB = 16, 40

@@ -13,21 +13,21 @@ import keras
 import numpy as np
 from absl import logging
 
-from electra.finetune import scoring
+from electra.finetune import ensemble, outputs, scoring, trials
 from electra.finetune.model import FinetuningModel
 from electra.finetune.predictor import TaskPredictor
+from electra.finetune.run_data import FinetuningData
+from electra.finetune.step import FinetuningLoop, FinetuningStep, Programs
 from electra.finetune.tasks import CLASSIFICATION, QA, TAGGING
 from electra.optim.adamw import AdamW
 from electra.optim.layerwise import layer_wise_multipliers
 from electra.optim.schedule import learning_rate_at
+from electra.saving import checkpoints
+from electra.saving.folder import held, read_hparams, write_folder
 from electra.text.vocab import read_vocab
-from electra.train import checkpoints, ensemble, outputs, trials
-from electra.train.finetuning_data import FinetuningData
-from electra.train.finetuning_step import FinetuningLoop, FinetuningStep, Programs
-from electra.train.folder import held, read_hparams, refuse_non_finite, write_folder
 from electra.train.interval import Interval
 from electra.train.logs import RunLog
-from electra.train.loop import next_boundary, stopping_signals
+from electra.train.loop import next_boundary, refuse_non_finite, stopping_signals
 from electra.train.strategy import placement_of
 
 

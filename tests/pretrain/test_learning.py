@@ -9,11 +9,11 @@ import pytest
 from configure_pretraining import PretrainingConfig
 from electra.data.build import build
 from electra.model import kernels
+from electra.pretrain.runner import run_pretraining
 from electra.text.vocab import train_vocab, write_vocab
 from electra.train import logs
-from electra.train.pretraining import run_pretraining
+from tests.pretrain import runs
 from tests.shared import DATA, needs_data
-from tests.train import runs
 
 STEPS, LAST = 300, 50
 HPARAMS = {

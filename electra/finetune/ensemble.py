@@ -5,8 +5,8 @@ Enters: a run and the records of its trials. Leaves: what the results say of the
 
 from absl import logging
 
-from electra.finetune import scoring
-from electra.train import checkpoints, outputs, trials
+from electra.finetune import outputs, scoring, trials
+from electra.saving import checkpoints
 
 _NAME = "ensemble"  # of its folder in test_predictions
 

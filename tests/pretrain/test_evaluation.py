@@ -9,15 +9,15 @@ import tensorflow as tf
 
 from configure_pretraining import PretrainingConfig
 from electra.data import reader
+from electra.pretrain.assembly import build_model
+from electra.pretrain.evaluation import Evaluator, write_results
 from electra.pretrain.metrics import METRICS, metric_sums
 from electra.pretrain.objectives import loss_from_sums
 from electra.text.vocab import read_vocab
-from electra.train.assembly import build_model
-from electra.train.evaluation import Evaluator, write_results
 from electra.train.strategy import choose_placement
+from tests.pretrain import runs
 from tests.pretrain.reference import FOLDERS, load_batches, load_model
 from tests.shared import LOSS, assert_close, needs_fixtures
-from tests.train import runs
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import numpy as np
 from configure_finetuning import FinetuningConfig
 from configure_pretraining import PretrainingConfig
 from electra.finetune.model import FinetuningModel
-from electra.train import checkpoints
-from electra.train.finetuning import Finetuning
-from electra.train.folder import write_folder
-from tests.train.runs import LENGTH, TINY, TOKENS
+from electra.finetune.runner import Finetuning
+from electra.saving import checkpoints
+from electra.saving.folder import write_folder
+from tests.pretrain.runs import LENGTH, TINY, TOKENS
 
 SIZES = {k: TINY[k] for k in ("model_hparam_overrides", "embedding_size", "vocab_size")}
 HPARAMS = {

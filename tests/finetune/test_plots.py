@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from electra.finetune import plots
 from electra.finetune.metrics import squad_scores
 from electra.finetune.questions import Document, QAExample
 from electra.finetune.readers import TaggingExample, TextExample
 from electra.finetune.tasks import get_task
-from electra.train import plots
 
 QUESTIONS = {  # id -> gold answers, predicted text, null odds
     "a": (("w5 w6",), "w5 w6", -3.0),

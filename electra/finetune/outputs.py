@@ -12,12 +12,12 @@ import os
 
 from absl import logging
 
+from electra.finetune import plots, scoring, trials
 from electra.finetune import predictions as writers
-from electra.finetune import scoring
+from electra.finetune.run_data import Dev
 from electra.finetune.tasks import CLASSIFICATION, QA, REGRESSION, TAGGING, TASKS
+from electra.saving import checkpoints
 from electra.storage import file_digest, write_json
-from electra.train import checkpoints, plots, trials
-from electra.train.finetuning_data import Dev
 from electra.train.logs import write_summaries
 
 

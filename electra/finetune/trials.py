@@ -13,8 +13,8 @@ import numpy as np
 from absl import logging
 
 from electra.finetune import scoring
+from electra.saving import checkpoints
 from electra.storage import read_json, write_json, write_text
-from electra.train import checkpoints
 
 GATHERED = "results.json"  # the summaries of all commands on a model
 _RETRY_SEED = 2**30  # seeds of hparams end below

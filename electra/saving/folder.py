@@ -1,14 +1,10 @@
-"""A run's folder: what travels with the model, and the last good checkpoint when a run diverges."""
+"""A run's folder: what travels with the model, and the lock that keeps it for one process."""
 
 import contextlib
 import os
 import shutil
 
-import numpy as np
-
 from electra.storage import locked, published, read_json, write_json
-from electra.train import checkpoints
-from electra.train.loop import NonFiniteLossError
 
 
 def held(folder, does_write):
@@ -50,30 +46,3 @@ def read_hparams(folder, shape=None):
         return None
     advice = "Write it anew from the hparams of that run, or choose another folder"
     return read_json(path, advice, shape)
-
-
-def refuse_non_finite(steps, folder, warmup):
-    """Stops a run that diverged.
-
-    Args:
-        steps: loop.Steps with a learning_rate.
-        folder: of the run's checkpoints.
-        warmup: name of the hparam that lengthens the warm-up.
-    Raises:
-        NonFiniteLossError: a number is not finite; step, name and last checkpoint are named.
-    """
-    finite = {
-        name: np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
-        for name, rows in steps.values.items()
-    }
-    is_good = np.all(list(finite.values()), axis=0)
-    if is_good.all():
-        return
-    first = int(np.argmin(is_good))
-    bad = [name for name, rows in finite.items() if not rows[first]]
-    last_good = checkpoints.latest(folder) or "none was saved yet"
-    raise NonFiniteLossError(
-        f"Step {steps.first + first + 1}: {', '.join(bad)} not finite at learning rate "
-        f"{steps.values['learning_rate'][first]:.3g}. Last good checkpoint: {last_good}. "
-        f"Lower learning_rate, lengthen {warmup}, or use precision float32"
-    )

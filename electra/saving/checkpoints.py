@@ -14,8 +14,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from electra.saving.tensors import latest_tf1, open_safetensors, open_tf1, write_safetensors
 from electra.storage import file_digest, published, read_json, write_json
-from electra.train.tensors import latest_tf1, open_safetensors, open_tf1, write_safetensors
 
 FORMAT = 1
 SLOTS = ("adam_m", "adam_v")

@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 import tensorflow as tf
 
-from electra.train import checkpoints
+from electra.saving import checkpoints
 from tests.shared import FIXTURES, needs_fixtures
 
 KERNEL = "electra/encoder/layer_0/attention/self/query/kernel"

@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 
 from configure_finetuning import FinetuningConfig
+from electra.finetune import outputs, trials
+from electra.finetune.runner import Finetuning, run_finetuning
+from electra.finetune.step import FinetuningLoop
 from electra.finetune.tasks import CLASSIFICATION
+from electra.saving import checkpoints
+from electra.saving.folder import held, write_folder
 from electra.text.vocab import Vocabulary
-from electra.train import checkpoints, outputs, trials
 from electra.train.compare import differences
-from electra.train.finetuning import Finetuning, run_finetuning
-from electra.train.finetuning_step import FinetuningLoop
-from electra.train.folder import held, write_folder
 from tests.finetune.reference import HEADS, heads_of, pick, values_of
+from tests.finetune.runs import config_of, finetune, make_data
+from tests.pretrain.runs import TOKENS
 from tests.shared import FIXTURES, needs_fixtures
-from tests.train.finetune_runs import config_of, finetune, make_data
-from tests.train.runs import TOKENS
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import types
 import numpy as np
 import pytest
 
+from electra.pretrain.interval import PretrainingInterval
 from electra.pretrain.objectives import loss_terms
-from electra.train.checkpoints import Checkpoint
-from electra.train.interval import PretrainingInterval
+from electra.saving.checkpoints import Checkpoint
 from electra.train.loop import Steps
 
 MODEL = types.SimpleNamespace(loss_terms=loss_terms("electra", False, 1.0, 50.0))

@@ -17,15 +17,16 @@ from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.list_session_groups import Handler
 
+from electra.finetune import outputs, plots
 from electra.finetune.dataset import Splits
+from electra.finetune.runner import Finetuning
+from electra.finetune.step import FinetuningLoop
 from electra.finetune.tasks import CLASSIFICATION, QA, REGRESSION, get_task
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
-from electra.train import logs, outputs, plots
-from electra.train.finetuning import Finetuning
-from electra.train.finetuning_step import FinetuningLoop
-from tests.train.finetune_runs import SQUAD, config_of, finetune
-from tests.train.runs import LENGTH, TOKENS
+from electra.train import logs
+from tests.finetune.runs import SQUAD, config_of, finetune
+from tests.pretrain.runs import LENGTH, TOKENS
 
 SIZES = {"max_seq_length": LENGTH, "max_query_length": 4, "doc_stride": 4}
 

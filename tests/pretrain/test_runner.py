@@ -13,13 +13,14 @@ import pytest
 from configure_pretraining import PretrainingConfig
 from electra.data.manifest import MANIFEST_NAME
 from electra.pretrain.metrics import METRICS
-from electra.train import checkpoints, logs
+from electra.saving import checkpoints
+from electra.saving.folder import held
+from electra.train import logs
 from electra.train import loop as loop_module
 from electra.train.compare import differences
-from electra.train.folder import held
+from tests.pretrain import runs
 from tests.pretrain.reference import FOLDERS, config_of, load_batches
 from tests.shared import needs_fixtures
-from tests.train import runs
 
 STEPS = runs.TINY["num_train_steps"]
 

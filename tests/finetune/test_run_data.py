@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from electra.train.finetuning_data import FinetuningData
-from tests.train.finetune_runs import config_of, make_data
+from electra.finetune.run_data import FinetuningData
+from tests.finetune.runs import config_of, make_data
 
 
 @pytest.fixture(scope="module")

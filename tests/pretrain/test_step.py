@@ -17,7 +17,7 @@ from electra.pretrain.masking import mask_tokens
 from electra.pretrain.metrics import metric_sums
 from electra.pretrain.model import PretrainingModel
 from electra.pretrain.objectives import loss_from_sums
-from electra.train.step import PretrainingStep
+from electra.pretrain.step import PretrainingStep
 from electra.train.strategy import mirrored_strategy
 from tests.pretrain.reference import FOLDERS, load_model
 from tests.shared import FIXTURES, TINY, TRAJECTORY, assert_close, needs_fixtures
@@ -272,7 +272,7 @@ def test_trajectory_equals_the_official_one(case, islands):
 
 def start_from_checkpoint(folder, facts, optimizer):
     """Takes the checkpoint's moments, unless the case says that they are zero."""
-    from electra.train import checkpoints
+    from electra.saving import checkpoints
 
     if "slots zero" not in facts["start"]:
         checkpoint = checkpoints.read(checkpoints.latest(folder))

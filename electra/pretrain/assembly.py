@@ -2,7 +2,7 @@
 
 from electra.optim import adamw, schedule
 from electra.pretrain.model import PretrainingModel
-from electra.train.step import PretrainingStep
+from electra.pretrain.step import PretrainingStep
 
 
 def build_model(config, vocab, dtype="float32"):

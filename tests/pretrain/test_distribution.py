@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from configure_pretraining import PretrainingConfig
+from electra.pretrain.assembly import build_model
+from electra.saving import checkpoints
 from electra.text.vocab import read_vocab
-from electra.train import checkpoints
-from electra.train.assembly import build_model
 from electra.train.logs import EVAL_LOG
-from tests.train import runs
+from tests.pretrain import runs
 
 STEPS = 10
 HPARAMS = runs.TINY | {

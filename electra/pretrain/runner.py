@@ -13,16 +13,16 @@ import tensorflow as tf
 from absl import logging
 
 from electra.data import reader
+from electra.pretrain.assembly import build_model, build_optimizer, build_step
+from electra.pretrain.evaluation import Evaluator, write_results
 from electra.pretrain.flops import official_training_flops, training_flops
+from electra.pretrain.interval import PretrainingInterval
+from electra.saving import checkpoints
+from electra.saving.folder import held, read_hparams, write_folder
 from electra.storage import write_text
 from electra.text.vocab import read_vocab
-from electra.train import checkpoints
-from electra.train.assembly import build_model, build_optimizer, build_step
-from electra.train.evaluation import Evaluator, write_results
-from electra.train.folder import held, read_hparams, refuse_non_finite, write_folder
-from electra.train.interval import PretrainingInterval
 from electra.train.logs import EVAL_LOG, RunLog, read_lines
-from electra.train.loop import Loop, next_boundary, stopping_signals
+from electra.train.loop import Loop, next_boundary, refuse_non_finite, stopping_signals
 from electra.train.peak import peak_flops
 from electra.train.strategy import placement_of
 
