@@ -9,18 +9,21 @@ from electra.finetune.answers import final_text, n_best_answers
 from electra.finetune.featurize import featurize
 from electra.finetune.metrics import exact_match_scores, squad_scores
 from electra.finetune.readers import read_examples
-from electra.finetune.tasks import get_task
+from electra.finetune.tasks import QA, get_task
 from electra.text.vocab import Vocabulary, read_vocab
 from electra.text.wordpiece import BasicTokenizer, WordPieceTokenizer
 from tests.finetune.reference import (
     FOLDER,
+    LENGTHS,
     gold_answers,
+    heads_of,
     load_model,
-    qa_arguments,
+    padded,
+    pick,
     tensors,
     values_of,
 )
-from tests.shared import FIXTURES, needs_fixtures
+from tests.shared import FIXTURES, LOSS, TENSOR, assert_close, needs_fixtures
 
 WORDS = ["Ada", "Lovelace", "wrote", "it."]
 TOKENS = "[CLS] who [SEP] ada love ##lace wrote it . [PAD] [UNK] [MASK]".split()
@@ -126,59 +129,45 @@ def test_final_text_equals_the_official_one():
 
 
 @needs_fixtures
-@pytest.mark.parametrize(
-    ("variant", "task"),
-    [
-        ("joint", "squad"),
-        ("joint", "squadv1"),
-        ("independent", "squad"),
-        ("independent", "squadv1"),
-        ("no_classifier", "squad"),
-    ],
-)
+@pytest.mark.parametrize(("variant", "task"), heads_of(QA))
 def test_answers_and_scores_equal_the_official_ones(variant, task):
-    values = values_of(f"heads/{variant}.json")
+    values, row = values_of(f"heads/{variant}.json"), get_task(task)
     hparams, expected = values["hparams"], values[task]
-    model = load_model(hparams, [task], *([variant] if variant != "joint" else []))
-    lengths = {k: hparams[k] for k in ("max_seq_length", "doc_stride", "max_query_length")}
+    model = load_model(hparams, [task], variant)
+    lengths = pick(hparams, *LENGTHS)
     tokenizer = WordPieceTokenizer(read_vocab(FIXTURES / "tokenizer" / "vocab.txt"))
-    examples = read_examples(get_task(task), "dev", FOLDER / "finetuning_data")
-    windows = list(featurize(get_task(task), examples, tokenizer, is_training=False, **lengths))
-    arrays = {
-        name: np.array([w[name] + [0] * (lengths["max_seq_length"] - len(w[name]))
-                        for w in windows], np.int32)
-        for name in ("input_ids", "input_mask", "segment_ids")
-    }  # fmt: skip
+    examples = read_examples(row, "dev", FOLDER / "finetuning_data")
+    windows = list(featurize(row, examples, tokenizer, is_training=False, **lengths))
+    arrays = padded(windows, lengths["max_seq_length"], task)
     labels = ("start_positions", "end_positions", "is_impossible")
     arrays |= {f"{task}_{name}": np.zeros(len(windows), np.int32) for name in labels}
     outputs = {k: v.numpy() for k, v in model(tensors(arrays))[task].items()}
-    np.testing.assert_allclose(outputs["loss"], expected["loss_of_each_feature"], rtol=2e-5)
+    assert_close(outputs["loss"], expected["loss_of_each_feature"], LOSS, each=True)
     answers = {}
     for number, group in itertools.groupby(range(len(windows)), lambda i: windows[i]["example"]):
         rows = list(group)
         answers[examples[number].id] = n_best_answers(
             [windows[i] for i in rows], [{k: v[i] for k, v in outputs.items()} for i in rows],
             examples[number].document.words, tokenizer,
-            answerable_classifier=qa_arguments(hparams).get("answerable_classifier", True),
+            **pick(hparams, "answerable_classifier", "n_best_size", "max_answer_length"),
         )  # fmt: skip
     golds = gold_answers(task)
     predictions = {key: n_best[0]["text"] for key, (n_best, _) in answers.items()}
     assert predictions == expected["predictions"]
     for key, rows in expected["n_best"].items():
         ours = answers[key][0][: len(rows)]
-        assert [each["text"] for each in ours] == [row["text"] for row in rows]
+        assert [each["text"] for each in ours] == [each["text"] for each in rows]
         for name in ("probability", "start_logit", "end_logit"):
-            np.testing.assert_allclose(
-                [each[name] for each in ours], [row[name] for row in rows], rtol=1e-4
-            )
-    if task == "squad":
+            official = [each[name] for each in rows]
+            assert_close([each[name] for each in ours], official, 2 * TENSOR, name=name)
+    if row.has_unanswerable:
         null_odds = {key: odds for key, (_, odds) in answers.items()}
-        np.testing.assert_allclose(
-            [null_odds[key] for key in expected["null_odds"]],
-            list(expected["null_odds"].values()), rtol=1e-4,
-        )  # fmt: skip
-        ours = squad_scores(golds, predictions, null_odds, -2.75)
-        assert ours == pytest.approx(expected["results"])
+        assert_close(null_odds, expected["null_odds"], 2 * TENSOR)  # differences of two logits
+        threshold = hparams.get("qa_na_threshold", -2.75)  # the official default: not recorded
+        ours = squad_scores(golds, predictions, null_odds, threshold)
     else:
         ours = exact_match_scores(golds, predictions)
-        assert ours == pytest.approx(expected["results"])
+    assert ours.keys() == expected["results"].keys()
+    for name, score in expected["results"].items():  # a threshold is one of the null odds
+        rtol = 2 * TENSOR if name.endswith("_thresh") else 1e-6
+        assert_close(ours[name], score, rtol, name=name)

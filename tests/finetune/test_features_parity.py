@@ -6,14 +6,11 @@ import pytest
 
 from electra.finetune.featurize import featurize
 from electra.finetune.readers import read_examples, resolve_labels
-from electra.finetune.tasks import TASKS, get_task
+from electra.finetune.tasks import CLASSIFICATION, QA, REGRESSION, TAGGING, get_task
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
-from tests.shared import FIXTURES, needs_fixtures
-
-FOLDER = FIXTURES / "finetune"
-TEXTS = ("cola", "sst", "mrpc", "sts", "qqp", "mnli", "qnli")
-QUESTIONS = ("squad", "squadv1", "newsqa")
+from tests.finetune.reference import FOLDER, LENGTHS, pick, tasks_of
+from tests.shared import FIXTURES, assert_close, needs_fixtures
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +28,11 @@ def read(task, split):
 
 def features_of(task, examples, tokenizer, expected, is_training=False):
     found = list(
-        featurize(task, examples, tokenizer, is_training=is_training, **expected["hparams"])
-    )
+        featurize(
+            task, examples, tokenizer, is_training=is_training,
+            **pick(expected["hparams"], *LENGTHS),
+        )
+    )  # fmt: skip
     assert all(set(each["input_mask"]) == {1} for each in found)
     return found
 
@@ -51,10 +51,10 @@ def without_zeros(values):
 
 
 @needs_fixtures
-@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("name", tasks_of(CLASSIFICATION, REGRESSION))
 def test_texts_equal_the_official(name, tokenizer):
     expected = load(name)
-    assert tuple(expected.get("label_list", ())) == TASKS[name].labels
+    assert tuple(expected.get("label_list", ())) == get_task(name).labels
     for split, rows in expected["splits"].items():
         is_diagnostic = split == "diagnostic"
         task, split = (get_task("ax"), "test") if is_diagnostic else (get_task(name), split)
@@ -67,14 +67,14 @@ def test_texts_equal_the_official(name, tokenizer):
             assert feature["example"] == official["eid"]
             for key in ("input_ids", "input_mask", "segment_ids"):
                 assert without_zeros(feature[key]) == without_zeros(official[key]), key
-            if name == "sts":
-                assert feature["targets"] == pytest.approx(official["targets"], abs=1e-7)
+            if task.family == REGRESSION:
+                assert_close(feature["targets"], official["targets"], 1e-6, atol=1e-7)
             else:
                 assert feature["label_ids"] == official["label_ids"]
 
 
 @needs_fixtures
-@pytest.mark.parametrize("name", QUESTIONS)
+@pytest.mark.parametrize("name", tasks_of(QA))
 def test_questions_equal_the_official(name, tokenizer):
     expected = load(name)
     for split, rows in expected["splits"].items():
@@ -117,12 +117,12 @@ def compare_window(found, official, tokenizer, is_training):
 
 
 @needs_fixtures
-def test_sentences_equal_the_official(tokenizer):
+@pytest.mark.parametrize("name", tasks_of(TAGGING))
+def test_sentences_equal_the_official(name, tokenizer):
     """But for what is meant to differ: segments are 0, and long sentences are cut later."""
-    expected = load("chunk")
-    task = resolve_labels(get_task("chunk"), FOLDER / "finetuning_data")
+    expected = load(name)
+    task = resolve_labels(get_task(name), FOLDER / "finetuning_data")
     assert {label: index for index, label in enumerate(task.labels)} == expected["label_mapping"]
-    num_cut = 0
     for split, rows in expected["splits"].items():
         examples = read(task, split)
         assert len(examples) == rows["n_examples"]
@@ -130,10 +130,9 @@ def test_sentences_equal_the_official(tokenizer):
             features_of(task, examples, tokenizer, expected), rows["examples"], strict=False
         ):
             assert examples[feature["example"]].words == tuple(row["words"])
-            official = strip_prefix(row["features"], "chunk")
+            official = strip_prefix(row["features"], name)
             ids, kept = official["input_ids"], len(official["labels_mask"])
             is_cut = kept < len(row["words"])
-            num_cut += is_cut
             assert feature["input_ids"][: len(ids) - 1] == ids[:-1]
             assert is_cut or feature["input_ids"] == ids
             assert not any(feature["segment_ids"])
@@ -143,4 +142,3 @@ def test_sentences_equal_the_official(tokenizer):
                 row["labels"]
             )
             assert feature["labels"] == row["labels"][: len(feature["labels"])]
-    assert num_cut

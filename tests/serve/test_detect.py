@@ -98,6 +98,7 @@ def folder_of_fixture(case, folder):
     config = json.loads((case / "config.json").read_text())
     sizes = config["resolved_transformer"]
     hparams = {**config["hparams"], "vocab_size": sizes["vocab_size"]}
+    # What the case did not pass on, and does not record, has the official default.
     hparams.setdefault("model_size", "small")
     hparams.setdefault("max_seq_length", 128)
     hparams.setdefault("do_lower_case", True)
@@ -117,7 +118,7 @@ def test_the_discriminator_is_the_official_one(tmp_path, monkeypatch):
     monkeypatch.setattr(detect, "pack", lambda *arguments: inputs)
     vocab = read_vocab(tmp_path / "vocab.txt")
     _, config = detect._read_hparams(tmp_path)
-    probs = detect._probabilities(tmp_path, config, vocab, [[]], 128)  # one batch
+    probs = detect._probabilities(tmp_path, config, vocab, [[]], inputs["input_ids"].shape[1])
     assert_close(probs, batch["expected/disc_probs"], TENSOR)
 
 

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from configure_finetuning import FinetuningConfig
+from electra.finetune.tasks import CLASSIFICATION
 from electra.text.vocab import Vocabulary
 from electra.train import checkpoints, outputs
 from electra.train.compare import differences
 from electra.train.finetuning import Finetuning, run_finetuning
 from electra.train.finetuning_step import FinetuningLoop
 from electra.train.folder import held
+from tests.finetune.reference import HEADS, heads_of, pick, values_of
 from tests.shared import FIXTURES, needs_fixtures
 from tests.train.finetune_runs import config_of, finetune, make_data
 from tests.train.runs import TOKENS
@@ -200,23 +202,25 @@ def test_a_models_folder_says_what_it_is(finetuned):
 
 @needs_fixtures
 def test_a_tf1_checkpoint_serves_as_the_pretrained_model(tmp_path):
-    heads = FIXTURES / "finetune" / "heads"
-    values = json.loads((heads / "joint.json").read_text())["hparams"]
-    sizes = {k: values[k] for k in ("model_size", "embedding_size", "model_hparam_overrides")}
+    variant, task = heads_of(CLASSIFICATION)[0]
+    hparams = values_of(f"heads/{variant}.json")["hparams"]
+    sizes = pick(hparams, "model_size", "embedding_size", "model_hparam_overrides")
+    path = str(next(HEADS.glob("model.ckpt-*.index")).with_suffix(""))
     config = FinetuningConfig(
-        "m", str(tmp_path), init_checkpoint=str(heads / "model.ckpt-0"), task_names=["cola"],
+        "m", str(tmp_path), init_checkpoint=path, task_names=[task],
         vocab_file=str(FIXTURES / "tokenizer" / "vocab.txt"),
         raw_data_dir=str(FIXTURES / "finetune" / "finetuning_data"), **sizes,
     )  # fmt: skip
     run = Finetuning(config)
     assert run.programs
     assert all(name.startswith("electra/") for name in run.pretrained)
-    expected = checkpoints.read(heads / "model.ckpt-0").tensors
+    expected = checkpoints.read(path).tensors
     for name, value in run.pretrained.items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
     assert set(run.variables) - set(run.pretrained) == {
-        "task_specific/cola/dense/kernel", "task_specific/cola/dense/bias"
+        f"task_specific/{task}/dense/kernel", f"task_specific/{task}/dense/bias"
     }  # fmt: skip
+    rows = len(expected["electra/embeddings/word_embeddings"])
     other = FinetuningConfig("m", str(tmp_path), vocab_file=str(tmp_path / "v.txt"), **sizes)
-    with pytest.raises(ValueError, match="holds 40 tokens, the word table 30522. Set vocab_file"):
+    with pytest.raises(ValueError, match=f"holds 40 tokens, the word table {rows}. Set vocab_file"):
         other.check_vocab(Vocabulary(TOKENS))
