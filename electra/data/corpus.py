@@ -1,46 +1,25 @@
 """Raw text: finds a corpus's files, cuts them into units of work, reads their documents.
 
 Enters: a folder of .txt, .jsonl, compressed files and tar archives, nested as deep as need be.
-Leaves: documents as lists of lines. Nothing is unpacked to disk. Uses zstandard for .zst.
+Leaves: documents as lists of lines.
 """
 
 import dataclasses
-import gzip
 import io
 import itertools
 import json
-import lzma
 import os
 import re
 import stat
-import tarfile
-import zlib
 
-import zstandard
+from electra.data import packed
 
 UNIT_BYTES = 4 << 20
 BLOCK_BYTES = 1 << 20
 _NEARBY = 1 << 16  # bytes searched first: most texts have a blank line in them
 _OVERLAP = 256  # bytes searched again: a blank line may cross from one block into the next
-_PACKED_BYTES = 1 << 17  # read together from a .zst file
 _TAR_MAGIC = slice(257, 262)
-_COMPRESSED = (".gz", ".xz", ".zst")
 _BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
-_DAMAGE = (tarfile.TarError, lzma.LZMAError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError,
-           EOFError)  # fmt: skip
-
-
-class _Member(tarfile.TarInfo):
-    """A member of a tar archive; the library takes a damaged or missing header for its end."""
-
-    @classmethod
-    def frombuf(cls, buf, encoding, errors):
-        try:
-            return super().frombuf(buf, encoding, errors)
-        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
-            raise tarfile.ReadError(f"a member's header is damaged ({error})") from None
-        except tarfile.EmptyHeaderError:
-            raise tarfile.ReadError("it is cut off: no zeros mark its end") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,10 +120,10 @@ def cut_units(corpus_dir, files, unit_bytes=UNIT_BYTES, whole_documents=False):
 
 def _parts(corpus_dir, files, unit_bytes, whole_documents):
     for path in files:
-        name, size = _printable(os.path.relpath(path, corpus_dir)), os.path.getsize(path)
+        name, size = packed.printable(os.path.relpath(path, corpus_dir)), os.path.getsize(path)
         if name.endswith(".tar"):
             yield from _tar_parts(path, name)
-        elif name.endswith(_COMPRESSED):
+        elif name.endswith(tuple(packed.UNPACKERS)):
             yield Part(path, name, 0, size)
         else:
             at_blanks = whole_documents and not name.endswith(".jsonl")
@@ -153,18 +132,12 @@ def _parts(corpus_dir, files, unit_bytes, whole_documents):
                 yield Part(path, name, start, stop)
 
 
-def _printable(name):
-    """Returns a file name as UTF-8 can hold it: the bytes that are none as \\xNN."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
 def _tar_parts(path, name):
     try:
-        with tarfile.open(path, "r:", tarinfo=_Member) as archive:
-            for member in _text_members(archive):
-                start, inside = member.offset_data, f"{name}/{_printable(member.name)}"
-                yield Part(path, inside, start, start + member.size, start)
-    except tarfile.TarError as error:
+        for _, member in packed.text_members(name=path, mode="r:"):
+            start, inside = member.offset_data, f"{name}/{packed.printable(member.name)}"
+            yield Part(path, inside, start, start + member.size, start)
+    except packed.DAMAGE as error:
         raise ValueError(
             f"{path} is no readable tar archive: {error}. Take it out of the corpus, or get it anew"
         ) from None
@@ -224,7 +197,7 @@ def read_documents(part, *, blanks_separate_docs=True, jsonl_field="text"):
                     yield from _json_documents(stream, text, jsonl_field)
                 else:
                     yield from _text_documents(stream, text, blanks_separate_docs)
-        except _DAMAGE as error:
+        except packed.DAMAGE as error:
             raise ValueError(
                 f"{part.path} is damaged, or is not what its name says, in {part.name}: {error}. "
                 "Take it out of the corpus, or get it anew"
@@ -256,64 +229,18 @@ class _Range(io.RawIOBase):
         return len(data)
 
 
-class _Zstandard(io.RawIOBase):
-    """What a .zst file holds, as a file; the library's own reader takes a cut-off file as whole."""
-
-    def __init__(self, stream):
-        self._stream, self._frame, self._rest, self._ready = stream, None, b"", b""
-
-    def readable(self):
-        return True
-
-    def readinto(self, buffer):
-        while not self._ready:
-            packed = self._rest or self._stream.read(_PACKED_BYTES)
-            if not packed:
-                if self._frame is not None:
-                    raise EOFError("it ends before the end of its last frame")
-                return 0
-            self._frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
-            self._ready = self._frame.decompress(packed)
-            self._rest = self._frame.unused_data
-            if self._frame.eof:
-                self._frame = None
-        size = min(len(buffer), len(self._ready))
-        buffer[:size] = self._ready[:size]
-        self._ready = self._ready[size:]
-        return size
-
-
-_OPENERS = {
-    ".gz": lambda stream: gzip.GzipFile(fileobj=stream, mode="rb"),
-    ".xz": lzma.LZMAFile,
-    ".zst": _Zstandard,
-}
-
-
 def _texts(name, raw):
     """Opens what is compressed or archived. Yields (name, stream) of each text in turn."""
     stream = io.BufferedReader(raw, BLOCK_BYTES)
     stem, suffix = os.path.splitext(name)
-    if suffix in _OPENERS:
-        yield from _texts(stem, _OPENERS[suffix](stream))
+    if suffix in packed.UNPACKERS:
+        yield from _texts(stem, packed.unpack(stream, suffix))
     elif suffix == ".tar" or stream.peek(512)[_TAR_MAGIC] == b"ustar":
-        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as archive:
-            for member in _text_members(archive):
-                inside = f"{name}/{_printable(member.name)}"
-                yield from _texts(inside, archive.extractfile(member))
+        for archive, member in packed.text_members(fileobj=stream, mode="r|"):
+            inside = f"{name}/{packed.printable(member.name)}"
+            yield from _texts(inside, archive.extractfile(member))
     else:
         yield name, stream
-
-
-def _text_members(archive):
-    """Yields a tar archive's texts. Zeros mark its end, also those of a header that was lost."""
-    for member in archive:
-        if member.isfile() and not os.path.basename(member.name).startswith("."):
-            yield member
-        archive.members = []  # it would keep all of them
-    while block := archive.fileobj.read(BLOCK_BYTES):
-        if block.count(0) < len(block):
-            raise tarfile.ReadError("a member's header is damaged: more follows its end")
 
 
 def _read_blocks(file, stop):
