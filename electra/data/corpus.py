@@ -1,9 +1,10 @@
 """Raw text: finds a corpus's files, cuts them into units of work, reads their documents.
 
 Enters: a folder of .txt, .jsonl, compressed files and tar archives, nested as deep as need be.
-Leaves: documents as lists of lines.
+Leaves: documents as lists of lines, about LONGEST_LINE characters together.
 """
 
+import codecs
 import dataclasses
 import io
 import itertools
@@ -16,10 +17,19 @@ from electra.data import packed
 
 UNIT_BYTES = 4 << 20
 BLOCK_BYTES = 1 << 20
+LONGEST_LINE = 1 << 20  # characters; a longer one comes as several, cut between words where it can
+LONGEST_JSON = 1 << 28  # characters of a .jsonl line, which must be whole to be read
 _NEARBY = 1 << 16  # bytes searched first: most texts have a blank line in them
 _OVERLAP = 256  # bytes searched again: a blank line may cross from one block into the next
 _TAR_MAGIC = slice(257, 262)
+_parse = json.JSONDecoder(parse_int=float).decode  # int refuses numbers of many digits
 _BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
+_NEWLINE = re.compile(rb"\n")
+# Behind the last of these a line is cut: no word reaches across a blank, else an ideograph or mark.
+_LAST_BORDERS = tuple(
+    re.compile(f"(?s:.*)[{characters}]")
+    for characters in (" \t\u3000", "!-/:-@\\[-`{-~\u2010-\u2027\u3001\u3002\u4e00-\u9fff\uff0c")
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,23 +160,23 @@ def _borders(path, size, unit_bytes, at_blanks):
             return [0, size]
         while size - borders[-1] > 1.5 * unit_bytes:
             at = borders[-1] + unit_bytes
-            border = _behind_blank_line(file, at, size if at_blanks else at + unit_bytes // 2)
+            near = size if at_blanks else at + unit_bytes // 2
+            border = _behind(_BLANK_LINE, file, at, near)
             if border is None and not at_blanks:
-                file.seek(at)
-                border = at + len(file.readline())
+                border = _behind(_NEWLINE, file, at, size)
             if border is None:
                 break
             borders.append(border)
     return [*borders, size] if size > borders[-1] else borders
 
 
-def _behind_blank_line(file, at, stop):
-    """Returns the offset after the first blank line between `at` and `stop`, or None."""
+def _behind(pattern, file, at, stop):
+    """Returns the offset after the first match between `at` and `stop`, or None."""
     file.seek(at)
     size, before = _NEARBY, b""
     while at < stop:
         block = file.read(min(size, stop - at))
-        found = _BLANK_LINE.search(before + block)
+        found = pattern.search(before + block)
         if found:
             return at - len(before) + found.end()
         at, size = at + len(block), BLOCK_BYTES
@@ -184,7 +194,9 @@ def read_documents(part, *, blanks_separate_docs=True, jsonl_field="text"):
         blanks_separate_docs: whether a blank line ends a document; the end of a file always does.
         jsonl_field: holds the text of a .jsonl line, which is a document.
     Yields: (key, lines, ends): lines that are not blank, stripped; a long document comes in
-        several pieces of one key, `ends` is True with the last, which may have no lines.
+        several pieces of one key, `ends` is True with the last, which may have no lines. The
+        lines of a piece have LONGEST_LINE + BLOCK_BYTES characters at most; no more of a text is
+        in memory, but for a .jsonl line: four times.
     Raises:
         ValueError: no UTF-8 text, a damaged archive, a .jsonl line without the field.
     """
@@ -248,49 +260,73 @@ def _read_blocks(file, stop):
         yield file.read(min(BLOCK_BYTES, stop - file.tell()))
 
 
-def _blocks(stream, part):
-    """Yields strings that end with a line (but for the last), of about BLOCK_BYTES."""
-    waiting, at = [], part.start - part.text_start
+def _decoded(stream, part):
+    """Yields a text as strings of about BLOCK_BYTES."""
+    rest, at = b"", part.start - part.text_start
     while True:
         block = stream.read(BLOCK_BYTES)
-        cut = block.rfind(b"\n") + 1
-        data = b"".join([*waiting, block[:cut]]) if cut or not block else b""
-        waiting = [block[cut:]] if cut else [*waiting, block]
-        if data:
-            try:
-                text = data.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{part.path}: {part.name}, byte {at + error.start} is not UTF-8 "
-                    f"({error.reason}). Expected: text. Convert the file or take it out of the "
-                    "corpus"
-                ) from None
-            yield text if at else text.removeprefix("\ufeff")  # a byte order mark
-        at += len(data)
+        try:
+            text, used = codecs.utf_8_decode(data := rest + block, "strict", not block)
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{part.path}: {part.name}, byte {at + error.start} is not UTF-8 "
+                f"({error.reason}). Expected: text. Convert the file or take it out of the corpus"
+            ) from None
+        yield text if at else text.removeprefix("\ufeff")  # a byte order mark
+        rest, at = data[used:], at + used
         if not block:
             return
 
 
+def _blocks(stream, part, longest):
+    """Yields strings that end with a line, but for the last and within a line over `longest`."""
+    waiting, size = [], 0
+    for text in _decoded(stream, part):
+        waiting.append(text)
+        size += len(text)
+        if "\n" in text or size > longest:
+            text = "".join(waiting)
+            cut = _border(text, 0, size)
+            text, waiting, size = text[:cut], [text[cut:]], size - cut
+            yield text
+    if size:
+        yield "".join(waiting)
+
+
+def _border(text, start, stop):
+    """Returns where to cut text[start:stop]: behind its last newline, else in its second half."""
+    newline = text.rfind("\n", start, stop) + 1
+    if newline:
+        return newline
+    borders = (pattern.match(text, (start + stop) // 2, stop) for pattern in _LAST_BORDERS)
+    return next((border.end() for border in borders if border), stop)
+
+
 def _text_documents(stream, part, blanks_separate_docs):
-    number, lines, is_open = 0, [], False
+    number, lines, is_open, goes_on = 0, [], False, False
 
     def key():
         # A document is a file where blank lines end none: all its parts then share a key.
         return f"{part.key}#{number}" if blanks_separate_docs else part.name
 
-    for text in _blocks(stream, part):
+    for text in _blocks(stream, part, LONGEST_LINE):
         if "\0" in text:
             raise ValueError(
                 f"{part.path}: {part.name} holds a NUL character: it is binary, not text. Take it "
                 "out of the corpus"
             )
-        for line in text.removesuffix("\n").split("\n"):
+        *whole, last = text.split("\n")
+        for line in whole:
             line = line.strip()
             if line:
                 lines.append(line)
-            elif blanks_separate_docs and (lines or is_open):
+            elif blanks_separate_docs and not goes_on and (lines or is_open):
                 yield key(), lines, True
                 number, lines, is_open = number + 1, [], False
+            goes_on = False
+        if last := last.strip():  # of a line that goes on in the next block, or has no newline
+            lines.append(last)
+            goes_on = True
         if lines:
             yield key(), lines, False
             lines, is_open = [], True
@@ -300,16 +336,30 @@ def _text_documents(stream, part, blanks_separate_docs):
 
 def _json_documents(stream, part, field):
     number = 0
-    for text in _blocks(stream, part):
-        for line in text.removesuffix("\n").split("\n"):
+    for block in _blocks(stream, part, 2 * LONGEST_JSON):
+        for line in block.removesuffix("\n").split("\n"):
             number += 1
             if not line.strip():
                 continue
             try:
-                lines = [each.strip() for each in json.loads(line)[field].split("\n")]
+                if len(line) > LONGEST_JSON:
+                    raise ValueError(f"over {LONGEST_JSON} characters; cut it, or give it as .txt")
+                text = _parse(line)[field].strip()
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise ValueError(
                     f"{part.path}: {part.where(number)}: {error!r}. Expected: a JSON object with "
-                    f"a string {field!r} (--jsonl_field). Received: {line[:100]!r}"
+                    f"a string {field!r} (--jsonl_field). Received: {line[:80]!r}"
                 ) from None
-            yield f"{part.key}#{number}", [each for each in lines if each], True
+            for piece, is_last in _cut(text):
+                lines = [each.strip() for each in piece.split("\n")]
+                yield f"{part.key}#{number}", [each for each in lines if each], is_last
+
+
+def _cut(text):
+    """Yields (piece of at most LONGEST_LINE characters, whether it is the last)."""
+    start = 0
+    while len(text) - start > LONGEST_LINE:
+        stop = _border(text, start, start + LONGEST_LINE)
+        yield text[start:stop], False
+        start = stop
+    yield text[start:], True
