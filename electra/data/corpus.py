@@ -1,46 +1,35 @@
 """Raw text: finds a corpus's files, cuts them into units of work, reads their documents.
 
 Enters: a folder of .txt, .jsonl, compressed files and tar archives, nested as deep as need be.
-Leaves: documents as lists of lines. Nothing is unpacked to disk. Uses zstandard for .zst.
+Leaves: documents as lists of lines, about LONGEST_LINE characters together.
 """
 
+import codecs
 import dataclasses
-import gzip
 import io
 import itertools
 import json
-import lzma
 import os
 import re
 import stat
-import tarfile
-import zlib
 
-import zstandard
+from electra.data import packed
 
 UNIT_BYTES = 4 << 20
 BLOCK_BYTES = 1 << 20
+LONGEST_LINE = 1 << 20  # characters; a longer one comes as several, cut between words where it can
+LONGEST_JSON = 1 << 28  # characters of a .jsonl line, which must be whole to be read
 _NEARBY = 1 << 16  # bytes searched first: most texts have a blank line in them
 _OVERLAP = 256  # bytes searched again: a blank line may cross from one block into the next
-_PACKED_BYTES = 1 << 17  # read together from a .zst file
 _TAR_MAGIC = slice(257, 262)
-_COMPRESSED = (".gz", ".xz", ".zst")
+_parse = json.JSONDecoder(parse_int=float).decode  # int refuses numbers of many digits
 _BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
-_DAMAGE = (tarfile.TarError, lzma.LZMAError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError,
-           EOFError)  # fmt: skip
-
-
-class _Member(tarfile.TarInfo):
-    """A member of a tar archive; the library takes a damaged or missing header for its end."""
-
-    @classmethod
-    def frombuf(cls, buf, encoding, errors):
-        try:
-            return super().frombuf(buf, encoding, errors)
-        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
-            raise tarfile.ReadError(f"a member's header is damaged ({error})") from None
-        except tarfile.EmptyHeaderError:
-            raise tarfile.ReadError("it is cut off: no zeros mark its end") from None
+_NEWLINE = re.compile(rb"\n")
+# Behind the last of these a line is cut: no word reaches across a blank, else an ideograph or mark.
+_LAST_BORDERS = tuple(
+    re.compile(f"(?s:.*)[{characters}]")
+    for characters in (" \t\u3000", "!-/:-@\\[-`{-~\u2010-\u2027\u3001\u3002\u4e00-\u9fff\uff0c")
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,10 +130,10 @@ def cut_units(corpus_dir, files, unit_bytes=UNIT_BYTES, whole_documents=False):
 
 def _parts(corpus_dir, files, unit_bytes, whole_documents):
     for path in files:
-        name, size = _printable(os.path.relpath(path, corpus_dir)), os.path.getsize(path)
+        name, size = packed.printable(os.path.relpath(path, corpus_dir)), os.path.getsize(path)
         if name.endswith(".tar"):
             yield from _tar_parts(path, name)
-        elif name.endswith(_COMPRESSED):
+        elif name.endswith(tuple(packed.UNPACKERS)):
             yield Part(path, name, 0, size)
         else:
             at_blanks = whole_documents and not name.endswith(".jsonl")
@@ -153,18 +142,12 @@ def _parts(corpus_dir, files, unit_bytes, whole_documents):
                 yield Part(path, name, start, stop)
 
 
-def _printable(name):
-    """Returns a file name as UTF-8 can hold it: the bytes that are none as \\xNN."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
 def _tar_parts(path, name):
     try:
-        with tarfile.open(path, "r:", tarinfo=_Member) as archive:
-            for member in _text_members(archive):
-                start, inside = member.offset_data, f"{name}/{_printable(member.name)}"
-                yield Part(path, inside, start, start + member.size, start)
-    except tarfile.TarError as error:
+        for _, member in packed.text_members(name=path, mode="r:"):
+            start, inside = member.offset_data, f"{name}/{packed.printable(member.name)}"
+            yield Part(path, inside, start, start + member.size, start)
+    except packed.DAMAGE as error:
         raise ValueError(
             f"{path} is no readable tar archive: {error}. Take it out of the corpus, or get it anew"
         ) from None
@@ -177,23 +160,23 @@ def _borders(path, size, unit_bytes, at_blanks):
             return [0, size]
         while size - borders[-1] > 1.5 * unit_bytes:
             at = borders[-1] + unit_bytes
-            border = _behind_blank_line(file, at, size if at_blanks else at + unit_bytes // 2)
+            near = size if at_blanks else at + unit_bytes // 2
+            border = _behind(_BLANK_LINE, file, at, near)
             if border is None and not at_blanks:
-                file.seek(at)
-                border = at + len(file.readline())
+                border = _behind(_NEWLINE, file, at, size)
             if border is None:
                 break
             borders.append(border)
     return [*borders, size] if size > borders[-1] else borders
 
 
-def _behind_blank_line(file, at, stop):
-    """Returns the offset after the first blank line between `at` and `stop`, or None."""
+def _behind(pattern, file, at, stop):
+    """Returns the offset after the first match between `at` and `stop`, or None."""
     file.seek(at)
     size, before = _NEARBY, b""
     while at < stop:
         block = file.read(min(size, stop - at))
-        found = _BLANK_LINE.search(before + block)
+        found = pattern.search(before + block)
         if found:
             return at - len(before) + found.end()
         at, size = at + len(block), BLOCK_BYTES
@@ -211,7 +194,9 @@ def read_documents(part, *, blanks_separate_docs=True, jsonl_field="text"):
         blanks_separate_docs: whether a blank line ends a document; the end of a file always does.
         jsonl_field: holds the text of a .jsonl line, which is a document.
     Yields: (key, lines, ends): lines that are not blank, stripped; a long document comes in
-        several pieces of one key, `ends` is True with the last, which may have no lines.
+        several pieces of one key, `ends` is True with the last, which may have no lines. The
+        lines of a piece have LONGEST_LINE + BLOCK_BYTES characters at most; no more of a text is
+        in memory, but for a .jsonl line: four times.
     Raises:
         ValueError: no UTF-8 text, a damaged archive, a .jsonl line without the field.
     """
@@ -224,7 +209,7 @@ def read_documents(part, *, blanks_separate_docs=True, jsonl_field="text"):
                     yield from _json_documents(stream, text, jsonl_field)
                 else:
                     yield from _text_documents(stream, text, blanks_separate_docs)
-        except _DAMAGE as error:
+        except packed.DAMAGE as error:
             raise ValueError(
                 f"{part.path} is damaged, or is not what its name says, in {part.name}: {error}. "
                 "Take it out of the corpus, or get it anew"
@@ -256,64 +241,18 @@ class _Range(io.RawIOBase):
         return len(data)
 
 
-class _Zstandard(io.RawIOBase):
-    """What a .zst file holds, as a file; the library's own reader takes a cut-off file as whole."""
-
-    def __init__(self, stream):
-        self._stream, self._frame, self._rest, self._ready = stream, None, b"", b""
-
-    def readable(self):
-        return True
-
-    def readinto(self, buffer):
-        while not self._ready:
-            packed = self._rest or self._stream.read(_PACKED_BYTES)
-            if not packed:
-                if self._frame is not None:
-                    raise EOFError("it ends before the end of its last frame")
-                return 0
-            self._frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
-            self._ready = self._frame.decompress(packed)
-            self._rest = self._frame.unused_data
-            if self._frame.eof:
-                self._frame = None
-        size = min(len(buffer), len(self._ready))
-        buffer[:size] = self._ready[:size]
-        self._ready = self._ready[size:]
-        return size
-
-
-_OPENERS = {
-    ".gz": lambda stream: gzip.GzipFile(fileobj=stream, mode="rb"),
-    ".xz": lzma.LZMAFile,
-    ".zst": _Zstandard,
-}
-
-
 def _texts(name, raw):
     """Opens what is compressed or archived. Yields (name, stream) of each text in turn."""
     stream = io.BufferedReader(raw, BLOCK_BYTES)
     stem, suffix = os.path.splitext(name)
-    if suffix in _OPENERS:
-        yield from _texts(stem, _OPENERS[suffix](stream))
+    if suffix in packed.UNPACKERS:
+        yield from _texts(stem, packed.unpack(stream, suffix))
     elif suffix == ".tar" or stream.peek(512)[_TAR_MAGIC] == b"ustar":
-        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as archive:
-            for member in _text_members(archive):
-                inside = f"{name}/{_printable(member.name)}"
-                yield from _texts(inside, archive.extractfile(member))
+        for archive, member in packed.text_members(fileobj=stream, mode="r|"):
+            inside = f"{name}/{packed.printable(member.name)}"
+            yield from _texts(inside, archive.extractfile(member))
     else:
         yield name, stream
-
-
-def _text_members(archive):
-    """Yields a tar archive's texts. Zeros mark its end, also those of a header that was lost."""
-    for member in archive:
-        if member.isfile() and not os.path.basename(member.name).startswith("."):
-            yield member
-        archive.members = []  # it would keep all of them
-    while block := archive.fileobj.read(BLOCK_BYTES):
-        if block.count(0) < len(block):
-            raise tarfile.ReadError("a member's header is damaged: more follows its end")
 
 
 def _read_blocks(file, stop):
@@ -321,49 +260,73 @@ def _read_blocks(file, stop):
         yield file.read(min(BLOCK_BYTES, stop - file.tell()))
 
 
-def _blocks(stream, part):
-    """Yields strings that end with a line (but for the last), of about BLOCK_BYTES."""
-    waiting, at = [], part.start - part.text_start
+def _decoded(stream, part):
+    """Yields a text as strings of about BLOCK_BYTES."""
+    rest, at = b"", part.start - part.text_start
     while True:
         block = stream.read(BLOCK_BYTES)
-        cut = block.rfind(b"\n") + 1
-        data = b"".join([*waiting, block[:cut]]) if cut or not block else b""
-        waiting = [block[cut:]] if cut else [*waiting, block]
-        if data:
-            try:
-                text = data.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{part.path}: {part.name}, byte {at + error.start} is not UTF-8 "
-                    f"({error.reason}). Expected: text. Convert the file or take it out of the "
-                    "corpus"
-                ) from None
-            yield text if at else text.removeprefix("\ufeff")  # a byte order mark
-        at += len(data)
+        try:
+            text, used = codecs.utf_8_decode(data := rest + block, "strict", not block)
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{part.path}: {part.name}, byte {at + error.start} is not UTF-8 "
+                f"({error.reason}). Expected: text. Convert the file or take it out of the corpus"
+            ) from None
+        yield text if at else text.removeprefix("\ufeff")  # a byte order mark
+        rest, at = data[used:], at + used
         if not block:
             return
 
 
+def _blocks(stream, part, longest):
+    """Yields strings that end with a line, but for the last and within a line over `longest`."""
+    waiting, size = [], 0
+    for text in _decoded(stream, part):
+        waiting.append(text)
+        size += len(text)
+        if "\n" in text or size > longest:
+            text = "".join(waiting)
+            cut = _border(text, 0, size)
+            text, waiting, size = text[:cut], [text[cut:]], size - cut
+            yield text
+    if size:
+        yield "".join(waiting)
+
+
+def _border(text, start, stop):
+    """Returns where to cut text[start:stop]: behind its last newline, else in its second half."""
+    newline = text.rfind("\n", start, stop) + 1
+    if newline:
+        return newline
+    borders = (pattern.match(text, (start + stop) // 2, stop) for pattern in _LAST_BORDERS)
+    return next((border.end() for border in borders if border), stop)
+
+
 def _text_documents(stream, part, blanks_separate_docs):
-    number, lines, is_open = 0, [], False
+    number, lines, is_open, goes_on = 0, [], False, False
 
     def key():
         # A document is a file where blank lines end none: all its parts then share a key.
         return f"{part.key}#{number}" if blanks_separate_docs else part.name
 
-    for text in _blocks(stream, part):
+    for text in _blocks(stream, part, LONGEST_LINE):
         if "\0" in text:
             raise ValueError(
                 f"{part.path}: {part.name} holds a NUL character: it is binary, not text. Take it "
                 "out of the corpus"
             )
-        for line in text.removesuffix("\n").split("\n"):
+        *whole, last = text.split("\n")
+        for line in whole:
             line = line.strip()
             if line:
                 lines.append(line)
-            elif blanks_separate_docs and (lines or is_open):
+            elif blanks_separate_docs and not goes_on and (lines or is_open):
                 yield key(), lines, True
                 number, lines, is_open = number + 1, [], False
+            goes_on = False
+        if last := last.strip():  # of a line that goes on in the next block, or has no newline
+            lines.append(last)
+            goes_on = True
         if lines:
             yield key(), lines, False
             lines, is_open = [], True
@@ -373,16 +336,30 @@ def _text_documents(stream, part, blanks_separate_docs):
 
 def _json_documents(stream, part, field):
     number = 0
-    for text in _blocks(stream, part):
-        for line in text.removesuffix("\n").split("\n"):
+    for block in _blocks(stream, part, 2 * LONGEST_JSON):
+        for line in block.removesuffix("\n").split("\n"):
             number += 1
             if not line.strip():
                 continue
             try:
-                lines = [each.strip() for each in json.loads(line)[field].split("\n")]
+                if len(line) > LONGEST_JSON:
+                    raise ValueError(f"over {LONGEST_JSON} characters; cut it, or give it as .txt")
+                text = _parse(line)[field].strip()
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise ValueError(
                     f"{part.path}: {part.where(number)}: {error!r}. Expected: a JSON object with "
-                    f"a string {field!r} (--jsonl_field). Received: {line[:100]!r}"
+                    f"a string {field!r} (--jsonl_field). Received: {line[:80]!r}"
                 ) from None
-            yield f"{part.key}#{number}", [each for each in lines if each], True
+            for piece, is_last in _cut(text):
+                lines = [each.strip() for each in piece.split("\n")]
+                yield f"{part.key}#{number}", [each for each in lines if each], is_last
+
+
+def _cut(text):
+    """Yields (piece of at most LONGEST_LINE characters, whether it is the last)."""
+    start = 0
+    while len(text) - start > LONGEST_LINE:
+        stop = _border(text, start, start + LONGEST_LINE)
+        yield text[start:stop], False
+        start = stop
+    yield text[start:], True

@@ -5,6 +5,7 @@ input_mask and segment_ids, int64 lists of max_seq_length values; beside it the 
 of each record.
 """
 
+import contextlib
 import errno
 import functools
 import itertools
@@ -32,7 +33,8 @@ class RecordWriter:
     """
 
     def __init__(self, path, max_seq_length):
-        self._path, self._writer = path, tf.io.TFRecordWriter(path)
+        with _os_errors(path):
+            self._path, self._writer = path, tf.io.TFRecordWriter(path)
         self._max_seq_length, self._waiting = max_seq_length, []
 
     def __enter__(self):
@@ -43,11 +45,12 @@ class RecordWriter:
         try:
             if error[0] is None:
                 self._flush()
-            self._writer.close()
-            self._sizes.close()
-        except tf.errors.OpError as failed:
+            with _os_errors(self._path):
+                self._writer.close()
+                self._sizes.close()
+        except OSError:
             if error[0] is None:
-                raise _os_error(failed, self._path) from None
+                raise
 
     def write(self, examples):
         """Writes examples of an ExampleBuilder; a list of any length."""
@@ -58,18 +61,24 @@ class RecordWriter:
     def _flush(self):
         examples, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
         records, sizes = encode_examples(examples, self._max_seq_length)
-        try:
+        with _os_errors(self._path):
             for record in records:
                 self._writer.write(record)
-        except tf.errors.OpError as error:
-            raise _os_error(error, self._path) from None
-        self._sizes.write(sizes.tobytes())
+            self._sizes.write(sizes.tobytes())
 
 
-def _os_error(error, path):
-    known = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    number = next((each for each in known if os.strerror(each) in error.message), errno.EIO)
-    return OSError(number, os.strerror(number), path)
+@contextlib.contextmanager
+def _os_errors(path):
+    """Names the file; TensorFlow gives a full disk and a quota the class of too little memory."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        ends = (n for n in errno.errorcode if error.message.endswith(os.strerror(n)))
+        number = next(ends, errno.EIO)
+        raise OSError(number, os.strerror(number), path) from None
+    except OSError as error:
+        error.filename = path  # what a full disk refuses has no name
+        raise
 
 
 def encode_examples(examples, max_seq_length):

@@ -194,7 +194,7 @@ def _tokenized(unit, tokenizer, flags):
     for part in unit:
         for piece in corpus.read_documents(part, blanks_separate_docs=separate, jsonl_field=field):
             pieces.append(piece)
-            waiting += sum(map(len, piece[1]))
+            waiting += 1 + len(piece[1]) + sum(map(len, piece[1]))  # memory of what is empty too
             if waiting >= _CHARACTERS:
                 yield from encode(pieces)
                 pieces, waiting = [], 0

@@ -5,16 +5,18 @@ cannot be read is refused with its file and line.
 """
 
 import csv
-import gzip
+import functools
+import io
 import itertools
-import zlib
 
 from absl import logging
 
+from electra.data import packed
 from electra.finetune.tasks import FORMATS
 from electra.storage import excerpt, parse_json_dict
 
 _DELIMITERS = {"tsv": "\t", "csv": ","}
+_LONGEST_LINE = 1 << 28  # bytes: a few packed ones may hold a line without an end
 
 
 def format_of(path, source, task):
@@ -122,13 +124,21 @@ def read_lines(path):
     """Yields (line number, line with its end) of a text file, packed or not."""
     number = 0
     try:
-        with (gzip.open if path.endswith(".gz") else open)(path, "rb") as file:
-            for number, line in enumerate(file, 1):
+        with open(path, "rb") as file:
+            if path.endswith(".gz"):
+                file = io.BufferedReader(packed.unpack(file, ".gz"))
+            lines = iter(functools.partial(file.readline, _LONGEST_LINE), b"")
+            for number, line in enumerate(lines, 1):
+                if len(line) == _LONGEST_LINE:
+                    raise ValueError(
+                        f"{path}, line {number} has {_LONGEST_LINE} bytes or more. Cut it, or take "
+                        "another file: this is none of examples"
+                    )
                 text = line.decode("utf-8")
                 yield number, text.removeprefix("\ufeff") if number == 1 else text
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path}, line {number} is not UTF-8 ({error.reason}). Convert the file"
         ) from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except packed.DAMAGE as error:
         raise ValueError(f"{path} is damaged behind line {number}: {error}. Get it anew") from None

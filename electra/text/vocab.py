@@ -24,8 +24,10 @@ from electra.storage import write_text
 from electra.text.wordpiece import MAX_WORD_CHARACTERS, SUFFIX, BasicTokenizer
 
 _MIN_FREQUENCY = 2  # a pair of pieces seen once is no pattern
+_TOGETHER = 1 << 12  # words of a line given to the library, which keeps hundreds of texts waiting
 _REPORT_SECONDS = 5
 _MAX_TOKENS = 10_000_000  # the library reserves memory for them at once
+_MAX_BYTES = 1 << 27  # of a vocabulary file, well above that many tokens
 
 
 class Vocabulary:
@@ -71,13 +73,18 @@ def read_vocab(path):
     Returns: Vocabulary.
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is empty, not UTF-8, or lacks a special token.
+        ValueError: the file is empty, too large, not UTF-8, or lacks a special token.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"Vocabulary file '{path}' does not exist. Expected: a vocab.txt with one token a "
             "line. Give its path, or train one: python -m electra.text.vocab."
+        )
+    if path.stat().st_size > _MAX_BYTES:
+        raise ValueError(
+            f"Vocabulary file '{path}' has over {_MAX_BYTES} bytes. Expected: one token a line. Is "
+            "it a text?"
         )
     try:
         with path.open(encoding="utf-8", newline="\n") as lines:
@@ -143,8 +150,9 @@ def train_vocab(
             f"--character_coverage (now {character_coverage})."
         )
     texts = (
-        " ".join(word for word in words if dropped.isdisjoint(word))
+        " ".join(word for word in words[i : i + _TOGETHER] if dropped.isdisjoint(word))
         for words in read_words("words")
+        for i in range(0, len(words), _TOGETHER)
     )
     learned = _learn(texts, fixed, alphabet, vocab_size)
     known = {*fixed, *alphabet}

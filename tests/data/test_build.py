@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -404,3 +405,22 @@ def test_an_output_folder_is_in_utf_8(place):
 def test_an_output_folder_needs_a_name(place):
     with pytest.raises(ValueError, match="--output_dir must be a folder"):
         build(place / "corpus", place / "vocab.txt", "")
+
+
+@pytest.mark.parametrize("text", ["the cat " * 5000, "the\n\n" * 5000, '{"text": ""}\n' * 5000])
+def test_few_characters_and_few_documents_are_tokenised_together(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(corpus, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(corpus, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(units, "_CHARACTERS", 500)
+    together = []
+
+    class Tokenizer:
+        def encode_lines(self, lines):
+            together.append(sum(map(len, lines)))
+            return np.zeros(0, np.int32), np.zeros(len(lines) + 1, np.int64)
+
+    write_files(tmp_path, {"a.jsonl" if "{" in text else "a.txt": text})
+    (unit,) = corpus.cut_units(tmp_path, corpus.find_files(tmp_path))
+    pieces = list(units._tokenized(unit, Tokenizer(), building.BuildFlags()))
+    assert max(together) <= 500 + 1000 + 100
+    assert len(pieces) / len(together) <= 500

@@ -13,6 +13,7 @@ import pytest
 import zstandard
 
 from electra.data import corpus
+from electra.text.wordpiece import BasicTokenizer
 from tests.data.tiny import make_text, write_files
 
 TEXT = "a first line\nits second\n\nanother document\n"
@@ -138,9 +139,7 @@ def test_whole_documents_are_cut_at_blank_lines_only(tmp_path):
     write_files(tmp_path, {"a.txt": f"{long}\n\n{long}\n\nshort"})
     files = corpus.find_files(tmp_path)
     units = corpus.cut_units(tmp_path, files, 5000, whole_documents=True)
-    keys = [
-        {key for part in unit for key, _, _ in corpus.read_documents(part)} for unit in units
-    ]
+    keys = [{key for part in unit for key, _, _ in corpus.read_documents(part)} for unit in units]
     assert [len(each) for each in keys] == [1, 1, 1]
 
 
@@ -150,6 +149,53 @@ def test_a_line_longer_than_units_and_blocks_stays_whole(tmp_path, monkeypatch):
     write_files(tmp_path, {"a.txt": f"before\n{line}\nafter"})
     found = documents(tmp_path, 2000)
     assert [text for document in found for text in document] == ["before", line.strip(), "after"]
+
+
+@pytest.fixture
+def short_lines(monkeypatch):
+    monkeypatch.setattr(corpus, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(corpus, "LONGEST_LINE", 1000)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.jsonl"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        " ".join(f"wörd{i}" for i in range(2000)),
+        "字kana" * 2000,  # a word ends at an ideograph
+        "(ab)" * 2000,
+        "x" * 9000,
+        "x" * 9000 + " y",
+    ],
+)
+def test_a_line_over_the_bound_comes_in_pieces_cut_between_words(tmp_path, short_lines, name, line):
+    data = (json_lines(line) if "json" in name else f"{line}\n").encode()
+    write_files(tmp_path, {name: gzip.compress(data) if "gz" in name else data})
+    (pieces,) = documents(tmp_path)
+    assert max(map(len, pieces)) <= corpus.LONGEST_LINE + corpus.BLOCK_BYTES
+    tokens = BasicTokenizer().tokens
+    found = [token for piece in pieces for token in tokens(piece)]
+    if "xx" in line:
+        assert "".join(found) == line.replace(" ", "")
+    else:
+        assert found == tokens(line)
+    assert list(corpus.iter_lines(tmp_path)) == pieces
+
+
+def test_blanks_within_a_long_line_end_no_document(tmp_path, short_lines):
+    wide = " " * 3000
+    write_files(tmp_path, {"a.txt": f"a\n{wide}b{wide}c{wide}\nd\n{wide}\ne{wide}"})
+    assert documents(tmp_path) == [["a", "b", "c", "d"], ["e"]]
+
+
+def test_a_long_document_of_a_jsonl_line_comes_in_pieces_of_whole_lines(tmp_path, short_lines):
+    lines = [f"{i} {'x' * (61 * i % 900)}y" for i in range(50)]
+    write_files(tmp_path, {"a.jsonl": json_lines("\n".join(lines), "b")})
+    assert documents(tmp_path) == [lines, ["b"]]
+    ((part,),) = corpus.cut_units(tmp_path, corpus.find_files(tmp_path))
+    pieces = [sum(map(len, lines)) for _, lines, _ in corpus.read_documents(part)]
+    assert len(pieces) > 10
+    assert max(pieces) <= corpus.LONGEST_LINE
 
 
 def test_jsonl_is_cut_between_lines(tmp_path):
@@ -162,6 +208,12 @@ def test_jsonl_is_cut_between_lines(tmp_path):
 def test_jsonl_may_hold_the_text_in_another_field_and_any_character(tmp_path):
     write_files(tmp_path, {"a.jsonl": json_lines("x\ud800y\0z", field="body")})
     assert documents(tmp_path, jsonl_field="body") == [["x\ud800y\0z"]]
+
+
+def test_other_fields_of_a_jsonl_line_may_hold_anything(tmp_path):
+    others = f'"id": {"1" * 5000}, "deep": {"[" * 900}{"]" * 900}'
+    write_files(tmp_path, {"a.jsonl": f'{{{others}, "text": "a"}}'})
+    assert documents(tmp_path) == [["a"]]
 
 
 def test_small_files_share_a_unit(tmp_path):
@@ -276,6 +328,13 @@ def test_a_damaged_or_missing_header_does_not_end_a_tar_archive(tmp_path, name, 
 def test_json_nested_too_deep_is_named(tmp_path):
     write_files(tmp_path, {"a.jsonl": '{"text": "a b"}\n' + "[" * 200_000})
     with pytest.raises(ValueError, match="a.jsonl, line 2: RecursionError"):
+        list(corpus.iter_lines(tmp_path))
+
+
+def test_a_jsonl_line_without_an_end_is_refused(tmp_path, short_lines, monkeypatch):
+    monkeypatch.setattr(corpus, "LONGEST_JSON", 1000)
+    write_files(tmp_path, {"a.jsonl": json_lines("a b", "x" * 5000)})
+    with pytest.raises(ValueError, match="a.jsonl, line 2: .*over 1000 characters; cut it, or"):
         list(corpus.iter_lines(tmp_path))
 
 

@@ -1,5 +1,6 @@
 """Records as bytes: what TensorFlow itself parses."""
 
+import errno
 import os
 
 import numpy as np
@@ -79,3 +80,18 @@ def test_a_writer_writes_more_examples_than_it_encodes_together(tmp_path, togeth
     assert sizes[:2, 1].tolist() == [6, 5]
     assert [sum(record["input_mask"]) for record in records] == sizes[:, 1].tolist()
     assert sizes[:, 0].sum() == os.path.getsize(path)
+
+
+@pytest.mark.parametrize("method", ["__init__", "write", "close"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EFBIG])
+def test_what_the_system_refuses_is_named_with_the_file(tmp_path, monkeypatch, method, number):
+    """TensorFlow gives the first three the class of too little memory."""
+
+    def refuse(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, f"records; {os.strerror(number)}")
+
+    path = str(tmp_path / "records")
+    monkeypatch.setattr(tf.io.TFRecordWriter, method, refuse)
+    with pytest.raises(OSError, match=os.strerror(number)) as raised, RecordWriter(path, 8) as out:
+        out.write([example([2, 10, 3], 3)])
+    assert (raised.value.errno, raised.value.filename) == (number, path)

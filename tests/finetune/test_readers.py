@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from electra.finetune import files
 from electra.finetune.readers import read_examples, resolve_labels
 from electra.finetune.tasks import TASKS, get_task, make_task
 from tests.shared import DATA, needs_data
@@ -381,6 +382,17 @@ def test_a_damaged_archive_is_refused(tmp_path):
         read_examples(task, "train", "")
     path.write_bytes(b"not packed")
     with pytest.raises(ValueError, match="a.jsonl.gz is damaged behind line 0: Not a gzipped"):
+        read_examples(task, "train", "")
+    path.write_bytes(gzip.compress(b"")[:3] + b"\x20" + gzip.compress(b"")[4:])  # a reserved flag
+    with pytest.raises(ValueError, match="a.jsonl.gz is damaged behind line 0"):
+        read_examples(task, "train", "")
+
+
+def test_a_line_without_an_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_LONGEST_LINE", 100)
+    write(tmp_path, "a.jsonl.gz", f'{{"text": "{"a" * 100}", "label": "no"}}\n')
+    task = own(tmp_path, files={"train": "a.jsonl"}, columns=COLUMNS)
+    with pytest.raises(ValueError, match="a.jsonl.gz, line 1 has 100 bytes or more. Cut it"):
         read_examples(task, "train", "")
 
 

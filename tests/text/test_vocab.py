@@ -1,11 +1,13 @@
 """Reading and training vocabularies."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 from electra.features import SPECIAL_TOKENS
+from electra.text import vocab as vocab_module
 from electra.text.vocab import Vocabulary, check_output, read_vocab, train_vocab, write_vocab
 from tests.shared import DATA, ROOT, needs_data
 from tests.text.tiny import TINY
@@ -52,6 +54,27 @@ def test_hash_is_that_of_the_tokens():
         "1b6c0da91a73cdc93935c5ac6460821d77709dfc99ae699a60555fe029d62f6b"
     )
     assert Vocabulary(TINY).sha256 != Vocabulary(TINY[:-1]).sha256
+
+
+def test_a_line_is_counted_in_short_texts(monkeypatch):
+    together = []
+
+    def learn(texts, *_):
+        together.extend(texts)
+        return []
+
+    monkeypatch.setattr(vocab_module, "_learn", learn)
+    _train([f"{'a ' * 100_000}b"])
+    assert " ".join(together) == f"{'a ' * 100_000}b"
+    assert max(map(len, together)) < 10_000
+
+
+def test_a_file_far_too_large_is_not_read(tmp_path):
+    path = tmp_path / "vocab.txt"
+    path.touch()
+    os.truncate(path, 1 << 40)
+    with pytest.raises(ValueError, match=r"vocab\.txt' has over .* Is it a text"):
+        read_vocab(path)
 
 
 def test_missing_file_is_named(tmp_path):
