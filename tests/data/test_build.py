@@ -1,6 +1,5 @@
 """The build: the same files whatever the way there, and clear refusals."""
 
-import errno
 import gzip
 import json
 import os
@@ -10,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from electra.data import build as building
-from electra.data import corpus, join, records, units
+from electra.data import corpus, join, units
 from electra.data.build import build
 from electra.data.manifest import read_manifest
 from tests.data import dying
@@ -390,11 +389,6 @@ def test_a_full_disk_names_the_file_and_leaves_no_unfinished_one(place, monkeypa
     with pytest.raises(OSError, match=r"No space left on device.*unit-000000.*train"):
         run(place)
     assert sorted(os.listdir(place / "out" / building.WORK)) == [".lock", "state.json"]
-
-
-def test_a_quota_is_no_failure_of_the_disk():
-    failed = tf.errors.ResourceExhaustedError(None, None, f"a; {os.strerror(errno.EDQUOT)}")
-    assert records._os_error(failed, "a").errno == errno.EDQUOT
 
 
 def test_an_output_folder_is_in_utf_8(place):
