@@ -6,7 +6,6 @@ records a batch holds is a function of (seed, step): going on needs no replay.
 
 import fnmatch
 import functools
-import glob
 import mmap
 import os
 import struct
@@ -17,6 +16,7 @@ from absl import logging
 
 from electra.data.crc import masked_crc32c
 from electra.data.manifest import read_manifest
+from electra.data.patterns import find_files, matches, split
 from electra.data.records import FRAME_BYTES
 from electra.features import RECORD_FEATURES, ROW
 
@@ -49,7 +49,7 @@ class Records:
     ):  # fmt: skip
         self.kind = kind
         self.files = _find(pattern, kind)
-        self._patterns = pattern.split(",")
+        self._patterns = split(pattern)
         self._mapped = functools.lru_cache(_OPEN_FILES)(_map)
         starts, sizes, owners = [], [], []
         for number, path in enumerate(self.files):
@@ -180,9 +180,8 @@ class Records:
         """Refuses files that are missing, or hold another number of examples than promised."""
         counts = np.bincount(self._owners, minlength=len(self.files))
         promised = {entry["name"]: entry["examples"] for entry in entries}
-        here = [
-            os.path.basename(p) for p in self._patterns if (os.path.dirname(p) or ".") == folder
-        ]
+        parts = [os.path.split(pattern) for pattern in self._patterns]
+        here = [name for parent, name in parts if folder in matches(parent or ".")]
         wanted = {n for n in promised if any(fnmatch.fnmatchcase(n, each) for each in here)}
         missing = sorted(wanted - {os.path.basename(path) for path in self.files})
         if missing:
@@ -199,19 +198,16 @@ class Records:
                 )
 
 
-def find_files(pattern):
-    """Returns the sorted paths that match a glob, or several with commas between them."""
-    # The comma is the official code's.
-    return sorted({path for each in pattern.split(",") for path in glob.glob(each)})
-
-
 def _find(pattern, kind):
     files = find_files(pattern)
     if not files:
-        folder = os.path.dirname(pattern.split(",")[0]) or "."
-        inside = sorted(os.listdir(folder))[:5] if os.path.isdir(folder) else None
-        holds = "does not exist" if inside is None else f"holds {inside or 'nothing'}"
-        raise FileNotFoundError(f"No {kind} records match {pattern}; the folder {holds}. {_BUILD}")
+        folder = os.path.dirname(split(pattern)[0]) or "."
+        inside = [sorted(os.listdir(path))[:5] for path in matches(folder) if os.path.isdir(path)]
+        holds = f"holds {inside[0] or 'nothing'}" if inside else "does not exist"
+        comma = "; a comma separates patterns, [,] is one in a name" if "," in pattern else ""
+        raise FileNotFoundError(
+            f"No {kind} records match {pattern}; the folder {holds}{comma}. {_BUILD}"
+        )
     return files
 
 

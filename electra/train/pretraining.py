@@ -14,6 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from electra.data import reader
+from electra.data.patterns import find_files
 from electra.pretrain.flops import official_training_flops, training_flops
 from electra.text.vocab import read_vocab
 from electra.train import checkpoints
@@ -133,7 +134,7 @@ class _Run:
             )  # fmt: skip
 
         training = held_out = None
-        if "eval_tfrecords" in config.given or reader.find_files(config.eval_tfrecords):
+        if "eval_tfrecords" in config.given or find_files(config.eval_tfrecords):
             held_out = open_(config.eval_tfrecords, "held-out")
         if config.do_train or held_out is None:
             training = open_(config.pretrain_tfrecords, "training")

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from electra.data import reader
 from electra.data.crc import masked_crc32c
+from electra.data.patterns import escaped, find_files
 from electra.data.reader import Order, Records, dataset, eval_batches, index_file, unigram_counts
 from electra.text.vocab import read_vocab
 from tests.data.tiny import encode, write_records, write_vocab
@@ -88,6 +89,31 @@ def test_checksums_are_those_that_tensorflow_writes(tmp_path):
     stored = [data[a + n : a + n + 4] for a, n in zip(starts, sizes, strict=True)]
     computed = masked_crc32c(np.frombuffer(b"".join(strings), np.uint8), sizes)
     assert computed.tolist() == np.frombuffer(b"".join(stored), "<u4").tolist()
+
+
+# ---- patterns ----
+
+
+@pytest.mark.parametrize("name", ["a,b", "a[1]", "a[1],b", "[,]", "a*b?", "x,y[2],z"])
+def test_a_folder_of_any_name_has_a_pattern(tmp_path, name):
+    for each in (name, "a1", "a", "b"):
+        (tmp_path / each).mkdir()
+        write_records(tmp_path / each / "r.1", ROWS[:1])
+    path = f"{tmp_path / name}/r.1"
+    pattern = f"{escaped(tmp_path / name)}/r.*"
+    assert find_files(pattern) == [path]
+    assert find_files(f"{pattern},{tmp_path}/a/*") == sorted([path, f"{tmp_path}/a/r.1"])
+    assert find_files(path) == [path]  # a path stands for itself
+    about = {"files": [{"name": f"r.{i}", "examples": 1, "tokens": 4} for i in (1, 2)]}
+    write_records(path, ROWS[:1], about)
+    with pytest.raises(ValueError, match="lacks .*r.2"):
+        Records(pattern)
+
+
+def test_a_comma_that_separates_nothing_is_explained(tmp_path):
+    (tmp_path / "a,b").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"a,b/r\*; .*\[,\] is one in a name"):
+        Records(f"{tmp_path}/a,b/r*")
 
 
 # ---- the order ----

@@ -12,6 +12,7 @@ import pytest
 
 from configure_pretraining import PretrainingConfig
 from electra.data.manifest import MANIFEST_NAME
+from electra.data.patterns import find_files
 from electra.pretrain.metrics import METRICS
 from electra.train import checkpoints, logs
 from electra.train import loop as loop_module
@@ -286,6 +287,13 @@ def test_records_without_a_manifest_train_with_a_warning(data_copy, caplog):
     (data_copy / "pretrain_tfrecords" / MANIFEST_NAME).unlink()
     assert runs.train(data_copy, num_train_steps=1, eval_every_steps=0) == 0
     assert "No manifest in " in caplog.text
+
+
+def test_a_data_folder_of_any_name_is_found(data, tmp_path):
+    home = shutil.copytree(data, tmp_path / "a,b [1]", ignore=shutil.ignore_patterns("models"))
+    config = PretrainingConfig("m", str(home))
+    assert find_files(config.pretrain_tfrecords) == [str(runs.records_file(home))]
+    assert find_files(config.eval_tfrecords) == [str(runs.records_file(home, "eval_data"))]
 
 
 def test_held_out_records_that_were_asked_for_must_be_there(data, tmp_path):
