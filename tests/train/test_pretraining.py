@@ -296,6 +296,14 @@ def test_a_data_folder_of_any_name_is_found(data, tmp_path):
     assert find_files(config.eval_tfrecords) == [str(runs.records_file(home, "eval_data"))]
 
 
+def test_examples_without_tokens_are_said_before_the_first_step(data_copy, monkeypatch):
+    monkeypatch.setattr(loop_module.Loop, "run", never_trains)
+    path = runs.records_file(data_copy)
+    runs.write_records(path, np.zeros((60, runs.LENGTH), np.int32), np.zeros(60, np.int32))
+    with pytest.raises(ValueError, match=rf"{path}, record 0 .*input_mask is 0 throughout"):
+        runs.train(data_copy)
+
+
 def test_held_out_records_that_were_asked_for_must_be_there(data, tmp_path):
     with pytest.raises(FileNotFoundError, match="No held-out records match .*nothing"):
         runs.train(data, "refused", eval_tfrecords=str(tmp_path / "nothing*"))
