@@ -9,6 +9,7 @@ import os
 import pathlib
 import sys
 
+from electra.data.patterns import escaped
 from electra.door import exit_status
 from electra.hparams import Config, Knob, is_text, refuse_unknown
 from electra.model.config import MODEL_SIZES, EncoderConfig, encoder_config, generator_config
@@ -240,8 +241,9 @@ class PretrainingConfig(RunConfig):
 
     # --- places; null: from data_dir (D) and model_name (M) ---
     pretrain_tfrecords = Knob(
-        None, "Records, a glob. null: D/pretrain_tfrecords/pretrain_data.tfrecord*", may_change=True
-    )
+        None, "Records, a glob, or several with commas between them; [,] is a comma in a name. "
+        "null: D/pretrain_tfrecords/pretrain_data.tfrecord*", may_change=True,
+    )  # fmt: skip
     eval_tfrecords = Knob(
         None, "Held-out records, a glob. null: D/pretrain_tfrecords/eval_data.tfrecord*",
         source="ours", may_change=True,
@@ -358,7 +360,7 @@ class PretrainingConfig(RunConfig):
             )
 
     def _fill_places(self):
-        records = os.path.join(self.data_dir, "pretrain_tfrecords")
+        records = os.path.join(escaped(self.data_dir), "pretrain_tfrecords")
         self.pretrain_tfrecords = self.pretrain_tfrecords or os.path.join(
             records, "pretrain_data.tfrecord*"
         )

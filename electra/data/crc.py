@@ -21,7 +21,7 @@ def masked_crc32c(data, lengths):
 
     Args:
         data: uint8 (T,), the strings joined.
-        lengths: int (n,), the length in bytes of each, all at least 1, T in sum.
+        lengths: int (n,), the length in bytes of each, T in sum.
     Returns: uint32 (n,), as TFRecord files store it.
     Source: TensorFlow's documentation of the TFRecord format; RFC 3720, appendix B.4.
     """
@@ -33,7 +33,9 @@ def masked_crc32c(data, lengths):
     bytes_after -= np.arange(1, data.size + 1)
     tables = _tables(-(-int(lengths.max()) // _GROWTH) * _GROWTH)
     parts = tables.ravel()[bytes_after * _COLUMNS + data]
-    crc = np.bitwise_xor.reduceat(parts, ends - lengths)
+    crc = np.zeros(len(lengths), np.uint32)
+    some = lengths > 0  # reduceat takes an empty part for its first element
+    crc[some] = np.bitwise_xor.reduceat(parts, (ends - lengths)[some])
     crc ^= tables[lengths, -1] ^ _ALL_ONES
     return ((crc >> np.uint32(15)) | (crc << np.uint32(17))) + _MASK_DELTA
 

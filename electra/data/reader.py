@@ -5,24 +5,21 @@ records a batch holds is a function of (seed, step): going on needs no replay.
 """
 
 import fnmatch
-import functools
-import glob
-import mmap
 import os
-import struct
+import re
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from electra.data.crc import masked_crc32c
+from electra.data.frames import Frames
 from electra.data.manifest import read_manifest
-from electra.data.records import FRAME_BYTES
+from electra.data.patterns import find_files, matches, split
 from electra.features import RECORD_FEATURES, ROW
 
-_HEADER = struct.Struct("<Q")  # a record: length, its checksum (4 bytes), data, checksum (4 bytes)
-_OPEN_FILES = 512  # at a time: the official builder makes 1000, most systems allow 1024
 _FIRST_LOOK = 256  # records that are read before the first step, to fail early
+# TensorFlow quotes what it cannot parse, and fails at that if it is no UTF-8.
+_PARSE_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
 _BUILD = "Build records with build_pretraining_dataset.py"
 
 
@@ -49,19 +46,13 @@ class Records:
     ):  # fmt: skip
         self.kind = kind
         self.files = _find(pattern, kind)
-        self._patterns = pattern.split(",")
-        self._mapped = functools.lru_cache(_OPEN_FILES)(_map)
-        starts, sizes, owners = [], [], []
-        for number, path in enumerate(self.files):
-            at, length = index_file(path)
-            starts.append(at)
-            sizes.append(length)
-            owners.append(np.full(len(at), number, np.int32))
-        self._starts, self._sizes = np.concatenate(starts), np.concatenate(sizes)
-        self._owners = np.concatenate(owners)
+        self._patterns = split(pattern)
+        self._frames = Frames(self.files)
         if not len(self):
             raise ValueError(f"The {kind} records {pattern} hold no example. {_BUILD}")
-        self._vocab_size = None if vocab is None else len(vocab)
+        # Where a feature's numbers must end.
+        self._ends = dict.fromkeys(RECORD_FEATURES, 2)
+        self._ends["input_ids"] = np.iinfo(np.int32).max if vocab is None else len(vocab)
         made_with = {
             "max_seq_length": max_seq_length, "vocab_sha256": getattr(vocab, "sha256", None),
             "do_lower_case": do_lower_case, "strip_accents": strip_accents,
@@ -88,7 +79,7 @@ class Records:
         self.read(np.linspace(0, len(self) - 1, min(len(self), _FIRST_LOOK)).astype(np.int64))
 
     def __len__(self):
-        return len(self._starts)
+        return len(self._frames)
 
     def read(self, numbers):
         """Reads records.
@@ -99,55 +90,42 @@ class Records:
         Raises:
             ValueError: a record that is damaged or holds ids beyond the vocabulary.
         """
-        raw, checksums = zip(*(self._raw(number) for number in numbers), strict=True)
-        computed = masked_crc32c(np.frombuffer(b"".join(raw), np.uint8), [len(r) for r in raw])
-        damaged = computed != np.frombuffer(b"".join(checksums), "<u4")
-        if damaged.any():
-            raise ValueError(
-                f"{self._where(numbers[damaged.argmax()])} is damaged: its checksum does not fit. "
-                "Remove the file or build it anew"
-            )
         try:
-            parsed = tf.io.parse_example(raw, self._spec)
-        except tf.errors.OpError:
+            parsed = tf.io.parse_example(self._frames.read(numbers), self._spec)
+        except _PARSE_ERRORS:
             raise self._blame(numbers) from None
-        batch = {name: parsed[name].numpy().astype(np.int32) for name in RECORD_FEATURES}
-        ids = batch["input_ids"]
-        if self._vocab_size and (ids.max() >= self._vocab_size or ids.min() < 0):
-            row, column = np.argwhere((ids >= self._vocab_size) | (ids < 0))[0]
+        batch = {name: parsed[name].numpy() for name in RECORD_FEATURES}  # int64: ids may be beyond
+        for name, end in self._ends.items():
+            if batch[name].view(np.uint64).max() >= end:  # as such, negative ones are large
+                self._refuse_numbers(numbers, name, batch[name])
+        is_empty = ~batch["input_mask"].any(axis=1)
+        if is_empty.any():
             raise ValueError(
-                f"{self._where(numbers[row])}: token id {ids[row, column]} is not in the "
-                f"vocabulary of {self._vocab_size} tokens. The records were made with another "
-                "vocabulary: set vocab_file to theirs or build them anew"
+                f"{self._frames.where(numbers[is_empty.argmax()])}: input_mask is 0 throughout. "
+                f"Expected: 1 for every token of the example. {_BUILD}"
             )
-        for name in ("input_mask", "segment_ids"):
-            if batch[name].max() > 1 or batch[name].min() < 0:
-                row, column = np.argwhere((batch[name] > 1) | (batch[name] < 0))[0]
-                raise ValueError(
-                    f"{self._where(numbers[row])}: {name} holds {batch[name][row, column]}. "
-                    f"Expected: 0 or 1. {_BUILD}"
-                )
-        return batch
+        return {name: values.astype(np.int32) for name, values in batch.items()}
 
-    def _raw(self, number):
-        """Returns a record's data and its checksum, both bytes."""
-        start = int(self._starts[number])
-        end = start + int(self._sizes[number])
-        data = self._mapped(self.files[self._owners[number]])
-        return data[start:end], data[end : end + 4]
-
-    def _where(self, number):
-        owner = self._owners[number]
-        place = number - np.searchsorted(self._owners, owner)
-        return f"{self.files[owner]}, record {place} (byte {self._starts[number] - 12})"
+    def _refuse_numbers(self, numbers, name, values):
+        end = self._ends[name]
+        row, column = np.argwhere((values >= end) | (values < 0))[0]
+        where, found = self._frames.where(numbers[row]), values[row, column]
+        if name == "input_ids":
+            raise ValueError(
+                f"{where}: token id {found} is not in the vocabulary of {end} tokens. The records "
+                "were made with another vocabulary: set vocab_file to theirs or build them anew"
+            )
+        raise ValueError(f"{where}: {name} holds {found}. Expected: 0 or 1. {_BUILD}")
 
     def _blame(self, numbers):
         for number in numbers:
             try:
-                tf.io.parse_single_example(self._raw(number)[0], self._spec)
-            except tf.errors.OpError as error:
+                tf.io.parse_single_example(self._frames.read([number])[0], self._spec)
+            except _PARSE_ERRORS as error:
+                reason = getattr(error, "message", "it is no tf.train.Example")
+                reason = re.sub(r"(?s)\{\{.*?\}\} |, value: .*|\.? ?\[Op:.*", "", reason)
                 return ValueError(
-                    f"{self._where(number)} cannot be read: {error.message}. Expected: "
+                    f"{self._frames.where(number)} cannot be read: {reason}. Expected: "
                     f"{', '.join(RECORD_FEATURES)}, {self.max_seq_length} numbers each. Remove "
                     "the file or build it anew"
                 )
@@ -156,13 +134,14 @@ class Records:
     def _length_of_first(self):
         features = tf.train.Example()
         try:
-            features.ParseFromString(self._raw(0)[0])
+            features.ParseFromString(self._frames.read([0])[0])
         except Exception as error:  # protobuf's DecodeError has no public name of its own
-            raise ValueError(f"{self._where(0)} is no tf.train.Example: {error}") from None
+            raise ValueError(f"{self._frames.where(0)} is no tf.train.Example: {error}") from None
         length = len(features.features.feature["input_ids"].int64_list.value)
         if not length:
             raise ValueError(
-                f"{self._where(0)} has no feature input_ids. Expected: {RECORD_FEATURES}. {_BUILD}"
+                f"{self._frames.where(0)} has no feature input_ids. Expected: {RECORD_FEATURES}. "
+                f"{_BUILD}"
             )
         return length
 
@@ -178,11 +157,10 @@ class Records:
 
     def _check_files(self, folder, entries):
         """Refuses files that are missing, or hold another number of examples than promised."""
-        counts = np.bincount(self._owners, minlength=len(self.files))
+        counts = np.bincount(self._frames.owners, minlength=len(self.files))
         promised = {entry["name"]: entry["examples"] for entry in entries}
-        here = [
-            os.path.basename(p) for p in self._patterns if (os.path.dirname(p) or ".") == folder
-        ]
+        parts = [os.path.split(pattern) for pattern in self._patterns]
+        here = [name for parent, name in parts if folder in matches(parent or ".")]
         wanted = {n for n in promised if any(fnmatch.fnmatchcase(n, each) for each in here)}
         missing = sorted(wanted - {os.path.basename(path) for path in self.files})
         if missing:
@@ -199,68 +177,17 @@ class Records:
                 )
 
 
-def find_files(pattern):
-    """Returns the sorted paths that match a glob, or several with commas between them."""
-    # The comma is the official code's.
-    return sorted({path for each in pattern.split(",") for path in glob.glob(each)})
-
-
 def _find(pattern, kind):
     files = find_files(pattern)
     if not files:
-        folder = os.path.dirname(pattern.split(",")[0]) or "."
-        inside = sorted(os.listdir(folder))[:5] if os.path.isdir(folder) else None
-        holds = "does not exist" if inside is None else f"holds {inside or 'nothing'}"
-        raise FileNotFoundError(f"No {kind} records match {pattern}; the folder {holds}. {_BUILD}")
-    return files
-
-
-def index_file(path):
-    """Indexes a TFRecord file.
-
-    Returns: (where each record's data starts, its length in bytes): int64 (n,) and int32 (n,). A
-        record's frame begins 12 bytes before its data and ends 4 bytes after it.
-    Raises:
-        ValueError: the file does not end with a record, or a record's length is damaged.
-    """
-    size = os.path.getsize(path)
-    if not size:
-        return np.zeros(0, np.int64), np.zeros(0, np.int32)
-    data = _map(path)
-    starts, at, unpack = [], 0, _HEADER.unpack_from
-    while at + FRAME_BYTES <= size:
-        starts.append(at + 12)
-        at += FRAME_BYTES + unpack(data, at)[0]
-    starts = np.array(starts, np.int64)
-    damaged = _damaged_header(np.frombuffer(data, np.uint8), starts)
-    if damaged is not None or at != size:
-        # A file that is cut off ends inside its last record, or inside the header of one more.
-        number = len(starts) - (at > size) if damaged is None else damaged
-        byte = starts[number] - 12 if number < len(starts) else at
-        problem = "cut off" if damaged is None else "damaged"
-        raise ValueError(
-            f"{path} is {problem} in record {number}, which begins at byte {byte} of {size}. "
-            "Remove the file or build it anew"
+        folder = os.path.dirname(split(pattern)[0]) or "."
+        inside = [sorted(os.listdir(path))[:5] for path in matches(folder) if os.path.isdir(path)]
+        holds = f"holds {inside[0] or 'nothing'}" if inside else "does not exist"
+        comma = "; a comma separates patterns, [,] is one in a name" if "," in pattern else ""
+        raise FileNotFoundError(
+            f"No {kind} records match {pattern}; the folder {holds}{comma}. {_BUILD}"
         )
-    sizes = np.diff(starts, append=at + 12) - FRAME_BYTES
-    return starts, sizes.astype(np.int32)
-
-
-def _damaged_header(data, starts):
-    """Returns the number of the first record whose length does not fit its checksum, or None."""
-    chunk = 1 << 16  # keeps the memory small
-    for first in range(0, len(starts), chunk):
-        heads = data[starts[first : first + chunk, None] + np.arange(-12, 0)]  # (chunk, 12)
-        computed = masked_crc32c(heads[:, :8].ravel(), np.full(len(heads), 8))
-        wrong = computed != heads[:, 8:].copy().view("<u4")[:, 0]
-        if wrong.any():
-            return first + int(wrong.argmax())
-    return None
-
-
-def _map(path):
-    with open(path, "rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return files
 
 
 class Order:

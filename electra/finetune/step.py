@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from electra import random
 from electra.model import kernels
-from electra.train.loop import POLL_SECONDS, Steps
+from electra.train.loop import POLL_SECONDS, Steps, constant
 from electra.train.step import Step, replica_number
 
 
@@ -84,7 +84,7 @@ class FinetuningLoop:
     """
 
     def __init__(self, programs, batches, seed):
-        self.programs, self.batches, self.seed = programs, batches, tf.constant(seed, tf.int64)
+        self.programs, self.batches, self.seed = programs, batches, constant(seed)
         self.on_progress = lambda steps: None
         self.stop_signal = None
 
@@ -98,7 +98,7 @@ class FinetuningLoop:
         rows = []
         for step in range(first, first + count):
             batch = self.programs.placement.spread(self.batches(step))
-            rows.append(self.programs.train(batch, tf.constant(step, tf.int64), self.seed))
+            rows.append(self.programs.train(batch, constant(step), self.seed))
             if time.monotonic() > shown + POLL_SECONDS:
                 shown = time.monotonic()
                 self.on_progress(step + 1)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from absl import logging
 
 from electra.data import reader
+from electra.data.patterns import find_files
 from electra.pretrain.assembly import build_model, build_optimizer, build_step
 from electra.pretrain.evaluation import Evaluator, write_results
 from electra.pretrain.flops import official_training_flops, training_flops
@@ -134,7 +135,7 @@ class _Run:
             )  # fmt: skip
 
         training = held_out = None
-        if "eval_tfrecords" in config.given or reader.find_files(config.eval_tfrecords):
+        if "eval_tfrecords" in config.given or find_files(config.eval_tfrecords):
             held_out = open_(config.eval_tfrecords, "held-out")
         if config.do_train or held_out is None:
             training = open_(config.pretrain_tfrecords, "training")

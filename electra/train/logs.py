@@ -13,6 +13,7 @@ import os
 import sys
 import time
 
+import numpy as np
 import tensorflow as tf
 import tqdm
 from absl import logging
@@ -110,7 +111,7 @@ class RunLog:
         """Shows a text in TensorBoard."""
         if self.enabled and markdown:
             with self._writer.as_default():
-                tf.summary.text(tag, markdown, step=step)
+                tf.summary.text(tag, markdown, step=np.int64(step))
 
     def hparams(self, values):
         """Shows the hparams in TensorBoard: its hparams panel and a table."""
@@ -140,9 +141,10 @@ class RunLog:
         self._files[name].flush()
 
     def _scalars(self, group, step, values):
-        with self._writer.as_default(step=step):
+        # As NumPy's: TensorFlow keeps the tensors of Python's own numbers for ever.
+        with self._writer.as_default(step=np.int64(step)):
             for name, value in values.items():
-                tf.summary.scalar(f"{group}/{name}", value)
+                tf.summary.scalar(f"{group}/{name}", np.asarray(value))
 
 
 def write_summaries(folder, step, scalars=(), images=()):

@@ -61,6 +61,10 @@ class Loop:
             self._stop = tf.Variable(False, trainable=False)
             self._done = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.stop_signal = None
+        # The steps run in a thread of their own: a signal handler of Python's only runs while the
+        # main thread is not inside TensorFlow. One for all calls: TensorFlow keeps something of
+        # every thread that it ever ran in.
+        self._thread = concurrent.futures.ThreadPoolExecutor(1)
 
     def request_stop(self, signum):
         """Ends the running call after its current step.
@@ -76,19 +80,18 @@ class Loop:
             last step is not finite. A wholly compiled step goes on to the end of the call.
         """
         started = time.monotonic()
-        with concurrent.futures.ThreadPoolExecutor(1) as worker:
-            # The steps run in a thread of their own: a signal handler of Python's only runs
-            # while the main thread is not inside TensorFlow.
-            call = worker.submit(self._run_in_scope, first, count)
+        call = self._thread.submit(self._run_in_scope, first, count)
+        try:
             while not call.done():
                 concurrent.futures.wait([call], timeout=POLL_SECONDS)
                 self.on_progress(first + int(self._done.numpy()))
                 if self.stop_signal and self.num_workers == 1:  # several agree: see _agree
                     self._stop.assign(True)
-            try:
-                rows = call.result().numpy()
-            except tf.errors.OpError as error:
-                raise _unwrapped(error) from error
+            rows = call.result().numpy()
+        except tf.errors.OpError as error:
+            raise _unwrapped(error) from error
+        finally:
+            concurrent.futures.wait([call])
         unpacked = [self.step_function.unpack(row) for row in rows]
         values = {name: np.stack([each[name] for each in unpacked]) for name in unpacked[0]}
         self._agree()
@@ -106,8 +109,7 @@ class Loop:
 
     def _run_in_scope(self, first, count):
         with self.strategy.scope():
-            return self._steps(self.iterator, tf.constant(first, tf.int64),
-                               tf.constant(count, tf.int64))  # fmt: skip
+            return self._steps(self.iterator, constant(first), constant(count))
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _steps(self, iterator, first, count):
@@ -131,6 +133,11 @@ class Loop:
             lambda i, go_on, _: go_on & (i < count), one, start, parallel_iterations=1
         )
         return rows.stack()
+
+
+def constant(number):
+    """Returns an int64 tensor. TensorFlow keeps the tensors of Python's own numbers for ever."""
+    return tf.constant(np.int64(number))
 
 
 def _unwrapped(error):

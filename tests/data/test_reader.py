@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra.data import reader
+from electra.data import frames
 from electra.data.crc import masked_crc32c
-from electra.data.reader import Order, Records, dataset, eval_batches, index_file, unigram_counts
+from electra.data.frames import index_file
+from electra.data.patterns import escaped, find_files
+from electra.data.reader import Order, Records, dataset, eval_batches, unigram_counts
 from electra.text.vocab import read_vocab
 from tests.data.tiny import encode, write_records, write_vocab
 from tests.shared import FIXTURES, needs_fixtures
@@ -55,7 +57,7 @@ def test_several_patterns_are_taken_by_comma_and_no_file_twice(folder):
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="cannot count open files")
 def test_few_of_many_files_are_open_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(reader, "_OPEN_FILES", 4)
+    monkeypatch.setattr(frames, "_OPEN_FILES", 4)
     for i in range(40):
         write_records(tmp_path / f"a.tfrecord-{i:02}", [[2, 5 + i, 3]])
     before = len(os.listdir("/proc/self/fd"))
@@ -88,6 +90,31 @@ def test_checksums_are_those_that_tensorflow_writes(tmp_path):
     stored = [data[a + n : a + n + 4] for a, n in zip(starts, sizes, strict=True)]
     computed = masked_crc32c(np.frombuffer(b"".join(strings), np.uint8), sizes)
     assert computed.tolist() == np.frombuffer(b"".join(stored), "<u4").tolist()
+
+
+# ---- patterns ----
+
+
+@pytest.mark.parametrize("name", ["a,b", "a[1]", "a[1],b", "[,]", "a*b?", "x,y[2],z"])
+def test_a_folder_of_any_name_has_a_pattern(tmp_path, name):
+    for each in (name, "a1", "a", "b"):
+        (tmp_path / each).mkdir()
+        write_records(tmp_path / each / "r.1", ROWS[:1])
+    path = f"{tmp_path / name}/r.1"
+    pattern = f"{escaped(tmp_path / name)}/r.*"
+    assert find_files(pattern) == [path]
+    assert find_files(f"{pattern},{tmp_path}/a/*") == sorted([path, f"{tmp_path}/a/r.1"])
+    assert find_files(path) == [path]  # a path stands for itself
+    about = {"files": [{"name": f"r.{i}", "examples": 1, "tokens": 4} for i in (1, 2)]}
+    write_records(path, ROWS[:1], about)
+    with pytest.raises(ValueError, match="lacks .*r.2"):
+        Records(pattern)
+
+
+def test_a_comma_that_separates_nothing_is_explained(tmp_path):
+    (tmp_path / "a,b").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"a,b/r\*; .*\[,\] is one in a name"):
+        Records(f"{tmp_path}/a,b/r*")
 
 
 # ---- the order ----
@@ -227,6 +254,86 @@ def test_masks_and_segments_are_0_or_1(tmp_path, mask, segments, name):
         writer.write(encode([2, 3], mask, segments))
     with pytest.raises(ValueError, match=f"record 0 .* {name} holds 2. Expected: 0 or 1"):
         Records(f"{tmp_path}/a")
+
+
+@pytest.mark.parametrize("name", ["input_ids", "input_mask", "segment_ids"])
+@pytest.mark.parametrize("number", [2**32 + 1, 2**31, -(2**63)])
+def test_numbers_beyond_32_bits_are_not_taken_for_small_ones(tmp_path, name, number):
+    features = {"input_ids": [2, 3], "input_mask": [1, 1], "segment_ids": [0, 0]}
+    features[name] = [number, 1]
+    with tf.io.TFRecordWriter(str(tmp_path / "a")) as writer:
+        writer.write(encode(*features.values()))
+    with pytest.raises(ValueError, match=rf"record 0 .* {number}\b"):
+        Records(f"{tmp_path}/a")
+
+
+def test_an_example_without_tokens_names_its_record(tmp_path):
+    with tf.io.TFRecordWriter(str(tmp_path / "a")) as writer:
+        writer.write(encode([2, 3], [1, 1], [0, 0]))
+        writer.write(encode([2, 3], [0, 0], [0, 0]))
+    with pytest.raises(ValueError, match="a, record 1 .* input_mask is 0 throughout"):
+        Records(f"{tmp_path}/a")
+
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_an_empty_record_names_its_place(tmp_path, place):
+    """Its frame is whole, and its data are an Example without features."""
+    rows = [encode(row, [1] * 4, [0] * 4) for row in ROWS[:2]]
+    rows.insert(place, b"")
+    with tf.io.TFRecordWriter(str(tmp_path / "a")) as writer:
+        for row in rows:
+            writer.write(row)
+    with pytest.raises(ValueError, match=f"record {place} .*cannot be read.*4 numbers each"):
+        Records(f"{tmp_path}/a")
+
+
+@pytest.mark.parametrize("junk", [b"\xff" * 40, b"secret " * 9, b"\0"])
+def test_a_record_that_is_no_example_is_named_and_not_quoted(tmp_path, junk):
+    with tf.io.TFRecordWriter(str(tmp_path / "a")) as writer:
+        writer.write(encode([2, 3], [1, 1], [0, 0]))
+        writer.write(junk)
+    with pytest.raises(ValueError, match="a, record 1 .*cannot be read.*2 numbers each") as error:
+        Records(f"{tmp_path}/a")
+    assert "secret" not in str(error.value) and "Op:" not in str(error.value)
+
+
+@pytest.mark.parametrize("length", [2**19, 2**31, 2**63, 2**64 - 17])
+def test_a_length_that_no_example_has_is_refused_before_it_is_read(tmp_path, length):
+    head = np.frombuffer(length.to_bytes(8, "little"), np.uint8)
+    path = write_records(tmp_path / "a", ROWS[:1])
+    header = head.tobytes() + masked_crc32c(head, [8]).tobytes()
+    path.write_bytes(path.read_bytes() + header + bytes(4))
+    with pytest.raises(ValueError, match=f"a is damaged .a length of {length} bytes. in record 1"):
+        Records(str(path))
+
+
+@pytest.mark.parametrize("becomes", ["shorter", "empty", "another"])
+def test_a_file_that_changes_while_it_is_read_is_named(folder, becomes):
+    """In a map of the file, reading behind its end would be SIGBUS."""
+    records, path = Records(f"{folder}/*"), folder / "a.tfrecord-1-of-2"
+    if becomes == "another":
+        write_records(path, [[2, 300, 3, 0], ROWS[4]])
+    else:
+        os.truncate(path, 0 if becomes == "empty" else 100)
+    message = "its checksum does not fit" if becomes == "another" else "the file became shorter"
+    with pytest.raises(ValueError, match=f"1-of-2, record 1 .*{message}"):
+        records.read([0, 4])
+
+
+def test_a_file_that_is_gone_when_it_is_opened_again_is_named(folder, monkeypatch):
+    monkeypatch.setattr(frames, "_OPEN_FILES", 1)
+    records = Records(f"{folder}/*")
+    records.read([0])
+    (folder / "a.tfrecord-1-of-2").unlink()
+    with pytest.raises(ValueError, match="1-of-2, record 1 .*No such file"):
+        records.read([4])
+
+
+def test_a_file_in_several_chunks_is_indexed_as_in_one(folder, monkeypatch):
+    path = folder / "a.tfrecord-0-of-2"
+    whole = [each.tolist() for each in index_file(path)]
+    monkeypatch.setattr(frames, "_CHUNK_BYTES", 100)
+    assert [each.tolist() for each in index_file(path)] == whole
 
 
 def test_an_error_while_training_says_what_the_reader_said(tmp_path):

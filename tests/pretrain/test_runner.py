@@ -12,6 +12,7 @@ import pytest
 
 from configure_pretraining import PretrainingConfig
 from electra.data.manifest import MANIFEST_NAME
+from electra.data.patterns import find_files
 from electra.pretrain.metrics import METRICS
 from electra.saving import checkpoints
 from electra.saving.folder import held
@@ -317,6 +318,21 @@ def test_records_without_a_manifest_train_with_a_warning(data_copy, caplog):
     (data_copy / "pretrain_tfrecords" / MANIFEST_NAME).unlink()
     assert runs.train(data_copy, num_train_steps=1, eval_every_steps=0) == 0
     assert "No manifest in " in caplog.text
+
+
+def test_a_data_folder_of_any_name_is_found(data, tmp_path):
+    home = shutil.copytree(data, tmp_path / "a,b [1]", ignore=shutil.ignore_patterns("models"))
+    config = PretrainingConfig("m", str(home))
+    assert find_files(config.pretrain_tfrecords) == [str(runs.records_file(home))]
+    assert find_files(config.eval_tfrecords) == [str(runs.records_file(home, "eval_data"))]
+
+
+def test_examples_without_tokens_are_said_before_the_first_step(data_copy, monkeypatch):
+    monkeypatch.setattr(loop_module.Loop, "run", never_trains)
+    path = runs.records_file(data_copy)
+    runs.write_records(path, np.zeros((60, runs.LENGTH), np.int32), np.zeros(60, np.int32))
+    with pytest.raises(ValueError, match=rf"{path}, record 0 .*input_mask is 0 throughout"):
+        runs.train(data_copy)
 
 
 def test_held_out_records_that_were_asked_for_must_be_there(data, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import sys
 
 import pytest
 import tensorflow as tf
@@ -65,6 +66,17 @@ def test_numbers_are_read_back_exactly(tmp_path, monkeypatch):
         {"step": step, **values_of(step)} for step in range(1, LAST + 1)
     ]
     assert read_lines(tmp_path / EVAL_LOG)[1] == {"step": 2, "masked_lm_loss": 1 / 3 + 2}
+
+
+def test_tensorflow_keeps_none_of_the_numbers(tmp_path):
+    """It keeps the tensors of Python's own numbers, 0.8 kB each, until the process ends."""
+    numbers = [int("123456"), float("0.123"), float("0.456")]
+    before = [*map(sys.getrefcount, numbers)]
+    with start(tmp_path) as log:
+        log.train(numbers[0], {"loss": numbers[1]})
+        log.eval(numbers[0], {"loss": numbers[2]})
+        log.text(numbers[0], "held_out/corrupted", "**text**")
+    assert [*map(sys.getrefcount, numbers)] == before
 
 
 def test_tensorboard_has_every_scalar_text_and_hparam(tmp_path):

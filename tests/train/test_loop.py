@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -43,6 +44,24 @@ def test_one_call_returns_the_numbers_of_every_step():
     np.testing.assert_array_equal(steps.values["value"], [5, 6, 7])
     np.testing.assert_array_equal(steps.values["square"], [25, 36, 49])
     assert len(loop.run(8, 10)) == 10
+
+
+def test_many_calls_leave_nothing_behind_in_tensorflow():
+    """It keeps the tensors of Python's own numbers, and something of every thread it ran in."""
+    loop, threads = make_loop(CountingStep()), set()
+    run_in_scope = loop._run_in_scope
+
+    def watched(*numbers):
+        threads.add(threading.get_ident())
+        return run_in_scope(*numbers)
+
+    loop._run_in_scope = watched
+    numbers = [int("5000001"), int("300")]
+    before = [*map(sys.getrefcount, numbers)]
+    for _ in range(2):
+        loop.run(*numbers)
+    assert [*map(sys.getrefcount, numbers)] == before
+    assert len(threads) == 1
 
 
 def test_a_step_that_is_not_finite_is_the_last_one():

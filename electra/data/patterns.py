@@ -1,0 +1,29 @@
+"""Patterns that name files of records: globs with commas between them, as the official code's."""
+
+import glob
+import os
+import re
+
+
+def find_files(pattern):
+    """Returns the sorted paths that match a glob, or several with commas between them.
+
+    A pattern that is itself the path of a file stands for that file.
+    """
+    return sorted({path for each in split(pattern) for path in matches(each)})
+
+
+def escaped(path):
+    """Returns the pattern that matches a path alone."""
+    return glob.escape(path).replace(",", "[,]")
+
+
+def split(pattern):
+    """Returns the patterns of one argument."""
+    # A comma in brackets is part of a name.
+    return [pattern] if os.path.exists(pattern) else re.split(r",(?![^\[]*\])", pattern)
+
+
+def matches(pattern):
+    """Returns the paths that one pattern stands for."""
+    return [pattern] if os.path.exists(pattern) else glob.glob(pattern)
