@@ -186,8 +186,10 @@ def refuse_link(path):
     """Refuses a file to write that is a link: what it points to would be written in its place.
 
     Raises:
-        OSError: it is one.
+        OSError: it is one, or a folder or such.
     """
+    if os.path.lexists(path) and not os.path.islink(path) and not os.path.isfile(path):
+        raise OSError(f"{os.fspath(path)} is no file, and cannot be written. Remove it")
     if os.path.islink(path):
         raise OSError(
             f"{os.fspath(path)} is a link to {os.readlink(path)!r}, and would be written through. "

@@ -52,12 +52,7 @@ class RunLog:
             os.makedirs(self.folder, exist_ok=True)
             last_kept = resume_step or -1
             for name in (TRAIN_LOG, EVAL_LOG):
-                path = os.path.join(self.folder, name)
-                if os.path.lexists(path) and (os.path.islink(path) or not os.path.isfile(path)):
-                    raise ValueError(
-                        f"{path} is a link, or no file: a log is not written there. Remove it"
-                    )
-                cut_back_lines(path, last_kept)
+                cut_back_lines(os.path.join(self.folder, name), last_kept)
             cut_back_events(self.folder, last_kept)
 
     def __enter__(self):

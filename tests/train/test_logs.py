@@ -175,22 +175,10 @@ def test_what_is_no_event_is_dropped_with_a_warning_and_a_folder_left_alone(tmp_
     assert logs.read_events(str(path)) == (events, "")
 
 
-@pytest.mark.parametrize("name", [TRAIN_LOG, EVAL_LOG])
-def test_a_log_is_not_written_through_a_link(tmp_path, name):
-    model, other = tmp_path / "m", tmp_path / "other"
-    model.mkdir()
-    (model / name).symlink_to(other)
-    for is_there in (False, True):
-        if is_there:
-            other.write_text("mine")
-        with pytest.raises(ValueError, match=f"{name} is a link, or no file.*. Remove it"):
-            start(model, 2)
-        assert other.exists() == is_there
-    assert other.read_text() == "mine"
-    (model / name).unlink()
-    (model / name).mkdir()
-    with pytest.raises(ValueError, match="or no file"):
-        start(model)
+def test_a_folder_in_a_logs_place_is_refused(tmp_path):
+    (tmp_path / TRAIN_LOG).mkdir()
+    with pytest.raises(OSError, match="train_log.jsonl is no file"):
+        start(tmp_path)
 
 
 def test_logs_that_are_not_there_are_empty(tmp_path):
