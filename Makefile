@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make quickstart   train a small ELECTRA on the documentation of installed packages"
 	@echo "make test         run the tests (ARGS='-k reader' passes arguments to pytest)"
-	@echo "make lint         ruff"
+	@echo "make lint         ruff: rules and layout"
 	@echo "make bench        measure ours beside its peers (installs torch and transformers);"
 	@echo "                  CORPUS_DIR=folder VOCAB_FILE=file measures building records too"
 	@echo "                  DATA_DIR=folder (vocab.txt, finetuning_data/) fine-tuning and inference"
@@ -22,7 +22,7 @@ test: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/installed
-	$(BIN)/ruff check .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 bench: $(VENV)/installed-bench
 	$(if $(CORPUS_DIR),$(BIN)/python benchmarks/build_dataset.py --corpus_dir $(CORPUS_DIR) \

@@ -35,8 +35,18 @@ def main(_):
     logging.set_verbosity(logging.INFO)
     from electra.data.build import build
 
-    names = ("corpus_dir", "vocab_file", "output_dir", "max_seq_length", "num_processes",
-             *BOOLEANS, "num_out_files", "eval_fraction", "seed", "jsonl_field")  # fmt: skip
+    names = (
+        "corpus_dir",
+        "vocab_file",
+        "output_dir",
+        "max_seq_length",
+        "num_processes",
+        *BOOLEANS,
+        "num_out_files",
+        "eval_fraction",
+        "seed",
+        "jsonl_field",
+    )
     manifest = build(**{name: FLAGS[name].value for name in names})
     print(
         f"{FLAGS.output_dir}: {manifest['train_examples']} training examples, "

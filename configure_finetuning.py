@@ -28,8 +28,14 @@ DEBUG = {
 }
 LARGE = {"learning_rate": 5e-5, "layerwise_lr_decay": 0.9}  # defaults of the large model
 # What a pre-trained model has fixed.
-OF_MODEL = ("model_size", "model_hparam_overrides", "embedding_size", "vocab_size",
-            "do_lower_case", "strip_accents")  # fmt: skip
+OF_MODEL = (
+    "model_size",
+    "model_hparam_overrides",
+    "embedding_size",
+    "vocab_size",
+    "do_lower_case",
+    "strip_accents",
+)
 # Fields of EncoderConfig that fine-tuning may change: they are no sizes.
 _RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
 _PRETRAINING = PretrainingConfig.knobs
@@ -63,9 +69,13 @@ class FinetuningConfig(RunConfig):
     debug = Knob(False, "A run from scratch with a line a step.", may_change=True)
     log_examples = Knob(False, "Log some training examples.", may_change=True)
     num_trials = Knob(
-        1, "Runs with the seeds seed, seed + 1, ...", unit="trials", at_least=1,
-        may_change=True, of_task=True,
-    )  # fmt: skip
+        1,
+        "Runs with the seeds seed, seed + 1, ...",
+        unit="trials",
+        at_least=1,
+        may_change=True,
+        of_task=True,
+    )
     do_train = Knob(True, "Train; finished trials are not run again.", may_change=True)
     do_eval = Knob(True, "Score on the dev files.", may_change=True)
     do_predict = Knob(
@@ -75,15 +85,21 @@ class FinetuningConfig(RunConfig):
     retry_collapsed = Knob(
         False,
         "Repeat a collapsed trial with another seed. The table and the mean keep it; its retry "
-        "is reported apart.", source="ours", may_change=True,
-    )  # fmt: skip
+        "is reported apart.",
+        source="ours",
+        may_change=True,
+    )
     ensemble = Knob(
         False, "Score the mean of the trials' outputs too.", source="ours", may_change=True
     )
     seed = Knob(
-        0, "Of the first trial: new weights, order, dropout.", source="ours", at_least=0,
-        at_most=2**30, of_task=True,
-    )  # fmt: skip
+        0,
+        "Of the first trial: new weights, order, dropout.",
+        source="ours",
+        at_least=0,
+        at_most=2**30,
+        of_task=True,
+    )
 
     # --- tasks ---
     task_names = Knob(["chunk"], "Tasks to learn, several of them together.")
@@ -92,15 +108,21 @@ class FinetuningConfig(RunConfig):
     )
     language = Knob("es", "Language of tasks that have files for several.", source="ours")
     max_train_examples = Knob(
-        None, "Train on so many examples of each task, drawn at random; null: on all.",
-        unit="examples", source="ours", kinds=(int,), at_least=1, of_task=True,
-    )  # fmt: skip
+        None,
+        "Train on so many examples of each task, drawn at random; null: on all.",
+        unit="examples",
+        source="ours",
+        kinds=(int,),
+        at_least=1,
+        of_task=True,
+    )
 
     # --- network: as pre-trained ---
     init_checkpoint = Knob(
-        None, "Checkpoint, or folder of checkpoints, to start from. null: D/models/M",
+        None,
+        "Checkpoint, or folder of checkpoints, to start from. null: D/models/M",
         may_change=True,
-    )  # fmt: skip
+    )
     from_scratch = Knob(
         False, "Draw all weights anew: the same network, not pre-trained.", source="ours"
     )
@@ -108,9 +130,12 @@ class FinetuningConfig(RunConfig):
     # --- optimization ---
     learning_rate = Knob(1e-4, "Highest learning rate; large: 5e-5.", above=0, of_task=True)
     layerwise_lr_decay = Knob(
-        0.8, "Rate of a layer as a share of the one above; large: 0.9; 0: no such decay.",
-        at_least=0, at_most=1, of_task=True,
-    )  # fmt: skip
+        0.8,
+        "Rate of a layer as a share of the one above; large: 0.9; 0: no such decay.",
+        at_least=0,
+        at_most=1,
+        of_task=True,
+    )
     num_train_epochs = Knob(
         3.0, "Passes over the data; rte and sts: 10, QA: 2.", unit="epochs", above=0, of_task=True
     )
@@ -124,30 +149,42 @@ class FinetuningConfig(RunConfig):
         _PRETRAINING["save_checkpoints_steps"], default=1000000
     )
     save_checkpoints_seconds = Knob(
-        300, "Seconds between checkpoints, from which a killed trial goes on.", unit="seconds",
-        source="ours", at_least=0, may_change=True,
-    )  # fmt: skip
-    use_tfrecords_if_existing = Knob(
-        True, "Use featurised data of an earlier run where nothing that shaped it changed.",
+        300,
+        "Seconds between checkpoints, from which a killed trial goes on.",
+        unit="seconds",
+        source="ours",
+        at_least=0,
         may_change=True,
-    )  # fmt: skip
+    )
+    use_tfrecords_if_existing = Knob(
+        True,
+        "Use featurised data of an earlier run where nothing that shaped it changed.",
+        may_change=True,
+    )
 
     # --- predictions ---
     write_test_outputs = Knob(
         False, "Write predictions of the test files as the leaderboards take them.", may_change=True
     )
     n_writes_test = Knob(
-        5, "Test predictions are written for the first so many trials.", unit="trials",
-        at_least=1, may_change=True,
-    )  # fmt: skip
+        5,
+        "Test predictions are written for the first so many trials.",
+        unit="trials",
+        at_least=1,
+        may_change=True,
+    )
     test_predictions = Knob(
         None, "Folder of predictions. null: D/models/M/test_predictions", may_change=True
     )
 
     predict_files = Knob(
-        [], "Files to predict, labels not needed, laid out as the task's own; of several tasks a "
-        "dict of such lists.", source="ours", kinds=(list, dict), may_change=True,
-    )  # fmt: skip
+        [],
+        "Files to predict, labels not needed, laid out as the task's own; of several tasks a "
+        "dict of such lists.",
+        source="ours",
+        kinds=(list, dict),
+        may_change=True,
+    )
 
     # --- sizes ---
     max_seq_length = Knob(
@@ -157,13 +194,23 @@ class FinetuningConfig(RunConfig):
         32, "Examples of an update.", unit="examples", at_least=1, at_most=LARGEST, of_task=True
     )
     eval_batch_size = Knob(
-        32, "Examples of max_seq_length scored at once; mostly more of shorter ones.",
-        unit="examples", at_least=1, at_most=LARGEST, may_change=True, of_task=True,
-    )  # fmt: skip
+        32,
+        "Examples of max_seq_length scored at once; mostly more of shorter ones.",
+        unit="examples",
+        at_least=1,
+        at_most=LARGEST,
+        may_change=True,
+        of_task=True,
+    )
     predict_batch_size = Knob(
-        32, "Examples of max_seq_length predicted at once; mostly more of shorter ones.",
-        unit="examples", at_least=1, at_most=LARGEST, may_change=True, of_task=True,
-    )  # fmt: skip
+        32,
+        "Examples of max_seq_length predicted at once; mostly more of shorter ones.",
+        unit="examples",
+        at_least=1,
+        at_most=LARGEST,
+        may_change=True,
+        of_task=True,
+    )
     double_unordered = Knob(True, "Train mrpc and sts on both orders of the texts.", of_task=True)
 
     # --- question answering ---
@@ -188,35 +235,41 @@ class FinetuningConfig(RunConfig):
 
     # --- devices ---
     strategy = dataclasses.replace(
-        _PRETRAINING["strategy"], choices=("auto", "one", "mirrored", "tpu"),
+        _PRETRAINING["strategy"],
+        choices=("auto", "one", "mirrored", "tpu"),
         help="How devices share the work. auto: tpu with use_tpu, mirrored with several GPUs, else "
         "one.",
-    )  # fmt: skip
+    )
 
     # --- places; null: from data_dir (D), model_name (M) and the names of the tasks (T) ---
     output_dir = Knob(
         None, "Folder for all that is written. null: D/models/M", source="ours", may_change=True
     )
     vocab_file = Knob(
-        None, "Vocabulary. null: vocab.txt beside init_checkpoint, in D/models/M, or in D",
+        None,
+        "Vocabulary. null: vocab.txt beside init_checkpoint, in D/models/M, or in D",
         may_change=True,
-    )  # fmt: skip
+    )
     raw_data_dir = Knob(None, "The tasks' folders. null: D/finetuning_data", may_change=True)
     preprocessed_data_dir = Knob(
         None, "Featurised data. null: D/models/M/finetuning_tfrecords/T_tfrecords", may_change=True
     )
     model_dir = Knob(
-        None, "Prefix of the trials' folders; _1, _2, ... follow. null: "
-        "D/models/M/finetuning_models/T_model", may_change=True,
-    )  # fmt: skip
-    results_txt = Knob(
-        None, "Scores as text, and beside it as JSON. null: D/models/M/results/T_results.txt",
+        None,
+        "Prefix of the trials' folders; _1, _2, ... follow. null: "
+        "D/models/M/finetuning_models/T_model",
         may_change=True,
-    )  # fmt: skip
+    )
+    results_txt = Knob(
+        None,
+        "Scores as text, and beside it as JSON. null: D/models/M/results/T_results.txt",
+        may_change=True,
+    )
     qa_eval_file = Knob(
-        None, "QA scores of the best trial; {:} is the task. null: D/models/M/results/T_qa/"
-        "{:}_eval.json", may_change=True,
-    )  # fmt: skip
+        None,
+        "QA scores of the best trial; {:} is the task. null: D/models/M/results/T_qa/{:}_eval.json",
+        may_change=True,
+    )
     qa_preds_file = Knob(
         None, "QA answers of the best trial. null: .../T_qa/{:}_preds.json", may_change=True
     )
@@ -351,10 +404,14 @@ class FinetuningConfig(RunConfig):
         names, given = self.task_names, self.predict_files
         if type(given) is list and (len(names) == 1 or not given):
             given = dict.fromkeys(names, given)
-        is_right = type(given) is dict and set(given) <= set(names) and all(
-            type(paths) is list and all(type(path) is str for path in paths)
-            for paths in given.values()
-        )  # fmt: skip
+        is_right = (
+            type(given) is dict
+            and set(given) <= set(names)
+            and all(
+                type(paths) is list and all(type(path) is str for path in paths)
+                for paths in given.values()
+            )
+        )
         if not is_right or (self.do_predict and not any(given.values())):
             raise ValueError(
                 "do_predict wants predict_files: a list of paths, of several tasks a dict with a "

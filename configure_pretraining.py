@@ -39,20 +39,21 @@ class RunConfig(Config):
         100, "Steps between log lines.", unit="steps", source="ours", at_least=1, may_change=True
     )
     results_pkl = Knob(
-        None, "Accepted for old dicts; scores are written as JSON and nothing is pickled.",
+        None,
+        "Accepted for old dicts; scores are written as JSON and nothing is pickled.",
         may_change=True,
-    )  # fmt: skip
+    )
 
     # --- network ---
     model_size = Knob("small", "Size of the discriminator.", choices=tuple(MODEL_SIZES))
     model_hparam_overrides = Knob({}, "Sizes that replace those of model_size; see EncoderConfig.")
     embedding_size = Knob(
-        None, "Width of the tables. null: 128 for small, else the hidden size.", unit="units",
+        None,
+        "Width of the tables. null: 128 for small, else the hidden size.",
+        unit="units",
         kinds=(int,),
-    )  # fmt: skip
-    vocab_size = Knob(
-        30522, "Rows of the word table.", unit="tokens", at_least=1, at_most=2**24
     )
+    vocab_size = Knob(30522, "Rows of the word table.", unit="tokens", at_least=1, at_most=2**24)
     do_lower_case = Knob(True, "Lower-case the input.")
     strip_accents = Knob(
         None, "Strip accents from the input. null: as do_lower_case.", source="ours", kinds=(bool,)
@@ -60,19 +61,27 @@ class RunConfig(Config):
 
     # --- devices ---
     strategy = Knob(
-        "auto", "How devices share the work. auto: tpu with use_tpu, multi_worker with TF_CONFIG, "
-        "mirrored with several GPUs, else one.", source="ours",
-        choices=("auto", "one", "mirrored", "multi_worker", "tpu"), may_change=True,
-    )  # fmt: skip
+        "auto",
+        "How devices share the work. auto: tpu with use_tpu, multi_worker with TF_CONFIG, "
+        "mirrored with several GPUs, else one.",
+        source="ours",
+        choices=("auto", "one", "mirrored", "multi_worker", "tpu"),
+        may_change=True,
+    )
     precision = Knob(
         "auto",
         "Type of the matrix products; weights and moments are float32. auto: bfloat16 where the "
-        "device is fast at it.", source="ours", choices=("auto", "float32", "bfloat16"),
-    )  # fmt: skip
+        "device is fast at it.",
+        source="ours",
+        choices=("auto", "float32", "bfloat16"),
+    )
     xla = Knob(
-        "auto", "Compile the whole step with XLA. auto: on GPU and TPU.", source="ours",
-        choices=("auto", True, False), may_change=True,
-    )  # fmt: skip
+        "auto",
+        "Compile the whole step with XLA. auto: on GPU and TPU.",
+        source="ours",
+        choices=("auto", True, False),
+        may_change=True,
+    )
     require_gpu = Knob(False, "Stop if no GPU is found.", source="ours", may_change=True)
     use_tpu = Knob(False, "Train on a TPU.", may_change=True)
     num_tpu_cores = Knob(1, "Cores of the TPU.", unit="cores", at_least=1, may_change=True)
@@ -90,9 +99,11 @@ class RunConfig(Config):
         sizes = [field.name for field in dataclasses.fields(EncoderConfig)]
         refuse_unknown(overrides, sizes, "model_hparam_overrides:")
         return encoder_config(
-            self.model_size, vocab_size=self.vocab_size, embedding_size=self.embedding_size,
+            self.model_size,
+            vocab_size=self.vocab_size,
+            embedding_size=self.embedding_size,
             overrides=overrides,
-        )  # fmt: skip
+        )
 
     def set_encoder(self, encoder):
         """Sets the encoder and the sizes that follow from it."""
@@ -169,18 +180,29 @@ class PretrainingConfig(RunConfig):
     learning_rate = Knob(5e-4, "Highest learning rate.", above=0)
     num_warmup_steps = Knob(10000, "Linear warm-up.", unit="steps", at_least=0)
     warmup_proportion = Knob(
-        0.0, "Warm-up as a share of num_train_steps; the longer of the two warm-ups counts.",
-        source="official (fine-tuning)", at_least=0, at_most=1,
-    )  # fmt: skip
+        0.0,
+        "Warm-up as a share of num_train_steps; the longer of the two warm-ups counts.",
+        source="official (fine-tuning)",
+        at_least=0,
+        at_most=1,
+    )
     lr_restart_step = Knob(
-        0, "From this step s the schedule starts anew over the remaining steps, warm-up included: "
+        0,
+        "From this step s the schedule starts anew over the remaining steps, warm-up included: "
         "rate(t) is that of step t - s in a run of num_train_steps - s steps. 0: no restart.",
-        unit="steps", source="ours", at_least=0, may_change=True,
-    )  # fmt: skip
+        unit="steps",
+        source="ours",
+        at_least=0,
+        may_change=True,
+    )
     gradient_accumulation_steps = Knob(
-        1, "Micro-batches into which train_batch_size is cut; the update stays that of the batch.",
-        unit="micro-batches", source="ours", at_least=1, at_most=LARGEST,
-    )  # fmt: skip
+        1,
+        "Micro-batches into which train_batch_size is cut; the update stays that of the batch.",
+        unit="micro-batches",
+        source="ours",
+        at_least=1,
+        at_most=LARGEST,
+    )
 
     # --- training ---
     iterations_per_loop = Knob(
@@ -190,30 +212,48 @@ class PretrainingConfig(RunConfig):
         1000, "Steps between checkpoints.", unit="steps", at_least=1, may_change=True
     )
     keep_checkpoint_max = Knob(
-        5, "Newest checkpoints kept. 0 or null: all.", unit="checkpoints", null=True, at_least=0,
+        5,
+        "Newest checkpoints kept. 0 or null: all.",
+        unit="checkpoints",
+        null=True,
+        at_least=0,
         may_change=True,
-    )  # fmt: skip
+    )
     num_train_steps = Knob(
-        1000000, "Updates from the first to the last.", unit="steps", at_least=1,
-        at_most=2**31 - 1, may_change=True,
-    )  # fmt: skip
+        1000000,
+        "Updates from the first to the last.",
+        unit="steps",
+        at_least=1,
+        at_most=2**31 - 1,
+        may_change=True,
+    )
     num_eval_steps = Knob(
         100, "Batches of an evaluation, at most.", unit="steps", at_least=1, may_change=True
     )
     eval_every_steps = Knob(
-        None, "Steps between evaluations on eval_tfrecords while training, if such records exist. "
-        "null: at every checkpoint; 0: never.", unit="steps", source="ours", kinds=(int,),
-        at_least=0, may_change=True,
-    )  # fmt: skip
+        None,
+        "Steps between evaluations on eval_tfrecords while training, if such records exist. "
+        "null: at every checkpoint; 0: never.",
+        unit="steps",
+        source="ours",
+        kinds=(int,),
+        at_least=0,
+        may_change=True,
+    )
     seed = Knob(
-        0, "Sets weights, order, masks, samples and dropout.", source="ours", at_least=0,
+        0,
+        "Sets weights, order, masks, samples and dropout.",
+        source="ours",
+        at_least=0,
         at_most=2**32 - 1,  # Keras takes no more
-    )  # fmt: skip
+    )
     init_checkpoint = Knob(
         None,
         "Checkpoint whose weights a new run starts from, at step 0 with fresh moments. Read only "
-        "when the model's folder holds no checkpoint.", source="ours", may_change=True,
-    )  # fmt: skip
+        "when the model's folder holds no checkpoint.",
+        source="ours",
+        may_change=True,
+    )
 
     # --- generator ---
     uniform_generator = Knob(False, "Replacements are drawn uniformly; no generator network.")
@@ -235,19 +275,27 @@ class PretrainingConfig(RunConfig):
         128, "Global batch of an update.", unit="examples", at_least=1, at_most=LARGEST
     )
     eval_batch_size = Knob(
-        128, "Global batch of an evaluation.", unit="examples", at_least=1, at_most=LARGEST,
+        128,
+        "Global batch of an evaluation.",
+        unit="examples",
+        at_least=1,
+        at_most=LARGEST,
         may_change=True,
-    )  # fmt: skip
+    )
 
     # --- places; null: from data_dir (D) and model_name (M) ---
     pretrain_tfrecords = Knob(
-        None, "Records, a glob, or several with commas between them; [,] is a comma in a name. "
-        "null: D/pretrain_tfrecords/pretrain_data.tfrecord*", may_change=True,
-    )  # fmt: skip
+        None,
+        "Records, a glob, or several with commas between them; [,] is a comma in a name. "
+        "null: D/pretrain_tfrecords/pretrain_data.tfrecord*",
+        may_change=True,
+    )
     eval_tfrecords = Knob(
-        None, "Held-out records, a glob. null: D/pretrain_tfrecords/eval_data.tfrecord*",
-        source="ours", may_change=True,
-    )  # fmt: skip
+        None,
+        "Held-out records, a glob. null: D/pretrain_tfrecords/eval_data.tfrecord*",
+        source="ours",
+        may_change=True,
+    )
     vocab_file = Knob(
         None, "Vocabulary. null: D/vocab.txt, or model_dir's where there is none", may_change=True
     )

@@ -68,10 +68,16 @@ def repeat_corpus(source, target, repeat):
 def in_a_new_process(way, corpus):
     done = subprocess.run(
         [sys.executable, *sys.argv, "--way", way, "--corpus_dir", corpus],
-        stdout=subprocess.PIPE, check=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2",
-             "CUDA_VISIBLE_DEVICES": "-1"},
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+            "CUDA_VISIBLE_DEVICES": "-1",
+        },
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -88,9 +94,12 @@ def measure_build(args):
         stamps = os.environ[STAMPS] = os.path.join(folder, "stamps")
         os.mkdir(stamps)
         build.build(
-            args.corpus_dir, args.vocab_file, os.path.join(folder, "out"),
-            num_processes=PROCESSES[args.way], max_seq_length=args.max_seq_length,
-        )  # fmt: skip
+            args.corpus_dir,
+            args.vocab_file,
+            os.path.join(folder, "out"),
+            num_processes=PROCESSES[args.way],
+            max_seq_length=args.max_seq_length,
+        )
         end = time.time()
         first_line = min(float(stamp.read_text()) for stamp in Path(stamps).iterdir())
     return {"rate": size / 1e6 / (end - first_line), "startup": first_line - begin}

@@ -70,19 +70,30 @@ def open_run(args, folder, task_name, **hparams):
         places["vocab_file"] = args.vocab_file
     return Finetuning(
         FinetuningConfig(
-            "benchmark", args.data_dir, model_size="small", task_names=[task_name],
-            from_scratch=True, strategy="one", do_eval=False, train_batch_size=args.batch_size,
-            predict_batch_size=args.batch_size, **hparams, **places,
+            "benchmark",
+            args.data_dir,
+            model_size="small",
+            task_names=[task_name],
+            from_scratch=True,
+            strategy="one",
+            do_eval=False,
+            train_batch_size=args.batch_size,
+            predict_batch_size=args.batch_size,
+            **hparams,
+            **places,
         )
-    )  # fmt: skip
+    )
 
 
 def open_training(args):
     with tempfile.TemporaryDirectory() as folder:
         return open_run(
-            args, folder, args.task_name, max_train_examples=args.examples,
+            args,
+            folder,
+            args.task_name,
+            max_train_examples=args.examples,
             num_train_epochs=3 * args.rounds,
-        )  # fmt: skip
+        )
 
 
 def ours(args):
@@ -119,7 +130,7 @@ def classifier(args):
         DataCollatorWithPadding,
         ElectraConfig,
         ElectraForSequenceClassification,
-    )  # fmt: skip
+    )
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.manual_seed(0)
@@ -137,9 +148,12 @@ def transformers(args):
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
     loader = torch.utils.data.DataLoader(
-        rows_of(open_training(args).data.train[args.task_name]), args.batch_size, shuffle=True,
-        collate_fn=collator, drop_last=False,
-    )  # fmt: skip
+        rows_of(open_training(args).data.train[args.task_name]),
+        args.batch_size,
+        shuffle=True,
+        collate_fn=collator,
+        drop_last=False,
+    )
 
     def measure():
         started = time.monotonic()
@@ -159,10 +173,14 @@ def rows_of(features):
     """Returns features as the list of dicts that the peer's collator takes."""
     rows = (features.row(i) for i in range(len(features)))
     return [
-        {"input_ids": r["input_ids"].tolist(), "token_type_ids": r["segment_ids"].tolist(),
-         "attention_mask": r["input_mask"].tolist(), "labels": int(r["label_ids"])}
+        {
+            "input_ids": r["input_ids"].tolist(),
+            "token_type_ids": r["segment_ids"].tolist(),
+            "attention_mask": r["input_mask"].tolist(),
+            "labels": int(r["label_ids"]),
+        }
         for r in rows
-    ]  # fmt: skip
+    ]
 
 
 if __name__ == "__main__":

@@ -74,12 +74,18 @@ def real_batches(pattern, sizes):
     """Returns an iterator over the batches that training on these records would see."""
     from electra.data import reader
 
-    records = reader.Records(pattern, max_seq_length=sizes.max_seq_length,
-                             vocab=range(pretraining_step.VOCAB_SIZE))  # fmt: skip
-    return iter(reader.dataset(
-        records, seed=0, global_batch=sizes.batch_size, start_step=0,
-        replica_rows=[(0, sizes.batch_size)],
-    ))  # fmt: skip
+    records = reader.Records(
+        pattern, max_seq_length=sizes.max_seq_length, vocab=range(pretraining_step.VOCAB_SIZE)
+    )
+    return iter(
+        reader.dataset(
+            records,
+            seed=0,
+            global_batch=sizes.batch_size,
+            start_step=0,
+            replica_rows=[(0, sizes.batch_size)],
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -53,10 +53,14 @@ def config_of(args):
     from configure_pretraining import PretrainingConfig
 
     return PretrainingConfig(
-        "benchmark", "", model_size=args.model_size, precision=args.precision,
-        vocab_size=VOCAB_SIZE, train_batch_size=args.batch_size,
+        "benchmark",
+        "",
+        model_size=args.model_size,
+        precision=args.precision,
+        vocab_size=VOCAB_SIZE,
+        train_batch_size=args.batch_size,
         max_seq_length=args.max_seq_length,
-    )  # fmt: skip
+    )
 
 
 def share_of_peak(args, rates):
@@ -131,11 +135,13 @@ def transformers(args):
 
     def sizes(encoder):
         return ElectraConfig(
-            vocab_size=VOCAB_SIZE, embedding_size=config.embedding_size,
-            hidden_size=encoder.hidden_size, num_hidden_layers=encoder.num_hidden_layers,
+            vocab_size=VOCAB_SIZE,
+            embedding_size=config.embedding_size,
+            hidden_size=encoder.hidden_size,
+            num_hidden_layers=encoder.num_hidden_layers,
             num_attention_heads=encoder.num_attention_heads,
             intermediate_size=encoder.intermediate_size,
-        )  # fmt: skip
+        )
 
     generator = ElectraForMaskedLM(sizes(config.generator)).train()
     discriminator = ElectraForPreTraining(sizes(config.encoder)).train()
@@ -162,8 +168,9 @@ def transformers(args):
             drawn = torch.multinomial(scores.softmax(-1).view(-1, VOCAB_SIZE), 1).view(places.shape)
             corrupted = ids.clone()
             corrupted[rows, places] = drawn
-            judged = discriminator(input_ids=corrupted, attention_mask=attention,
-                                   labels=(corrupted != ids).long())  # fmt: skip
+            judged = discriminator(
+                input_ids=corrupted, attention_mask=attention, labels=(corrupted != ids).long()
+            )
             loss = scored.loss + 50.0 * judged.loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

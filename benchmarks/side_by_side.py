@@ -59,9 +59,11 @@ class Side:
         self.name, self.values, self.peak_mb = name, [], 0
         self._process = subprocess.Popen(
             [sys.executable, *argv, "--side", name],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"},
-        )  # fmt: skip
+        )
 
     def measure(self):
         self._process.stdin.write("\n")
@@ -93,8 +95,10 @@ def alternate(names, argv, rounds):
     for i in range(rounds):
         for name in names if i % 2 == 0 else names[::-1]:
             sides[name].measure()
-        print(f"round {i + 1}: " + ", ".join(f"{n} {s.values[-1]:.4g}" for n, s in sides.items()),
-              flush=True)  # fmt: skip
+        print(
+            f"round {i + 1}: " + ", ".join(f"{n} {s.values[-1]:.4g}" for n, s in sides.items()),
+            flush=True,
+        )
     for each in sides.values():
         each.__exit__()
     return sides

@@ -43,10 +43,19 @@ def first_step(folder, name):
     hparams = {**SIZES, "log_every_steps": 1, "iterations_per_loop": 1, "eval_every_steps": 0}
     started = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, side_by_side.ROOT / "run_pretraining.py", "--data_dir", folder,
-         "--model_name", name, "--hparams", json.dumps(hparams)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [
+            sys.executable,
+            side_by_side.ROOT / "run_pretraining.py",
+            "--data_dir",
+            folder,
+            "--model_name",
+            name,
+            "--hparams",
+            json.dumps(hparams),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     while not (os.path.exists(log) and os.path.getsize(log)):
         if process.poll() is not None:
             sys.exit(f"the command ended with status {process.returncode}")

@@ -238,8 +238,9 @@ def checked_record(recorded, names, knobs, folder):
         ValueError: a value is impossible.
     """
     try:
-        return {name: knobs[name].checked(name, recorded[name]) for name in names
-                if name in recorded}  # fmt: skip
+        return {
+            name: knobs[name].checked(name, recorded[name]) for name in names if name in recorded
+        }
     except ValueError as error:
         path = os.path.join(folder, "hparams.json")
         raise ValueError(f"{path} is damaged: {error}. Copy it anew from the run") from None

@@ -26,9 +26,17 @@ class Predictor:
         self._programs = {}
 
     def run(
-        self, key, forward, features, *, batch_size, max_seq_length, packs=True, leave=(),
+        self,
+        key,
+        forward,
+        features,
+        *,
+        batch_size,
+        max_seq_length,
+        packs=True,
+        leave=(),
         progress="",
-    ):  # fmt: skip
+    ):
         """Runs `forward` over all features.
 
         Args:

@@ -17,9 +17,12 @@ _DEEPEST = 100  # brackets inside brackets: what follows a value to its end may 
 _LONGEST_NUMBER = 300  # digits: every whole number is one that a float can hold
 _SHOWN = 80  # characters of a foreign text in a message: the file may be one that is no data
 _KINDS = {
-    str: "a string", int: "a whole number", float: "a finite number", list: "a list",
+    str: "a string",
+    int: "a whole number",
+    float: "a finite number",
+    list: "a list",
     dict: "a dict",
-}  # fmt: skip
+}
 _LARGEST = 1 << 20  # bytes of a file that a user writes by hand
 _SURELY_DEAD = 600  # seconds since the last byte of a file whose process cannot be seen
 
@@ -112,9 +115,11 @@ def _is_deep(value):
     level = [value]
     for _ in range(_DEEPEST):
         level = [
-            each for held in level if isinstance(held, dict | list)
+            each
+            for held in level
+            if isinstance(held, dict | list)
             for each in (held.values() if isinstance(held, dict) else held)
-        ]  # fmt: skip
+        ]
     return bool(level)
 
 

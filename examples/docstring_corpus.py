@@ -31,9 +31,16 @@ from tqdm import tqdm
 # Import names; all are installed with this project. The order matters: the first package that
 # holds a paragraph keeps it.
 PACKAGES = (
-    "stdlib", "keras", "numpy", "tensorflow", "keras_hub", "tensorflow_text", "tensorboard",
-    "huggingface_hub", "absl",
-)  # fmt: skip
+    "stdlib",
+    "keras",
+    "numpy",
+    "tensorflow",
+    "keras_hub",
+    "tensorflow_text",
+    "tensorboard",
+    "huggingface_hub",
+    "absl",
+)
 RULES = 2  # raise it when what is written changes
 
 MADE_FROM = ".made_from.json"
@@ -63,13 +70,16 @@ BLOCKS = [
         (r"^( *)(.*):: *\n(?:\1 +.*\n?| *\n)*", r"\1\2:\n\n"),  # what is deeper than a "::"
         (r"^.*\n *([-=~^*#+_\"'.])\1{2,} *$", "\n"),  # a title, and its underline
         # directives, tables, "x : array_like", "Args:", columns
-        (r"^ *(?:\.\. |\||\+[-=]|[-=]{2,} +[-=]{2,}|[*\w][\w*, .]* : |[A-Z][\w ]{0,30}: *$"
-         r"|\S.* {4}).*$", "\n"),
+        (
+            r"^ *(?:\.\. |\||\+[-=]|[-=]{2,} +[-=]{2,}|[*\w][\w*, .]* : |[A-Z][\w ]{0,30}: *$"
+            r"|\S.* {4}).*$",
+            "\n",
+        ),
         (r"^ *(?:[*+•-]|\(?\d{1,2}[.)]|#+) +", "\n\n"),  # bullets and headings
         # "name: what it is", "name (type): what it is", ":param name: what it is"
         (r"^ *(?::\w+(?: [\w.]+)*:|[*`]*[a-z_]\w*`?(?: ?\([^)\n]*\))?:)(?: +|$)", "\n\n"),
     )
-]  # fmt: skip
+]
 # Leaves of all mark-up one backtick on each side of code.
 MARKS = [
     (re.compile(pattern), replacement)

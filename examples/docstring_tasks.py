@@ -28,8 +28,14 @@ from pathlib import Path
 from examples import docstring_corpus as corpus
 
 PACKAGES = (
-    "stdlib", "keras", "numpy", "tensorflow", "keras_hub", "tensorboard", "huggingface_hub",
-)  # fmt: skip
+    "stdlib",
+    "keras",
+    "numpy",
+    "tensorflow",
+    "keras_hub",
+    "tensorboard",
+    "huggingface_hub",
+)
 RULES = 2  # raise it when what is written changes
 SIZES = {"train": 3500, "dev": 700}  # examples of each task, at most
 DEV_SHARE = 5  # one module in so many

@@ -23,9 +23,15 @@ from electra.hparams import load_hparams
 
 ROOT = Path(__file__).resolve().parents[1]
 METRICS = (
-    "masked_lm_accuracy", "masked_lm_loss", "sampled_masked_lm_accuracy", "disc_loss", "disc_auc",
-    "disc_accuracy", "disc_precision", "disc_recall",
-)  # fmt: skip
+    "masked_lm_accuracy",
+    "masked_lm_loss",
+    "sampled_masked_lm_accuracy",
+    "disc_loss",
+    "disc_auc",
+    "disc_accuracy",
+    "disc_precision",
+    "disc_recall",
+)
 TEXTS = (
     "Returns a tensor with the same shape as the input.",
     "Returns a tensor with the same of as the input.",
@@ -55,12 +61,24 @@ def main(argv=None):
         config = PretrainingConfig(MODEL_NAME, args.data_dir, **hparams)
         prepare(config, args.packages)
         title("Pre-training")
-        run("run_pretraining.py", "--data-dir", args.data_dir, "--model-name", MODEL_NAME,
-            "--hparams", args.hparams)  # fmt: skip
+        run(
+            "run_pretraining.py",
+            "--data-dir",
+            args.data_dir,
+            "--model-name",
+            MODEL_NAME,
+            "--hparams",
+            args.hparams,
+        )
         print(report(*read_evaluations(Path(config.model_dir))))
         title("Which word was swapped? The probability of each token to be a replacement")
-        run("-m", "electra.serve.detect", "--model_dir", config.model_dir,
-            *(part for text in TEXTS for part in ("--text", text)))  # fmt: skip
+        run(
+            "-m",
+            "electra.serve.detect",
+            "--model_dir",
+            config.model_dir,
+            *(part for text in TEXTS for part in ("--text", text)),
+        )
         fine_tune(config)
         print(compare(Path(args.data_dir)))
     except subprocess.CalledProcessError as error:
@@ -86,17 +104,40 @@ def prepare(config, packages=None):
     """
     folder = Path(config.data_dir)
     title("Text: the documentation strings of installed packages")
-    run("examples/docstring_corpus.py", "--out", folder / "corpus",
-        *(["--packages", *packages] if packages else []))  # fmt: skip
+    run(
+        "examples/docstring_corpus.py",
+        "--out",
+        folder / "corpus",
+        *(["--packages", *packages] if packages else []),
+    )
     title(f"A vocabulary of {config.vocab_size} word pieces")
     if not Path(config.vocab_file).exists():
-        run("-m", "electra.text.vocab", "--corpus_dir", folder / "corpus",
-            "--output", config.vocab_file, "--vocab_size", config.vocab_size)  # fmt: skip
+        run(
+            "-m",
+            "electra.text.vocab",
+            "--corpus_dir",
+            folder / "corpus",
+            "--output",
+            config.vocab_file,
+            "--vocab_size",
+            config.vocab_size,
+        )
     title("Records; one module in twenty is held out")
-    run("build_pretraining_dataset.py", "--corpus_dir", folder / "corpus",
-        "--vocab_file", config.vocab_file, "--output_dir", folder / "pretrain_tfrecords",
-        "--eval_fraction", 0.05, "--max_seq_length", config.max_seq_length,
-        "--num_processes", os.cpu_count())  # fmt: skip
+    run(
+        "build_pretraining_dataset.py",
+        "--corpus_dir",
+        folder / "corpus",
+        "--vocab_file",
+        config.vocab_file,
+        "--output_dir",
+        folder / "pretrain_tfrecords",
+        "--eval_fraction",
+        0.05,
+        "--max_seq_length",
+        config.max_seq_length,
+        "--num_processes",
+        os.cpu_count(),
+    )
 
 
 def fine_tune(config):
@@ -109,8 +150,15 @@ def fine_tune(config):
         scratch = {**hparams, "init_checkpoint": config.model_dir, "from_scratch": True}
         title(f"Fine-tuning: {question}")
         for model, given in ((MODEL_NAME, hparams), (SCRATCH_NAME, scratch)):
-            run("run_finetuning.py", "--data-dir", config.data_dir, "--model-name", model,
-                "--hparams", json.dumps(given))  # fmt: skip
+            run(
+                "run_finetuning.py",
+                "--data-dir",
+                config.data_dir,
+                "--model-name",
+                model,
+                "--hparams",
+                json.dumps(given),
+            )
 
 
 def compare(data_dir):

@@ -15,17 +15,24 @@ from tests.shared import ROOT
 
 
 def command(place, name, *flags):
-    paths = {"corpus-dir": place / "corpus", "vocab-file": place / "vocab.txt",
-             "output-dir": place / name}  # fmt: skip
+    paths = {
+        "corpus-dir": place / "corpus",
+        "vocab-file": place / "vocab.txt",
+        "output-dir": place / name,
+    }
     arguments = [part for flag, path in paths.items() for part in (f"--{flag}", str(path))]
     return [sys.executable, "build_pretraining_dataset.py", *arguments, *flags]
 
 
 def run(*arguments, **environment):
     return subprocess.run(
-        command(*arguments), cwd=ROOT, capture_output=True, text=True, check=False,
+        command(*arguments),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, **environment},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +45,16 @@ def place(tmp_path_factory):
     return folder
 
 
-FLAGS = ("--max-seq-length", "64", "--no-lower-case", "--do-strip-accents",
-         "--blanks-separate-docs", "False", "--eval_fraction=0.34",
-         "--nokeep_long_lines")  # fmt: skip
+FLAGS = (
+    "--max-seq-length",
+    "64",
+    "--no-lower-case",
+    "--do-strip-accents",
+    "--blanks-separate-docs",
+    "False",
+    "--eval_fraction=0.34",
+    "--nokeep_long_lines",
+)
 
 
 def test_official_spellings_reach_the_build_and_a_second_run_says_it_is_done(place):

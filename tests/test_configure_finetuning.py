@@ -11,25 +11,56 @@ from electra.text.vocab import Vocabulary
 from tests.pretrain.runs import TOKENS
 
 OFFICIAL = {
-    "debug": False, "log_examples": False, "num_trials": 1, "do_train": True, "do_eval": True,
-    "keep_all_models": True, "model_size": "small", "task_names": ["chunk"],
-    "model_hparam_overrides": {}, "embedding_size": 128, "vocab_size": 30522,
-    "do_lower_case": True, "learning_rate": 1e-4, "weight_decay_rate": 0.01,
-    "layerwise_lr_decay": 0.8, "num_train_epochs": 3.0, "warmup_proportion": 0.1,
-    "save_checkpoints_steps": 1000000, "iterations_per_loop": 1000,
-    "use_tfrecords_if_existing": True, "write_test_outputs": False, "n_writes_test": 5,
-    "max_seq_length": 256, "train_batch_size": 32, "eval_batch_size": 32,
-    "predict_batch_size": 32, "double_unordered": True, "max_query_length": 64,
-    "doc_stride": 128, "n_best_size": 20, "max_answer_length": 30, "answerable_classifier": True,
-    "answerable_uses_start_logits": True, "answerable_weight": 0.5, "joint_prediction": True,
-    "beam_size": 20, "qa_na_threshold": -2.75, "use_tpu": False, "num_tpu_cores": 1,
-    "tpu_job_name": None, "tpu_name": None, "tpu_zone": None, "gcp_project": None,
-    "vocab_file": "D/vocab.txt", "init_checkpoint": None,
+    "debug": False,
+    "log_examples": False,
+    "num_trials": 1,
+    "do_train": True,
+    "do_eval": True,
+    "keep_all_models": True,
+    "model_size": "small",
+    "task_names": ["chunk"],
+    "model_hparam_overrides": {},
+    "embedding_size": 128,
+    "vocab_size": 30522,
+    "do_lower_case": True,
+    "learning_rate": 1e-4,
+    "weight_decay_rate": 0.01,
+    "layerwise_lr_decay": 0.8,
+    "num_train_epochs": 3.0,
+    "warmup_proportion": 0.1,
+    "save_checkpoints_steps": 1000000,
+    "iterations_per_loop": 1000,
+    "use_tfrecords_if_existing": True,
+    "write_test_outputs": False,
+    "n_writes_test": 5,
+    "max_seq_length": 256,
+    "train_batch_size": 32,
+    "eval_batch_size": 32,
+    "predict_batch_size": 32,
+    "double_unordered": True,
+    "max_query_length": 64,
+    "doc_stride": 128,
+    "n_best_size": 20,
+    "max_answer_length": 30,
+    "answerable_classifier": True,
+    "answerable_uses_start_logits": True,
+    "answerable_weight": 0.5,
+    "joint_prediction": True,
+    "beam_size": 20,
+    "qa_na_threshold": -2.75,
+    "use_tpu": False,
+    "num_tpu_cores": 1,
+    "tpu_job_name": None,
+    "tpu_name": None,
+    "tpu_zone": None,
+    "gcp_project": None,
+    "vocab_file": "D/vocab.txt",
+    "init_checkpoint": None,
     "model_dir": "D/models/M/finetuning_models/chunk_model",
     "results_txt": "D/models/M/results/chunk_results.txt",
     "results_pkl": "D/models/M/results/chunk_results.pkl",
     "preprocessed_data_dir": "D/models/M/finetuning_tfrecords/chunk_tfrecords",
-}  # fmt: skip
+}
 
 
 def config(data_dir="D", **hparams):
@@ -42,10 +73,15 @@ def pretrained(tmp_path):
     model = tmp_path / "models" / "M"
     model.mkdir(parents=True)
     recorded = {
-        "model_size": "small", "vocab_size": 50, "embedding_size": 128, "do_lower_case": False,
-        "strip_accents": False, "learning_rate": 5e-4, "max_seq_length": 32,
+        "model_size": "small",
+        "vocab_size": 50,
+        "embedding_size": 128,
+        "do_lower_case": False,
+        "strip_accents": False,
+        "learning_rate": 5e-4,
+        "max_seq_length": 32,
         "model_hparam_overrides": {"hidden_size": 128, "max_position_embeddings": 300},
-    }  # fmt: skip
+    }
     (model / "hparams.json").write_text(json.dumps(recorded))
     return tmp_path
 
@@ -61,8 +97,11 @@ def test_names_and_defaults_are_the_official_ones():
         ({"task_names": ["cola"]}, {"num_train_epochs": 3, "max_seq_length": 128}),
         ({"task_names": ["rte"]}, {"num_train_epochs": 10, "max_seq_length": 128}),
         ({"task_names": ["sts"]}, {"num_train_epochs": 10}),
-        *(({"task_names": [name]}, {"num_train_epochs": 2, "max_seq_length": 512})
-          for name, task in TASKS.items() if task.family == "qa"),
+        *(
+            ({"task_names": [name]}, {"num_train_epochs": 2, "max_seq_length": 512})
+            for name, task in TASKS.items()
+            if task.family == "qa"
+        ),
         ({"model_size": "large"}, {"learning_rate": 5e-5, "layerwise_lr_decay": 0.9}),
         ({"model_size": "large", "learning_rate": 1e-5}, {"learning_rate": 1e-5}),
         ({"model_size": "base"}, {"embedding_size": 768, "learning_rate": 1e-4}),
@@ -71,7 +110,7 @@ def test_names_and_defaults_are_the_official_ones():
         ({"debug": True}, {"from_scratch": True, "log_examples": True}),
         ({"do_lower_case": False}, {"strip_accents": False}),
     ],
-)  # fmt: skip
+)
 def test_defaults_follow_task_and_size(hparams, expected):
     values = config(**hparams).to_json()
     assert {name: values[name] for name in expected} == expected
@@ -131,7 +170,7 @@ def test_from_scratch_another_network_may_be_chosen(pretrained):
         ({"task_names": [5]}, r"'task_names' must be a list of strings. Received: \[5\]"),
         ({"model_size": ["large"]}, r"'model_size' must be one of .* Received: \['large'\]"),
         ({"init_checkpoint": 5}, "'init_checkpoint' must be a string or null. Received: 5"),
-        ({"strategy": "multi_worker"}, "'strategy' must be one of \"auto\", \"one\", \"mirrored\""),
+        ({"strategy": "multi_worker"}, '\'strategy\' must be one of "auto", "one", "mirrored"'),
         ({"results_txt": "."}, r"results_txt \. is a folder"),
     ],
 )
@@ -176,9 +215,12 @@ def test_what_is_written_goes_to_output_dir(tmp_path):
 
 def test_a_task_file_brings_its_task_and_its_defaults(tmp_path):
     row = {
-        "name": "my", "family": "classification", "files": {"train": "a.tsv"},
-        "columns": {"text_a": 0, "label": 1}, "hparams": {"num_train_epochs": 7},
-    }  # fmt: skip
+        "name": "my",
+        "family": "classification",
+        "files": {"train": "a.tsv"},
+        "columns": {"text_a": 0, "label": 1},
+        "hparams": {"num_train_epochs": 7},
+    }
     path = tmp_path / "my.json"
     path.write_text(json.dumps(row))
     result = config(task_files=[str(path)])
@@ -214,10 +256,15 @@ def test_recorded_hparams_make_the_same_config(kind):
     assert kind("M", "D", **hparams).to_json() == recorded
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("model_size", [1]), ("vocab_size", None), ("model_hparam_overrides", None),
-    ("do_lower_case", "yes"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model_size", [1]),
+        ("vocab_size", None),
+        ("model_hparam_overrides", None),
+        ("do_lower_case", "yes"),
+    ],
+)
 def test_an_odd_record_is_named_with_its_file(pretrained, name, value):
     (pretrained / "models" / "M" / "hparams.json").write_text(json.dumps({name: value}))
     message = f"models/M/hparams.json is damaged: hparam '{name}' must be"

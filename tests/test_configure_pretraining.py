@@ -361,10 +361,16 @@ def test_the_models_vocabulary_serves_where_the_data_has_none(tmp_path):
     assert PretrainingConfig("M", tmp_path).vocab_file == str(tmp_path / "vocab.txt")
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("seed", "x"), ("mask_prob", [[1]]), ("precision", {}), ("electra_objective", None),
-    ("max_seq_length", 10**30),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", "x"),
+        ("mask_prob", [[1]]),
+        ("precision", {}),
+        ("electra_objective", None),
+        ("max_seq_length", 10**30),
+    ],
+)
 def test_an_odd_record_is_named_with_its_file(tmp_path, name, value):
     result = PretrainingConfig("M", str(tmp_path), do_train=False, do_eval=True)
     message = f"models/M/hparams.json is damaged: hparam '{name}' must be"

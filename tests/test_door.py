@@ -116,10 +116,14 @@ run_door(main, ("do_lower_case",))
 
 def run_door_with(mode, *arguments, stdout=subprocess.PIPE, **environment):
     return subprocess.run(
-        [sys.executable, "-c", DOOR % (mode,), *arguments], cwd=ROOT, stdout=stdout,
-        stderr=subprocess.PIPE, text=True, check=False,
+        [sys.executable, "-c", DOOR % (mode,), *arguments],
+        cwd=ROOT,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-    )  # fmt: skip
+    )
 
 
 def test_a_door_ends_with_the_status_of_its_main():
@@ -192,14 +196,17 @@ def test_too_little_memory_or_disk_ends_a_door_with_the_remedy():
 @pytest.mark.parametrize(
     ("kind", "message", "expected"),
     [
-        ("ResourceExhausted", "{{node W}} w.data; No space left on device\n\tFailed to",
-         "w.data; No space left on device. Make room on the disk"),
+        (
+            "ResourceExhausted",
+            "{{node W}} w.data; No space left on device\n\tFailed to",
+            "w.data; No space left on device. Make room on the disk",
+        ),
         ("ResourceExhausted", f"w.data; {os.strerror(errno.EDQUOT)}", "exceeded. Make room on"),
         ("OutOfRange", f"w.data; {os.strerror(errno.EFBIG)} [Op:W]", "w.data; File too large. M"),
         ("ResourceExhausted", "OOM when allocating tensor", "Not enough memory: OOM when alloc"),
         ("ResourceExhausted", "w.data; Too many open files", "w.data; Too many open files"),
     ],
-)  # fmt: skip
+)
 def test_a_full_disk_inside_tensorflow_is_not_called_memory(kind, message, expected):
     error = getattr(tf.errors, f"{kind}Error")(None, None, message)
     assert expected in door._explained(error)

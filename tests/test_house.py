@@ -26,10 +26,10 @@ MAY_IMPORT = {
     "train": BASE | {"data", "model", "saving"},
     "pretrain": BASE | {"text", "data", "model", "optim", "saving", "train"},
     "finetune": BASE | {"text", "data", "model", "optim", "saving", "train", "predictor"},
-    "serve": BASE | {"text", "data", "model", "saving", "train", "pretrain", "finetune",
-                     "predictor"},
+    "serve": BASE
+    | {"text", "data", "model", "saving", "train", "pretrain", "finetune", "predictor"},
     "__init__": {"serve"},
-}  # fmt: skip
+}
 
 # Room -> where TensorFlow may be imported: anywhere, in functions only, or nowhere.
 ANYWHERE, IN_FUNCTIONS, NOWHERE = "anywhere", "in functions", "nowhere"

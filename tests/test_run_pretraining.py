@@ -20,9 +20,13 @@ from tests.shared import ROOT
 
 LAST_STEP = 120
 HPARAMS = runs.TINY | {
-    "num_train_steps": LAST_STEP, "save_checkpoints_steps": 10, "log_every_steps": 4,
-    "eval_every_steps": 20, "iterations_per_loop": 7, "keep_checkpoint_max": 2,
-}  # fmt: skip
+    "num_train_steps": LAST_STEP,
+    "save_checkpoints_steps": 10,
+    "log_every_steps": 4,
+    "eval_every_steps": 20,
+    "iterations_per_loop": 7,
+    "keep_checkpoint_max": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -141,10 +145,20 @@ def test_a_mistake_is_one_line_and_exit_status_1(data, tmp_path):
     path = tmp_path / "hparams.json"
     write_json(path, runs.TINY | {"lerning_rate": 1e-3})
     process = subprocess.run(
-        [sys.executable, ROOT / "run_pretraining.py", "--data_dir", data, "--model_name", "m",
-         "--hparams", path],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            ROOT / "run_pretraining.py",
+            "--data_dir",
+            data,
+            "--model_name",
+            "m",
+            "--hparams",
+            path,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert process.returncode == 1
     assert process.stderr.splitlines()[-1] == (
         "Error: hparam 'lerning_rate' is unknown. Closest: 'learning_rate'"

@@ -99,9 +99,16 @@ def test_a_text_is_written_whatever_it_holds_and_a_file_is_no_folder(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"\xff", b"[" * 200_000, b'{"a":' + b"[" * 900 + b"]" * 900 + b"}",
-     b'{"a": ' + b"1" * 5000 + b"}"],
-)  # fmt: skip
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff",
+        b"[" * 200_000,
+        b'{"a":' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"a": ' + b"1" * 5000 + b"}",
+    ],
+)
 def test_a_damaged_json_is_named_with_the_remedy(tmp_path, content):
     path = tmp_path / "a.json"
     path.write_bytes(content)

@@ -143,9 +143,11 @@ def _refuse_difference(before, now, folder):
     if not differing:
         return
     shown = ", ".join(
-        "the corpus's files" if name == "corpus" else
-        f"{name} {before.get(name)!r} there, {now[name]!r} now" for name in differing
-    )  # fmt: skip
+        "the corpus's files"
+        if name == "corpus"
+        else f"{name} {before.get(name)!r} there, {now[name]!r} now"
+        for name in differing
+    )
     raise ValueError(
         f"{folder} holds a build that differs in: {shown}. Choose another --output_dir, or remove "
         "that folder to build anew"

@@ -46,10 +46,13 @@ def join_files(paths, work, output_dir, name, number):
     for i in range(number):
         count = examples * (i + 1) // number - examples * i // number
         pieces.append(list(chunks.take(count)))
-        entries.append({
-            "name": f"{name}.tfrecord-{i}-of-{number}", "examples": count,
-            "tokens": sum(piece.tokens for piece in pieces[-1]),
-        })  # fmt: skip
+        entries.append(
+            {
+                "name": f"{name}.tfrecord-{i}-of-{number}",
+                "examples": count,
+                "tokens": sum(piece.tokens for piece in pieces[-1]),
+            }
+        )
 
     def write(entry, pieces):
         unfinished = os.path.join(work, entry["name"])

@@ -12,9 +12,13 @@ from electra.storage import read_json, write_json
 MANIFEST_NAME = "manifest.json"
 VERSION = 1
 _TYPES = {  # of what is read again; a manifest with an identity has all of them
-    "identity": dict, "files": list, "train_examples": int, "train_tokens": int,
-    "eval_examples": int, "eval_tokens": int,
-}  # fmt: skip
+    "identity": dict,
+    "files": list,
+    "train_examples": int,
+    "train_tokens": int,
+    "eval_examples": int,
+    "eval_tokens": int,
+}
 
 
 def write_manifest(folder, manifest):

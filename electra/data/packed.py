@@ -15,14 +15,25 @@ import zlib
 
 import zstandard
 
-DAMAGE = (tarfile.TarError, lzma.LZMAError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError,
-          EOFError)  # fmt: skip
+DAMAGE = (
+    tarfile.TarError,
+    lzma.LZMAError,
+    gzip.BadGzipFile,
+    zlib.error,
+    zstandard.ZstdError,
+    EOFError,
+)
 _PACKED_BYTES = 1 << 17  # read together
 _PIECE_BYTES = 1 << 18  # unpacked together, at most
 _SKIPPABLE = 0x184D2A50  # begins a .zst frame without text, but for the last four bits
 # What tarfile reads whole before the member itself. Names and attributes take a few kilobytes.
-_EXTENSIONS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
-               tarfile.GNUTYPE_LONGLINK)  # fmt: skip
+_EXTENSIONS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 _EXTENSION_BYTES = 1 << 16
 _MEMBER_BYTES = 1 << 40  # tarfile would search the end of a stream for more, block by block
 

@@ -41,9 +41,15 @@ class Records:
     """
 
     def __init__(
-        self, pattern, *, max_seq_length=None, vocab=None, do_lower_case=None, strip_accents=None,
+        self,
+        pattern,
+        *,
+        max_seq_length=None,
+        vocab=None,
+        do_lower_case=None,
+        strip_accents=None,
         kind="training",
-    ):  # fmt: skip
+    ):
         self.kind = kind
         self.files = _find(pattern, kind)
         self._patterns = split(pattern)
@@ -54,9 +60,11 @@ class Records:
         self._ends = dict.fromkeys(RECORD_FEATURES, 2)
         self._ends["input_ids"] = np.iinfo(np.int32).max if vocab is None else len(vocab)
         made_with = {
-            "max_seq_length": max_seq_length, "vocab_sha256": getattr(vocab, "sha256", None),
-            "do_lower_case": do_lower_case, "strip_accents": strip_accents,
-        }  # fmt: skip
+            "max_seq_length": max_seq_length,
+            "vocab_sha256": getattr(vocab, "sha256", None),
+            "do_lower_case": do_lower_case,
+            "strip_accents": strip_accents,
+        }
         for folder in sorted({os.path.dirname(path) or "." for path in self.files}):
             manifest = read_manifest(folder)
             if manifest is None:

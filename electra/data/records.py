@@ -103,11 +103,15 @@ def encode_examples(examples, max_seq_length):
     # Zeros and ones are one byte each, so both features have one layout for all examples.
     tails = np.concatenate(
         [
-            _repeated_head(b"input_mask", input_mask.shape), input_mask,
-            _repeated_head(b"segment_ids", input_mask.shape), segment_ids,
+            _repeated_head(b"input_mask", input_mask.shape),
+            input_mask,
+            _repeated_head(b"segment_ids", input_mask.shape),
+            segment_ids,
         ],
-        axis=1, dtype=np.uint8, casting="unsafe",
-    )  # fmt: skip
+        axis=1,
+        dtype=np.uint8,
+        casting="unsafe",
+    )
     tail_size, tails = tails.shape[1], tails.tobytes()
     ids, ends = _varints(input_ids)
     records, start, tail = [], 0, 0

@@ -41,8 +41,14 @@ def build_units(jobs, options, num_processes):
     jobs = [job for job in jobs if not _is_finished(job[0])]
     processes = min(num_processes, len(jobs))
     finished = _in_workers if processes > 1 else _in_this_process
-    with tqdm.tqdm(total=sum(sizes.values()), unit="B", unit_scale=True, desc="building records",
-                   dynamic_ncols=True, disable=None) as bar:  # fmt: skip
+    with tqdm.tqdm(
+        total=sum(sizes.values()),
+        unit="B",
+        unit_scale=True,
+        desc="building records",
+        dynamic_ncols=True,
+        disable=None,
+    ) as bar:
         bar.update(bar.total - sum(sizes[folder] for folder, _ in jobs))
         for folder in finished(jobs, options, processes):
             bar.update(sizes[folder])

@@ -9,9 +9,15 @@ EMPTY = "empty"  # kept from the official code: the answer where no span is allo
 
 
 def n_best_answers(
-    windows, outputs, words, tokenizer, *, answerable_classifier=True, n_best_size=20,
+    windows,
+    outputs,
+    words,
+    tokenizer,
+    *,
+    answerable_classifier=True,
+    n_best_size=20,
     max_answer_length=30,
-):  # fmt: skip
+):
     """Finds the best answers of one question.
 
     Args:

@@ -20,18 +20,21 @@ def define_flags():
     flags.DEFINE_string("label_column", None, "Column of the label, or of the score.")
     flags.DEFINE_string("id_column", None, "Column that names a row in predictions.")
     flags.DEFINE_list(
-        "score_range", None,
+        "score_range",
+        None,
         "The labels are numbers to be met closely: the lowest and the highest, e.g. 0,5.",
-    )  # fmt: skip
+    )
     flags.DEFINE_boolean("quoted", None, "Fields stand in quotes. Default: in csv, not in tsv.")
 
 
 def row_of(values):
     """Returns the flags as make_task takes them."""
     columns = {
-        "text_a": values.text_column, "text_b": values.text_b_column,
-        "label": values.label_column, "id": values.id_column,
-    }  # fmt: skip
+        "text_a": values.text_column,
+        "text_b": values.text_b_column,
+        "label": values.label_column,
+        "id": values.id_column,
+    }
     row = {"family": REGRESSION if values.score_range else CLASSIFICATION}
     row["columns"] = {role: command.column(c) for role, c in columns.items() if c is not None}
     if values.quoted is not None:

@@ -27,16 +27,18 @@ def define_flags(family, about_metrics):
     flags.DEFINE_string("test_file", None, "Examples to predict; they need no labels.")
     flags.DEFINE_list("predict_file", None, "More files to predict, with commas between.")
     flags.DEFINE_string(
-        "model_dir", None,
+        "model_dir",
+        None,
         "The pre-trained model: its folder, or a TF1 checkpoint such as electra_small/model.ckpt.",
         required=True,
-    )  # fmt: skip
+    )
     flags.DEFINE_string("vocab_file", None, "Vocabulary. Default: vocab.txt beside the model.")
     flags.DEFINE_string(
-        "output_dir", None,
+        "output_dir",
+        None,
         "Folder of scores (results/), models (finetuning_models/) and predictions. Default: the "
         "model's.",
-    )  # fmt: skip
+    )
     flags.DEFINE_string("name", "my", "Names the task, and what is written of it.")
     metrics = f"{', '.join(METRICS[family])}{about_metrics}"
     flags.DEFINE_list("metrics", None, f"Of {metrics}. The first ranks the trials.")
@@ -47,10 +49,11 @@ def define_flags(family, about_metrics):
             "format", None, list(FORMATS[family]), "Of the files. Default: as their names end."
         )
     flags.DEFINE_string(
-        "hparams", "{}",
+        "hparams",
+        "{}",
         'A JSON dict of hparams, or the path of one, e.g. \'{"num_train_epochs": 5, "num_trials": '
         "3}'. python configure_finetuning.py lists them.",
-    )  # fmt: skip
+    )
 
 
 def column(text):
@@ -116,9 +119,12 @@ def settings(values, row):
     write_json(path, row)
     logging.info("Task file, for run_finetuning.py too: %s", path)
     given = {
-        "task_names": [values.name], "task_files": [path], "init_checkpoint": values.model_dir,
-        "output_dir": output, "do_eval": "dev" in files,
-    }  # fmt: skip
+        "task_names": [values.name],
+        "task_files": [path],
+        "init_checkpoint": values.model_dir,
+        "output_dir": output,
+        "do_eval": "dev" in files,
+    }
     if values.vocab_file:
         given["vocab_file"] = values.vocab_file
     if values.test_file:

@@ -13,8 +13,15 @@ from electra.finetune.tasks import FROM_FILES, FROM_TRAIN
 from electra.storage import file_digest
 
 # The code that shapes features: a cache made by other code is stale.
-_CODE = ("data/features.py", "finetune/featurize.py", "finetune/files.py", "finetune/questions.py",
-         "finetune/readers.py", "finetune/spans.py", "text/wordpiece.py")  # fmt: skip
+_CODE = (
+    "data/features.py",
+    "finetune/featurize.py",
+    "finetune/files.py",
+    "finetune/questions.py",
+    "finetune/readers.py",
+    "finetune/spans.py",
+    "text/wordpiece.py",
+)
 
 
 class Splits:
@@ -30,9 +37,16 @@ class Splits:
     """
 
     def __init__(
-        self, folder, cache_folder, tokenizer, *, language="es", double_unordered=True,
-        refresh=False, **sizes,
-    ):  # fmt: skip
+        self,
+        folder,
+        cache_folder,
+        tokenizer,
+        *,
+        language="es",
+        double_unordered=True,
+        refresh=False,
+        **sizes,
+    ):
         self.folder, self.cache_folder, self.tokenizer = folder, cache_folder, tokenizer
         self.reading = {"language": language, "double_unordered": double_unordered}
         self.refresh, self.sizes = refresh, sizes
@@ -78,9 +92,17 @@ class Splits:
         path, _ = self.find(task, split)
         basic = self.tokenizer.basic
         shaped_by = [
-            dataclasses.asdict(task), split, path, file_digest(path), self.tokenizer.vocab.sha256,
-            basic.do_lower_case, basic.strip_accents, self.reading, self.sizes, _code_digest(),
-        ]  # fmt: skip
+            dataclasses.asdict(task),
+            split,
+            path,
+            file_digest(path),
+            self.tokenizer.vocab.sha256,
+            basic.do_lower_case,
+            basic.strip_accents,
+            self.reading,
+            self.sizes,
+            _code_digest(),
+        ]
         text = json.dumps(shaped_by, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 

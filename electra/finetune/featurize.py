@@ -47,9 +47,14 @@ def featurize(
             if pieces[0] is not example.document:
                 pieces = example.document, _cut_document(example.document, tokenizer)
             windows = _featurize_question(
-                example, *pieces[1], tokenizer, max_seq_length, max_query_length, doc_stride,
+                example,
+                *pieces[1],
+                tokenizer,
+                max_seq_length,
+                max_query_length,
+                doc_stride,
                 is_training,
-            )  # fmt: skip
+            )
         elif task.family == TAGGING:
             windows = [_featurize_sentence(example, tokenizer, max_seq_length, label_ids)]
         else:
@@ -125,9 +130,16 @@ def _cut_document(document, tokenizer):
 
 
 def _featurize_question(
-    example, pieces, piece_words, word_starts, tokenizer, max_seq_length, max_query_length,
-    doc_stride, is_training,
-):  # fmt: skip
+    example,
+    pieces,
+    piece_words,
+    word_starts,
+    tokenizer,
+    max_seq_length,
+    max_query_length,
+    doc_stride,
+    is_training,
+):
     """Source: `QATask.featurize` of the official finetune/qa/qa_tasks.py.
 
     Windows of a document overlap: with room for 4 pieces and a stride of 2, 7 pieces make the

@@ -110,9 +110,16 @@ class QAHead(Head):
     """
 
     def __init__(
-        self, task, *, joint_prediction=True, answerable_classifier=True,
-        answerable_uses_start_logits=True, answerable_weight=0.5, beam_size=20, **kwargs,
-    ):  # fmt: skip
+        self,
+        task,
+        *,
+        joint_prediction=True,
+        answerable_classifier=True,
+        answerable_uses_start_logits=True,
+        answerable_weight=0.5,
+        beam_size=20,
+        **kwargs,
+    ):
         super().__init__(task, **kwargs)
         self.joint_prediction = joint_prediction
         self.answerable_weight, self.beam_size = answerable_weight, beam_size
@@ -192,9 +199,11 @@ class QAHead(Head):
         end_log_probs = ops.log_softmax(ops.transpose(end_logits, (1, 0, 2)))
         end_log_probs, ends = ops.top_k(end_log_probs, beam)  # (B, K, K)
         return {
-            "start_top_index": starts, "start_top_log_probs": start_log_probs,
-            "end_top_index": ends, "end_top_log_probs": end_log_probs,
-        }  # fmt: skip
+            "start_top_index": starts,
+            "start_top_log_probs": start_log_probs,
+            "end_top_index": ends,
+            "end_top_log_probs": end_log_probs,
+        }
 
     def _answerable_logit(self, states, start_logits):
         if self.answerable is None:

@@ -208,8 +208,11 @@ def write_summary(run, trial, record, figures):
             images[name] = plots.write_png(path, draw())
         except Exception as error:  # whatever it is, no plot is worth a run
             logging.warning("%s is not drawn. %s: %s", path, type(error).__name__, error)
-    numbers = {f"scores/{name}/{metric}": value for name, scores in record["scores"].items()
-               for metric, value in scores.items()}  # fmt: skip
+    numbers = {
+        f"scores/{name}/{metric}": value
+        for name, scores in record["scores"].items()
+        for metric, value in scores.items()
+    }
     write_summaries(trial.folder, record.get("steps", 0), numbers, images)
 
 
@@ -220,10 +223,12 @@ def predict(run, each):
 
 def _no_answer(dev, predictions, scores):
     curves = {
-        metric: (plots.no_answer_curve(dev.examples, predictions, metric),
-                 scores[f"best_{metric}_thresh"])
+        metric: (
+            plots.no_answer_curve(dev.examples, predictions, metric),
+            scores[f"best_{metric}_thresh"],
+        )
         for metric in ("f1", "exact")
-    }  # fmt: skip
+    }
     return plots.draw_no_answer(dev.name, curves)
 
 
@@ -235,8 +240,9 @@ def _confusion(dev, predictions):
 def _learning_curves(config):
     curves = {
         each.name: plots.learning_curve(each.folder)
-        for trial in trials.planned(config) for each in (trial, trial.retry())
-    }  # fmt: skip
+        for trial in trials.planned(config)
+        for each in (trial, trial.retry())
+    }
     curves = {name: curve for name, curve in curves.items() if curve[0]}
     return plots.draw_curves(", ".join(config.task_names), curves)
 

@@ -63,9 +63,9 @@ def write_squad(preds_file, odds_file, answers, null_odds_threshold=None):
         null_odds_threshold: above it the text is ""; None for the best text always (the
             official code applies the threshold when it scores).
     """
-    write_json(preds_file, {
-        key: answer_text(each, null_odds_threshold) for key, each in answers.items()
-    })  # fmt: skip
+    write_json(
+        preds_file, {key: answer_text(each, null_odds_threshold) for key, each in answers.items()}
+    )
     if odds_file is not None:
         write_json(odds_file, {key: odds for key, (_, odds) in answers.items()})
 

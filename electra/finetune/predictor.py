@@ -54,9 +54,15 @@ class TaskPredictor:
             return {name: outputs[name] for name in (*names, "loss") if name in outputs}
 
         found = self._predictor.run(
-            (task.name,), forward, features, batch_size=batch_size, leave=HOST_FEATURES,
-            max_seq_length=self.max_seq_length, packs=task.family != QA, progress=progress,
-        )  # fmt: skip
+            (task.name,),
+            forward,
+            features,
+            batch_size=batch_size,
+            leave=HOST_FEATURES,
+            max_seq_length=self.max_seq_length,
+            packs=task.family != QA,
+            progress=progress,
+        )
         wrong = [k for k, rows in found.items() if not all(np.isfinite(row).all() for row in rows)]
         if wrong:
             raise ValueError(

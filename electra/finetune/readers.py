@@ -83,10 +83,11 @@ def read_examples(task, split, folder, *, language="es", double_unordered=True):
         )
     if split == "train" and task.is_unordered and double_unordered:
         examples += [
-            dataclasses.replace(each, id=f"{each.id}-swapped", text_a=each.text_b,
-                                text_b=each.text_a)
+            dataclasses.replace(
+                each, id=f"{each.id}-swapped", text_a=each.text_b, text_b=each.text_a
+            )
             for each in examples
-        ]  # fmt: skip
+        ]
     return examples
 
 
@@ -279,9 +280,10 @@ def _read_sentences(path, source, task, needs_tags):
         has_tag = has_tag and fields[tag_at] != ""
         width = width if words else len(fields)
         if (
-            not -len(fields) <= word_at < len(fields) or (needs_tags and not has_tag)
+            not -len(fields) <= word_at < len(fields)
+            or (needs_tags and not has_tag)
             or len(fields) != width
-        ):  # fmt: skip
+        ):
             before = f", {width} in the line before" if len(fields) != width else ""
             raise ValueError(
                 f"{path}, line {number}: {len(fields)} columns{before}. Expected: the word in "

@@ -37,8 +37,9 @@ def _identity(row):
     kept = {name: value for name, value in row.items() if name not in ("folder", "hparams")}
     kept["sources"] = {
         split: [{name: each for name, each in source.items() if name != "path"} for source in found]
-        for split, found in row["sources"].items() if not split.startswith("test")
-    }  # fmt: skip
+        for split, found in row["sources"].items()
+        if not split.startswith("test")
+    }
     return kept
 
 
@@ -65,11 +66,14 @@ class FinetuningData:
             config.check_vocab(vocab)
         self.tokenizer = WordPieceTokenizer(vocab, config.do_lower_case, config.strip_accents)
         self.splits = Splits(
-            config.raw_data_dir, config.preprocessed_data_dir, self.tokenizer,
+            config.raw_data_dir,
+            config.preprocessed_data_dir,
+            self.tokenizer,
             refresh=not config.use_tfrecords_if_existing,
-            **config.values("language", "double_unordered", "max_seq_length", "max_query_length",
-                            "doc_stride"),
-        )  # fmt: skip
+            **config.values(
+                "language", "double_unordered", "max_seq_length", "max_query_length", "doc_stride"
+            ),
+        )
         self._find_files()
         labels = {row["name"]: tuple(row["labels"]) for row in recorded}
         self.tasks = [

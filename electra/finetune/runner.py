@@ -152,9 +152,11 @@ class Finetuning:
             if self.config.do_train:
                 self.optimizer = self._optimizer()
                 step = FinetuningStep(
-                    model, self.optimizer, self.placement.num_replicas,
+                    model,
+                    self.optimizer,
+                    self.placement.num_replicas,
                     self.placement.compile_step,
-                )  # fmt: skip
+                )
         self.pretrained = self._read_pretrained() if self.config.do_train else {}
         sizes = self.config.values("max_seq_length", "n_best_size", "max_answer_length")
         self.predictor = TaskPredictor(model, self.placement, self.data.tokenizer, **sizes)
@@ -163,9 +165,12 @@ class Finetuning:
     def _new_model(self):
         config = self.config
         qa = config.values(
-            "joint_prediction", "answerable_classifier", "beam_size",
-            "answerable_uses_start_logits", "answerable_weight",
-        )  # fmt: skip
+            "joint_prediction",
+            "answerable_classifier",
+            "beam_size",
+            "answerable_uses_start_logits",
+            "answerable_weight",
+        )
         heads = {}
         for task in self.data.tasks:
             heads[task.name] = {"kind": task.family}
@@ -179,16 +184,19 @@ class Finetuning:
         config, multipliers = self.config, None
         if config.layerwise_lr_decay:
             multipliers = layer_wise_multipliers(
-                self.variables, decay=config.layerwise_lr_decay,
+                self.variables,
+                decay=config.layerwise_lr_decay,
                 num_layers=config.encoder.num_hidden_layers,
-            )  # fmt: skip
+            )
         shape = config.values("learning_rate", "warmup_proportion", "lr_decay_power")
         shape["num_train_steps"] = self.data.num_train_steps
         return AdamW(
-            self.variables, learning_rate=lambda step: learning_rate_at(step, **shape),
-            rate_multipliers=multipliers, weight_decay_rate=config.weight_decay_rate,
+            self.variables,
+            learning_rate=lambda step: learning_rate_at(step, **shape),
+            rate_multipliers=multipliers,
+            weight_decay_rate=config.weight_decay_rate,
             compiled=not self.placement.compile_step,
-        )  # fmt: skip
+        )
 
     def _read_pretrained(self):
         """Returns dict name -> array of the encoder as it was pre-trained; {} from scratch."""
@@ -200,9 +208,11 @@ class Finetuning:
         report = checkpoints.restore(encoder, checkpoint, require_all=True)
         logging.info(
             "%s: matched the %d variables of the encoder; %d others are not used; drawn anew: %s",
-            checkpoint.path, len(report.matched), len(report.unused),
+            checkpoint.path,
+            len(report.matched),
+            len(report.unused),
             ", ".join(sorted(set(self.variables) - set(encoder))),
-        )  # fmt: skip
+        )
         return {name: variable.numpy() for name, variable in encoder.items()}
 
     # ---- a trial ----

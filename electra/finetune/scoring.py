@@ -64,8 +64,10 @@ def predict(task, examples, features, outputs, tokenizer, **answering):
         answers[example.id] = n_best_answers(
             [features.row(i) for i in rows],
             [{name: values[i] for name, values in outputs.items()} for i in rows],
-            example.document.words, tokenizer, **answering,
-        )  # fmt: skip
+            example.document.words,
+            tokenizer,
+            **answering,
+        )
     return answers
 
 
@@ -148,6 +150,7 @@ def is_constant(task, examples, predictions, *, qa_na_threshold=-2.75):
     found = labels_of(task, examples, predictions)
     if task.family == CLASSIFICATION:
         return len(set(found)) == 1 < len({each.label for each in examples})
-    found, gold = ({tag for tags in each for tag in tags} for each in
-                   (found, [each.tags for each in examples]))  # fmt: skip
+    found, gold = (
+        {tag for tags in each for tag in tags} for each in (found, [each.tags for each in examples])
+    )
     return len(found) == 1 < len(gold)

@@ -220,10 +220,16 @@ def make_task(values, where, folder):
         for split, path in values["files"].items()
     }
     return Task(
-        values["name"], family, os.path.join(folder, values.get("folder", "")), sources, metrics,
-        labels=labels, label_range=tuple(label_range), ideographs_are_words=True,
+        values["name"],
+        family,
+        os.path.join(folder, values.get("folder", "")),
+        sources,
+        metrics,
+        labels=labels,
+        label_range=tuple(label_range),
+        ideographs_are_words=True,
         hparams={**(_QA_HPARAMS if family == QA else {}), **values.get("hparams", {})},
-    )  # fmt: skip
+    )
 
 
 def _refuse_other(where, what, given, known):
@@ -237,8 +243,9 @@ _OWN_KEYS = {
     **dict.fromkeys(("name", "family", "format", "folder"), (str,)),
     **dict.fromkeys(("files", "columns", "hparams"), (dict,)),
     **dict.fromkeys(("labels", "metrics"), (list, str)),
-    "quoted": (bool,), "label_range": (list,),
-}  # fmt: skip
+    "quoted": (bool,),
+    "label_range": (list,),
+}
 _OWN_COLUMNS = {TAGGING: {"words": 0, "tags": -1}}
 _OWN_LABELS = {CLASSIFICATION: FROM_TRAIN, TAGGING: FROM_FILES}
 
@@ -278,10 +285,12 @@ def _with_xtreme(**official):
     """The official file of a split, else that of XTREME: three columns, quoted, no header."""
     xtreme = {"text_a": 0, "text_b": 1, "label": 2}
     return {
-        split: (*(Source(path, columns) for path in paths),
-                Source(f"{split}-{{language}}.tsv", xtreme, is_quoted=True))
+        split: (
+            *(Source(path, columns) for path in paths),
+            Source(f"{split}-{{language}}.tsv", xtreme, is_quoted=True),
+        )
         for split, (*paths, columns) in official.items()
-    }  # fmt: skip
+    }
 
 
 def _text(name, sources, labels, submission="", metrics=("accuracy",), folder="", **more):

@@ -19,14 +19,16 @@ from electra.storage import read_json, write_json, write_text
 GATHERED = "results.json"  # the summaries of all commands on a model
 _RETRY_SEED = 2**30  # seeds of hparams end below
 # Shapes of read_json: of a trial's hparams.json and scores.json, and of a command's results.
-FOLDER_SHAPE = {
-    "tasks": [{"name": str, "labels": [str], "sources?": {}}], "inputs?": {str: str}
-}  # fmt: skip
+FOLDER_SHAPE = {"tasks": [{"name": str, "labels": [str], "sources?": {}}], "inputs?": {str: str}}
 _SCORES = {"scores": {str: {str: float}}}
 _RECORD = {
-    **_SCORES, "trial": str, "collapsed": str, "steps?": int, "first_loss?": float,
+    **_SCORES,
+    "trial": str,
+    "collapsed": str,
+    "steps?": int,
+    "first_loss?": float,
     "last_loss?": float,
-}  # fmt: skip
+}
 _RESULTS = {"trials": [_SCORES], "ensemble?": _SCORES}
 
 
@@ -86,9 +88,11 @@ def planned(config):
     every = (
         Trial(str(i), config.seed + i - 1, f"{config.model_dir}_{i}") for i in itertools.count(1)
     )
-    return list(itertools.takewhile(
-        lambda trial: int(trial.name) <= config.num_trials or read_record(trial), every
-    ))  # fmt: skip
+    return list(
+        itertools.takewhile(
+            lambda trial: int(trial.name) <= config.num_trials or read_record(trial), every
+        )
+    )
 
 
 def best_kept(config):
@@ -127,9 +131,7 @@ def collapsed(record, constant):
 
 def rank(record, devs):
     """Returns the number by which trials are compared: the mean of the devs' main scores."""
-    return np.mean(
-        [record["scores"][dev.name][scoring.main_metric(dev.task)] for dev in devs]
-    )
+    return np.mean([record["scores"][dev.name][scoring.main_metric(dev.task)] for dev in devs])
 
 
 def new_record(trial):
@@ -182,8 +184,11 @@ def summary(records):
     for name, scores in records[0]["scores"].items():
         result[name] = {}
         for metric in scores:
-            values = [each["scores"][name][metric] for each in records
-                      if metric in each["scores"].get(name, ())]  # fmt: skip
+            values = [
+                each["scores"][name][metric]
+                for each in records
+                if metric in each["scores"].get(name, ())
+            ]
             result[name][metric] = {
                 "mean": float(np.mean(values)),
                 "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
@@ -205,10 +210,14 @@ def write_results(run, finished, retries, ensemble):
     mains = {dev.name: scoring.main_metric(dev.task) for dev in run.data.dev}
     best = max(finished, key=lambda each: rank(each, run.data.dev))["trial"]  # the first of equals
     results = {
-        "model_name": config.model_name, "task_names": config.task_names,
-        "main_metrics": mains, "summary": summary(finished), "best_trial": best,
-        "trials": finished, "retries": retries,
-    }  # fmt: skip
+        "model_name": config.model_name,
+        "task_names": config.task_names,
+        "main_metrics": mains,
+        "summary": summary(finished),
+        "best_trial": best,
+        "trials": finished,
+        "retries": retries,
+    }
     if ensemble:
         results["ensemble"] = ensemble
     lines = [line for each in finished for line in _lines(each["scores"])]
@@ -222,8 +231,14 @@ def write_results(run, finished, retries, ensemble):
         each = results["summary"][name][main]
         logging.info(
             "%s %s: mean %.2f, deviation %.2f, median %.2f, best %.2f of %d trials",
-            name, main, each["mean"], each["std"], each["median"], each["best"], each["trials"],
-        )  # fmt: skip
+            name,
+            main,
+            each["mean"],
+            each["std"],
+            each["median"],
+            each["best"],
+            each["trials"],
+        )
     if not config.keep_all_models:
         _keep_only(config, best, {each["trial"] for each in finished + retries})
 

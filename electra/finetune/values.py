@@ -36,6 +36,4 @@ def _example(task, id, row):
         if is_right and 1 <= len(parts) <= 2:
             return TextExample(id, parts[0], parts[1] if len(parts) == 2 else None, None)
         expected = "a string, or a pair of strings"
-    raise ValueError(
-        f"Row {id} for task {task.name!r} must be {expected}. Received: {row!r:.80}"
-    )
+    raise ValueError(f"Row {id} for task {task.name!r} must be {expected}. Received: {row!r:.80}")

@@ -133,9 +133,12 @@ def generator_config(discriminator, *, hidden_size_fraction, layers_fraction):
         hidden_size = round(discriminator.hidden_size * hidden_size_fraction)
         num_hidden_layers = round(discriminator.num_hidden_layers * layers_fraction)
         return dataclasses.replace(
-            discriminator, hidden_size=hidden_size, num_hidden_layers=num_hidden_layers,
-            intermediate_size=4 * hidden_size, num_attention_heads=max(1, hidden_size // 64),
-        )  # fmt: skip
+            discriminator,
+            hidden_size=hidden_size,
+            num_hidden_layers=num_hidden_layers,
+            intermediate_size=4 * hidden_size,
+            num_attention_heads=max(1, hidden_size // 64),
+        )
     except (OverflowError, ValueError) as error:
         raise ValueError(
             f"The generator, of generator_hidden_size {hidden_size_fraction}, generator_layers "

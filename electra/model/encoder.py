@@ -104,24 +104,39 @@ class TransformerLayer(Layer):
         attention, attention_out, inner, out = weights or self.compute_weights()
         bias = ops.concatenate([d.bias for d in (self.query, self.key, self.value)], axis=0)
         attended = kernels.attend(  # (B, L, H)
-            ops.matmul(x, attention), bias, mask_bias, config.num_attention_heads,
-            config.attention_probs_dropout_prob, seed and seed.fold("attention"),
-        )  # fmt: skip
+            ops.matmul(x, attention),
+            bias,
+            mask_bias,
+            config.num_attention_heads,
+            config.attention_probs_dropout_prob,
+            seed and seed.fold("attention"),
+        )
         x, residual = self._add_norm(
-            ops.matmul(attended, attention_out), x if residual is None else residual,
-            self.attention_dense, self.attention_norm, seed and seed.fold("attention_output"),
-        )  # fmt: skip
+            ops.matmul(attended, attention_out),
+            x if residual is None else residual,
+            self.attention_dense,
+            self.attention_norm,
+            seed and seed.fold("attention_output"),
+        )
         x = kernels.bias_gelu(ops.matmul(x, inner), float32(self.intermediate.bias))
         return self._add_norm(
-            ops.matmul(x, out), residual, self.output_dense, self.output_norm,
+            ops.matmul(x, out),
+            residual,
+            self.output_dense,
+            self.output_norm,
             seed and seed.fold("output"),
-        )  # fmt: skip
+        )
 
     def _add_norm(self, x, residual, dense, norm, seed):
         return kernels.dropout_add_layer_norm(  # (B, L, H)
-            x, float32(dense.bias), residual, float32(norm.gamma), float32(norm.beta),
-            self.config.hidden_dropout_prob, seed,
-        )  # fmt: skip
+            x,
+            float32(dense.bias),
+            residual,
+            float32(norm.gamma),
+            float32(norm.beta),
+            self.config.hidden_dropout_prob,
+            seed,
+        )
 
 
 @keras.saving.register_keras_serializable("electra")
@@ -185,9 +200,12 @@ class ElectraEncoder(Layer):
         outputs, residual = [], x
         for i, layer in enumerate(self.layers):
             x, residual = layer(
-                x, mask_bias, seed=seed and seed.fold(i), residual=residual,
+                x,
+                mask_bias,
+                seed=seed and seed.fold(i),
+                residual=residual,
                 weights=weights and weights[i],
-            )  # fmt: skip
+            )
             outputs.append(x)
         return outputs
 

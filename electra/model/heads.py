@@ -20,7 +20,9 @@ class LMHead(Layer):
         self.embeddings = embeddings
         self.vocab_size = config.vocab_size
         self.dense = Dense(
-            embeddings.width, truncated_normal(config.initializer_range), name="dense",
+            embeddings.width,
+            truncated_normal(config.initializer_range),
+            name="dense",
             dtype=self.dtype_policy,
         )
         self.norm = LayerNorm(name="LayerNorm", dtype=self.dtype_policy)
@@ -54,7 +56,9 @@ class RTDHead(Layer):
     def __init__(self, config, name="discriminator_predictions", **kwargs):
         super().__init__(name=name, **kwargs)
         self.dense = Dense(
-            config.hidden_size, truncated_normal(config.initializer_range), name="dense",
+            config.hidden_size,
+            truncated_normal(config.initializer_range),
+            name="dense",
             dtype=self.dtype_policy,
         )
         self.dense_1 = Dense(1, name="dense_1", dtype=self.dtype_policy)

@@ -15,9 +15,16 @@ from electra import random
 from electra.model.islands import compiled, island, islands_are_used, use_islands
 
 __all__ = [
-    "attend", "bias_gelu", "cross_entropy", "dropout", "dropout_add_layer_norm", "layer_norm",
-    "masked_softmax", "sample", "use_islands",
-]  # fmt: skip
+    "attend",
+    "bias_gelu",
+    "cross_entropy",
+    "dropout",
+    "dropout_add_layer_norm",
+    "layer_norm",
+    "masked_softmax",
+    "sample",
+    "use_islands",
+]
 
 LAYER_NORM_EPSILON = 1e-12
 MASKED_SCORE = -10000.0  # added to attention scores of padding; not -inf, as the official code

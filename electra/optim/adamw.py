@@ -40,9 +40,18 @@ class AdamW:
     """
 
     def __init__(
-        self, variables, *, learning_rate, rate_multipliers=None, weight_decay_rate=0.01,
-        beta_1=0.9, beta_2=0.999, epsilon=1e-6, clip_norm=1.0, compiled=True,
-    ):  # fmt: skip
+        self,
+        variables,
+        *,
+        learning_rate,
+        rate_multipliers=None,
+        weight_decay_rate=0.01,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-6,
+        clip_norm=1.0,
+        compiled=True,
+    ):
         if not variables:
             raise ValueError("AdamW: no variables to train. Expected: dict name -> variable")
         multipliers = rate_multipliers or {}
@@ -105,8 +114,11 @@ class AdamW:
             held = (self._variables[i], self.slots[f"{name}/adam_m"], self.slots[f"{name}/adam_v"])
             self._update(
                 *(_copy(each, replica) for each in held),
-                gradient, scale, rates[self._multipliers[i]], self._decays[i],
-            )  # fmt: skip
+                gradient,
+                scale,
+                rates[self._multipliers[i]],
+                self._decays[i],
+            )
         return rate, norm
 
     def _update_one(self, variable, adam_m, adam_v, gradient, scale, rate, decay):

@@ -8,9 +8,15 @@ import tensorflow as tf
 
 
 def learning_rate_at(
-    step, *, learning_rate, num_train_steps, num_warmup_steps=0, warmup_proportion=0.0,
-    lr_decay_power=1.0, lr_restart_step=0,
-):  # fmt: skip
+    step,
+    *,
+    learning_rate,
+    num_train_steps,
+    num_warmup_steps=0,
+    warmup_proportion=0.0,
+    lr_decay_power=1.0,
+    lr_restart_step=0,
+):
     """Polynomial decay to 0 times linear warm-up: lr * (1 - t/T)^power * min(1, t/W).
 
     Args:

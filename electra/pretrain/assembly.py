@@ -13,11 +13,17 @@ def build_model(config, vocab, dtype="float32"):
         {"cls": vocab.cls_id, "sep": vocab.sep_id, "mask": vocab.mask_id},
         dtype=dtype,
         **config.values(
-            "objective", "uniform_generator", "two_tower_generator",
-            "untied_generator_embeddings", "mask_prob", "gen_weight", "disc_weight", "temperature",
+            "objective",
+            "uniform_generator",
+            "two_tower_generator",
+            "untied_generator_embeddings",
+            "mask_prob",
+            "gen_weight",
+            "disc_weight",
+            "temperature",
             "disallow_correct",
         ),
-    )  # fmt: skip
+    )
 
 
 def build_optimizer(config, model, compiled=True):
@@ -26,9 +32,13 @@ def build_optimizer(config, model, compiled=True):
     Args: compiled: see adamw.AdamW.
     """
     shape = config.values(
-        "learning_rate", "num_train_steps", "num_warmup_steps", "warmup_proportion",
-        "lr_decay_power", "lr_restart_step",
-    )  # fmt: skip
+        "learning_rate",
+        "num_train_steps",
+        "num_warmup_steps",
+        "warmup_proportion",
+        "lr_decay_power",
+        "lr_restart_step",
+    )
     return adamw.AdamW(
         model.named_variables(),
         learning_rate=lambda step: schedule.learning_rate_at(step, **shape),
@@ -40,7 +50,12 @@ def build_optimizer(config, model, compiled=True):
 def build_step(config, model, optimizer, placement):
     """Returns the PretrainingStep of a run under its placement."""
     return PretrainingStep(
-        model, optimizer, seed=config.seed, global_batch=config.train_batch_size,
-        num_slots=config.max_predictions_per_seq, micro_batches=config.gradient_accumulation_steps,
-        num_replicas=placement.num_replicas, compile_step=placement.compile_step,
-    )  # fmt: skip
+        model,
+        optimizer,
+        seed=config.seed,
+        global_batch=config.train_batch_size,
+        num_slots=config.max_predictions_per_seq,
+        micro_batches=config.gradient_accumulation_steps,
+        num_replicas=placement.num_replicas,
+        compile_step=placement.compile_step,
+    )

@@ -91,9 +91,13 @@ class Evaluator:
     def _on_replica(self, batch, index, num_rows):
         seed, model = self.seed.at(index), self.model
         masked = mask_tokens(
-            batch, seed=seed.fold("masking"), num_rows=num_rows, special_ids=model.special_ids,
-            mask_prob=model.mask_prob, num_slots=self.num_slots,
-        )  # fmt: skip
+            batch,
+            seed=seed.fold("masking"),
+            num_rows=num_rows,
+            special_ids=model.special_ids,
+            mask_prob=model.mask_prob,
+            num_slots=self.num_slots,
+        )
         sampling = random.uniform_rows(
             seed.fold("sampling"), batch[ROW], num_rows, (self.num_slots,)
         )

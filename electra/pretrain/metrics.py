@@ -11,9 +11,15 @@ from electra.features import MASKED_LM_IDS, MASKED_LM_POSITIONS, MASKED_LM_WEIGH
 from electra.pretrain import objectives
 
 METRICS = (
-    "masked_lm_accuracy", "masked_lm_loss", "sampled_masked_lm_accuracy", "disc_loss", "disc_auc",
-    "disc_accuracy", "disc_precision", "disc_recall",
-)  # fmt: skip
+    "masked_lm_accuracy",
+    "masked_lm_loss",
+    "sampled_masked_lm_accuracy",
+    "disc_loss",
+    "disc_auc",
+    "disc_accuracy",
+    "disc_precision",
+    "disc_recall",
+)
 # As tf.metrics.auc: 200 thresholds, of which the outer two lie just outside [0, 1].
 THRESHOLDS = np.float32([-1e-7, *(np.arange(1, 199) / 199), 1.0 + 1e-7])
 
@@ -95,11 +101,16 @@ def metrics_from_sums(sums):
         mask_slot_loss and unigram_slot_loss (nat) where they were counted.
     """
     per = {
-        "masked_lm_accuracy": "masked", "masked_lm_loss": "masked",
-        "sampled_masked_lm_accuracy": "masked", "disc_loss": "examples", "disc_accuracy": "tokens",
-        "disc_precision": "predicted", "disc_recall": "replaced", "mask_slot_loss": "mask_slots",
+        "masked_lm_accuracy": "masked",
+        "masked_lm_loss": "masked",
+        "sampled_masked_lm_accuracy": "masked",
+        "disc_loss": "examples",
+        "disc_accuracy": "tokens",
+        "disc_precision": "predicted",
+        "disc_recall": "replaced",
+        "mask_slot_loss": "mask_slots",
         "unigram_slot_loss": "mask_slots",
-    }  # fmt: skip
+    }
     metrics = {
         name: float(sums[name]) / float(sums[count]) if sums[count] else 0.0
         for name, count in per.items()

@@ -49,11 +49,23 @@ class PretrainingModel(keras.Model):
     """
 
     def __init__(
-        self, encoder, generator, special_ids, *, objective="electra", uniform_generator=False,
-        two_tower_generator=False, untied_generator_embeddings=False, mask_prob=0.15,
-        gen_weight=1.0, disc_weight=50.0, temperature=1.0, disallow_correct=False,
-        name="pretraining_model", dtype="float32",
-    ):  # fmt: skip
+        self,
+        encoder,
+        generator,
+        special_ids,
+        *,
+        objective="electra",
+        uniform_generator=False,
+        two_tower_generator=False,
+        untied_generator_embeddings=False,
+        mask_prob=0.15,
+        gen_weight=1.0,
+        disc_weight=50.0,
+        temperature=1.0,
+        disallow_correct=False,
+        name="pretraining_model",
+        dtype="float32",
+    ):
         super().__init__(name=name, dtype=dtype, autocast=False)
         if objective not in OBJECTIVES:
             raise ValueError(f"objective must be one of {OBJECTIVES}. Received: {objective!r}")
@@ -138,9 +150,17 @@ class PretrainingModel(keras.Model):
     def get_config(self):
         """Returns what from_config makes a model of equal sizes and objective of, as JSON types."""
         names = (
-            "objective", "uniform_generator", "two_tower_generator", "untied_generator_embeddings",
-            "mask_prob", "gen_weight", "disc_weight", "temperature", "disallow_correct", "name",
-        )  # fmt: skip
+            "objective",
+            "uniform_generator",
+            "two_tower_generator",
+            "untied_generator_embeddings",
+            "mask_prob",
+            "gen_weight",
+            "disc_weight",
+            "temperature",
+            "disallow_correct",
+            "name",
+        )
         generator = self.generator_config
         return {
             **{name: getattr(self, name) for name in names},
@@ -192,9 +212,10 @@ class PretrainingModel(keras.Model):
             if term.losses in outputs:
                 total = (totals or {}).get(term.total)
                 outputs[term.name] = term.mean(batch, outputs, self.special_ids, total)
-        outputs["total_loss"] = functools.reduce(operator.add, (
-            coefficient * outputs[term.name] for term, coefficient in self.loss_terms.items()
-        ))  # fmt: skip
+        outputs["total_loss"] = functools.reduce(
+            operator.add,
+            (coefficient * outputs[term.name] for term, coefficient in self.loss_terms.items()),
+        )
         return outputs
 
     def loss_totals(self, batch):
@@ -202,8 +223,9 @@ class PretrainingModel(keras.Model):
         terms = {objectives.MASKED_LM, *self.loss_terms}
         return {
             term.total: term.count(batch, self.special_ids)
-            for term in objectives.TERMS if term in terms
-        }  # fmt: skip
+            for term in objectives.TERMS
+            if term in terms
+        }
 
     def lm_logits(self, batch, positions):
         """Returns the generator's logits at positions, int32 (B, N): float32 (B, N, V).

@@ -52,22 +52,32 @@ class LossTerm:
 
 
 MASKED_LM = LossTerm(
-    "mlm_loss", "mlm_per_position_loss", lambda batch, _: batch[MASKED_LM_WEIGHTS],  # (B, N)
-    "masked_lm_loss", "masked", epsilon=1e-6,  # kept from the official code
-)  # fmt: skip
+    "mlm_loss",
+    "mlm_per_position_loss",
+    lambda batch, _: batch[MASKED_LM_WEIGHTS],  # (B, N)
+    "masked_lm_loss",
+    "masked",
+    epsilon=1e-6,  # kept from the official code
+)
 # The two towers' loss of every token that could be masked, (B, L).
 CLOZE = LossTerm(
-    "cloze_loss", "cloze_per_token_loss",
+    "cloze_loss",
+    "cloze_per_token_loss",
     lambda batch, ids: ops.cast(
         candidate_positions(batch["input_ids"], batch["input_mask"], ids), "float32"
     ),
-    "cloze_loss", "candidates", epsilon=1e-6,
-)  # fmt: skip
+    "cloze_loss",
+    "candidates",
+    epsilon=1e-6,
+)
 # Replaced token detection: all tokens that are not padding, [CLS] and [SEP] included, (B, L).
 RTD = LossTerm(
-    "disc_loss", "disc_per_token_loss", lambda batch, _: ops.cast(batch["input_mask"], "float32"),
-    "token_loss", "tokens",
-)  # fmt: skip
+    "disc_loss",
+    "disc_per_token_loss",
+    lambda batch, _: ops.cast(batch["input_mask"], "float32"),
+    "token_loss",
+    "tokens",
+)
 TERMS = (MASKED_LM, CLOZE, RTD)
 
 
@@ -87,8 +97,9 @@ def loss_from_sums(terms, sums):
     """Returns the loss from added-up sums of its terms; a term without positions adds nothing."""
     return sum(
         coefficient * float(sums[term.sum] / sums[term.total])
-        for term, coefficient in terms.items() if sums.get(term.total) and term.sum in sums
-    )  # fmt: skip
+        for term, coefficient in terms.items()
+        if sums.get(term.total) and term.sum in sums
+    )
 
 
 def rtd_loss_per_token(logits, labels):

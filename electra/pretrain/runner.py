@@ -130,9 +130,13 @@ class _Run:
 
         def open_(pattern, kind):
             return reader.Records(
-                pattern, max_seq_length=config.max_seq_length, vocab=self.vocab, kind=kind,
-                do_lower_case=config.do_lower_case, strip_accents=config.strip_accents,
-            )  # fmt: skip
+                pattern,
+                max_seq_length=config.max_seq_length,
+                vocab=self.vocab,
+                kind=kind,
+                do_lower_case=config.do_lower_case,
+                strip_accents=config.strip_accents,
+            )
 
         training = held_out = None
         if "eval_tfrecords" in config.given or find_files(config.eval_tfrecords):
@@ -146,8 +150,10 @@ class _Run:
                 held_out = training
             logging.warning(
                 "No held-out records match %s: %s. build_pretraining_dataset.py --eval_fraction "
-                "sets some aside", config.eval_tfrecords, instead,
-            )  # fmt: skip
+                "sets some aside",
+                config.eval_tfrecords,
+                instead,
+            )
         return training, held_out
 
     def _infer_generator(self, checkpoint):
@@ -208,8 +214,9 @@ class _Run:
         flops = training_flops(self.model, *sizes)
         logging.info(
             "%.3g FLOP an example in matrix products; %.3g as the official script counts",
-            flops, official_training_flops(self.model, *sizes),
-        )  # fmt: skip
+            flops,
+            official_training_flops(self.model, *sizes),
+        )
         return PretrainingInterval(self.model, flops, lambda: peak_flops(self.placement))
 
     def _evaluator(self):
@@ -224,12 +231,13 @@ class _Run:
         return Evaluator(
             self.model,
             self.placement,
-            lambda: reader.eval_batches(self.held_out, config.eval_batch_size,
-                                        config.num_eval_steps),
+            lambda: reader.eval_batches(
+                self.held_out, config.eval_batch_size, config.num_eval_steps
+            ),
             num_slots=config.max_predictions_per_seq,
             seed=config.seed,
             log_unigram=log_unigram,
-        )  # fmt: skip
+        )
 
     # ---- training ----
 
@@ -245,8 +253,9 @@ class _Run:
         if self.held_out is None or self.held_out is self.records:  # no held-out text
             eval_every = 0
         loop, saved_step = self._loop(), self.step
-        log = RunLog(self.folder, resume_step=self.step, last_step=last,
-                     enabled=self.placement.is_chief)  # fmt: skip
+        log = RunLog(
+            self.folder, resume_step=self.step, last_step=last, enabled=self.placement.is_chief
+        )
         with log, stopping_signals(loop):
             loop.on_progress = log.progress
             log.hparams(config.to_json())
@@ -254,9 +263,12 @@ class _Run:
                 self._evaluate(evaluator, log)
             while self.step < last and not loop.stop_signal:
                 due = next_boundary(
-                    self.step, last, config.log_every_steps, config.save_checkpoints_steps,
+                    self.step,
+                    last,
+                    config.log_every_steps,
+                    config.save_checkpoints_steps,
                     eval_every,
-                )  # fmt: skip
+                )
                 count = min(due - self.step, config.iterations_per_loop)
                 self._advance(loop.run(self.step, count))
                 is_last = self.step == last
@@ -280,9 +292,12 @@ class _Run:
             first = context.input_pipeline_id * replicas
             rows = [((first + i) * share, (first + i + 1) * share) for i in range(replicas)]
             return reader.dataset(
-                self.records, seed=config.seed, global_batch=config.train_batch_size,
-                start_step=self.step, replica_rows=rows,
-            )  # fmt: skip
+                self.records,
+                seed=config.seed,
+                global_batch=config.train_batch_size,
+                start_step=self.step,
+                replica_rows=rows,
+            )
 
         batches = placement.strategy.distribute_datasets_from_function(dataset)
         return Loop(step_function, placement, iter(batches))
@@ -304,8 +319,10 @@ class _Run:
                 logging.warning(
                     "Step %d: the held-out loss %.3f is worse than the %.3f of init_checkpoint at "
                     "step 0. Consider a lower learning_rate or a longer warm-up",
-                    self.step, results["loss"], first["loss"],
-                )  # fmt: skip
+                    self.step,
+                    results["loss"],
+                    first["loss"],
+                )
 
     def _save(self, log):
         """Saves a checkpoint, after all that was logged. Returns: its step."""

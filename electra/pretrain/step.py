@@ -14,8 +14,10 @@ from electra.pretrain.objectives import TERMS
 from electra.train.step import Step, replica_number
 
 _TRAINING_OUTPUTS = (  # what is logged of them
-    *(term.losses for term in TERMS), "disc_logits", "is_fake_tokens",
-)  # fmt: skip
+    *(term.losses for term in TERMS),
+    "disc_logits",
+    "is_fake_tokens",
+)
 
 
 class PretrainingStep(Step):
@@ -32,9 +34,17 @@ class PretrainingStep(Step):
     """
 
     def __init__(
-        self, model, optimizer, *, seed, global_batch, num_slots, micro_batches=1,
-        num_replicas=1, compile_step=False,
-    ):  # fmt: skip
+        self,
+        model,
+        optimizer,
+        *,
+        seed,
+        global_batch,
+        num_slots,
+        micro_batches=1,
+        num_replicas=1,
+        compile_step=False,
+    ):
         super().__init__(model, optimizer, num_replicas, compile_step)
         self.seed, self.global_batch, self.num_slots = seed, global_batch, num_slots
         self.micro_batches = micro_batches
@@ -61,9 +71,13 @@ class PretrainingStep(Step):
     def _mask(self, batch, step):
         seed = random.Seed(self.seed, step)
         masked = mask_tokens(
-            batch, seed=seed.fold("masking"), num_rows=self.global_batch, num_slots=self.num_slots,
-            special_ids=self.model.special_ids, mask_prob=self.model.mask_prob,
-        )  # fmt: skip
+            batch,
+            seed=seed.fold("masking"),
+            num_rows=self.global_batch,
+            num_slots=self.num_slots,
+            special_ids=self.model.special_ids,
+            mask_prob=self.model.mask_prob,
+        )
         masked["sampling"] = random.uniform_rows(
             seed.fold("sampling"), batch[ROW], self.global_batch, (self.num_slots,)
         )
@@ -76,8 +90,10 @@ class PretrainingStep(Step):
         size = masked["input_ids"].shape[0] // self.micro_batches
 
         def part(i):
-            return {k: tf.slice(v, [i * size] + [0] * (len(v.shape) - 1), [size, *v.shape[1:]])
-                    for k, v in masked.items()}  # fmt: skip
+            return {
+                k: tf.slice(v, [i * size] + [0] * (len(v.shape) - 1), [size, *v.shape[1:]])
+                for k, v in masked.items()
+            }
 
         first = self._micro_batch(part(0), totals, step, 0)
         flat = tf.nest.flatten(first)
@@ -87,9 +103,12 @@ class PretrainingStep(Step):
             return (i + 1, *[a + b for a, b in zip(so_far, more, strict=True)])
 
         _, *flat = tf.while_loop(
-            lambda i, *_: i < self.micro_batches, add, (1, *flat), parallel_iterations=1,
+            lambda i, *_: i < self.micro_batches,
+            add,
+            (1, *flat),
+            parallel_iterations=1,
             maximum_iterations=self.micro_batches - 1,
-        )  # fmt: skip
+        )
         return tf.nest.pack_sequence_as(first, flat)
 
     def _micro_batch(self, masked, totals, step, index):

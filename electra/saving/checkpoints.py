@@ -63,7 +63,6 @@ class Checkpoint:
             f"{'' if shape is None else f' of shape {shape}'}. {GO_BACK}"
         )
 
-
     def check_vocab(self, vocab, path):
         """Compares a Vocabulary, read from path, with the one of the training, where state has it.
 
@@ -94,8 +93,11 @@ class Report:
 
     def _lines(self, most):
         yield f"matched {len(self.matched)} variables"
-        for what, names in (("matched", self.matched), ("missing in the checkpoint", self.missing),
-                            ("unused from the checkpoint", self.unused)):  # fmt: skip
+        for what, names in (
+            ("matched", self.matched),
+            ("missing in the checkpoint", self.missing),
+            ("unused from the checkpoint", self.unused),
+        ):
             yield from (f"  {what}: {name}" for name in names[:most])
             if names[most or len(names) :]:
                 yield f"  {what}: and {len(names) - most} more"

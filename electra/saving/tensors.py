@@ -81,8 +81,10 @@ def write_safetensors(file, tensors):
         dtype = np.dtype(getattr(tensor.dtype, "as_numpy_dtype", tensor.dtype))
         start, end = end, end + dtype.itemsize * math.prod(tensor.shape)
         header[name] = {
-            "dtype": _TYPES[dtype.name], "shape": list(tensor.shape), "data_offsets": [start, end]
-        }  # fmt: skip
+            "dtype": _TYPES[dtype.name],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
     encoded = json.dumps(header).encode()
     encoded += b" " * (-len(encoded) % 8)  # aligns the data
     head = len(encoded).to_bytes(8, "little") + encoded
@@ -116,8 +118,11 @@ def latest_tf1(folder):
                 "Copy it there, or remove that file to take the newest of the folder"
             )
         return os.path.join(folder, name)
-    steps = {name: found for name in os.listdir(folder)
-             if (found := re.fullmatch(r".*ckpt-(\d+)\.index", name))}  # fmt: skip
+    steps = {
+        name: found
+        for name in os.listdir(folder)
+        if (found := re.fullmatch(r".*ckpt-(\d+)\.index", name))
+    }
     if not steps:
         return None
     newest = max(steps, key=lambda name: int(steps[name][1]))

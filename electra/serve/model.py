@@ -47,9 +47,13 @@ class TokenVectors(NamedTuple):
 
 
 def load(
-    path: str | os.PathLike, *, vocab_file: str | os.PathLike | None = None,
-    hparams: dict[str, Any] | None = None, precision: str = "auto", strategy: str = "auto",
-) -> LoadedModel:  # fmt: skip
+    path: str | os.PathLike,
+    *,
+    vocab_file: str | os.PathLike | None = None,
+    hparams: dict[str, Any] | None = None,
+    precision: str = "auto",
+    strategy: str = "auto",
+) -> LoadedModel:
     """Opens a trained model.
 
     Args:
@@ -295,15 +299,23 @@ class LoadedModel:
         names = ("n_best_size", "max_answer_length")
         answering = {name: self.hparams[name] for name in names if name in self.hparams}
         return TaskPredictor(
-            self._network, self._placement, self.tokenizer, max_seq_length=self.max_seq_length,
+            self._network,
+            self._placement,
+            self.tokenizer,
+            max_seq_length=self.max_seq_length,
             **answering,
-        )  # fmt: skip
+        )
 
     def _run(self, name: str, forward: Any, features: Any, batch_size: int) -> dict[str, list]:
         return self._predictor.run(
-            (name, ""), forward, features, batch_size=batch_size, leave=("example",),
-            max_seq_length=self.max_seq_length, progress=_progress(features),
-        )  # fmt: skip
+            (name, ""),
+            forward,
+            features,
+            batch_size=batch_size,
+            leave=("example",),
+            max_seq_length=self.max_seq_length,
+            progress=_progress(features),
+        )
 
     def _encode(self, batch, weights):
         from keras import ops
@@ -314,9 +326,11 @@ class LoadedModel:
     def _detect(self, batch, weights):
         from keras import ops
 
-        return {"scores": ops.sigmoid(self._network.rtd_head(self._network.electra(
-            batch, weights=weights
-        )))}  # fmt: skip
+        return {
+            "scores": ops.sigmoid(
+                self._network.rtd_head(self._network.electra(batch, weights=weights))
+            )
+        }
 
     def _fill_mask(self, batch, weights, top_k):
         from keras import ops
@@ -338,12 +352,14 @@ class LoadedModel:
 
         return collected(
             featurize_texts(
-                TextExample("", text, None, None) if isinstance(text, str)
+                TextExample("", text, None, None)
+                if isinstance(text, str)
                 else TextExample("", *text, None),
-                self.tokenizer, self.max_seq_length,
+                self.tokenizer,
+                self.max_seq_length,
             )
             for text in texts
-        )  # fmt: skip
+        )
 
     def _masked_ids(self, text: str) -> list[int]:
         parts = [self.tokenizer.encode(part) for part in text.split(MASK)]

@@ -15,8 +15,13 @@ from electra.text.wordpiece import WordPieceTokenizer
 
 _NEEDED = ("model_size", "vocab_size", "max_seq_length", "do_lower_case")  # of a run's hparams
 _LAYER = re.compile(r"electra/encoder/layer_(\d+)/attention/self/query/kernel")
-_QA_HEAD = ("joint_prediction", "answerable_classifier", "answerable_uses_start_logits",
-            "answerable_weight", "beam_size")  # fmt: skip
+_QA_HEAD = (
+    "joint_prediction",
+    "answerable_classifier",
+    "answerable_uses_start_logits",
+    "answerable_weight",
+    "beam_size",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +103,15 @@ def open_model(path, vocab_file=None, hparams=None):
     tasks = _tasks(recorded.get("tasks", []), beside)
     known = {name: recorded[name] for name in PretrainingConfig.knobs if name in recorded}
     if tasks:  # of fine-tuning's own hparams only those of the network
-        names = ("model_size", "model_hparam_overrides", "embedding_size", "vocab_size",
-                 "do_lower_case", "strip_accents", "max_seq_length")  # fmt: skip
+        names = (
+            "model_size",
+            "model_hparam_overrides",
+            "embedding_size",
+            "vocab_size",
+            "do_lower_case",
+            "strip_accents",
+            "max_seq_length",
+        )
         known = {name: known[name] for name in names if name in known}
     try:
         config = PretrainingConfig("model", folder, **known)
@@ -144,7 +156,8 @@ def _of_shapes(checkpoint):
         )
     hidden_size = shapes[layers[0].group()][0]
     hparams = {
-        "vocab_size": words[0], "embedding_size": words[1],
+        "vocab_size": words[0],
+        "embedding_size": words[1],
         "electra_objective": "discriminator_predictions/dense/kernel" in shapes,
         # Two towers could be ELECTRA's too, but nobody trains that.
         "electric_objective": "generator_ltr/encoder/layer_0/intermediate/dense/kernel" in shapes,
@@ -156,13 +169,14 @@ def _of_shapes(checkpoint):
             "type_vocab_size": shapes["electra/embeddings/token_type_embeddings"][0],
         },
         "max_seq_length": shapes["electra/embeddings/position_embeddings"][0],
-    }  # fmt: skip
+    }
     fractions = infer_generator_fractions(shapes)
     if fractions:
         hparams["generator_hidden_size"], hparams["generator_layers"] = map(float, fractions)
     elif hparams["electra_objective"]:
         has_head = any(name.startswith("generator_predictions/") for name in shapes)
         hparams["untied_generator" if has_head else "uniform_generator"] = not has_head
-    hparams["untied_generator_embeddings"] = any("generator" in name and "word_embeddings" in name
-                                                 for name in shapes)  # fmt: skip
+    hparams["untied_generator_embeddings"] = any(
+        "generator" in name and "word_embeddings" in name for name in shapes
+    )
     return hparams

@@ -99,9 +99,15 @@ def read_vocab(path):
 
 
 def train_vocab(
-    read_lines, *, vocab_size, do_lower_case=True, strip_accents=None, corpus_fraction=1.0,
-    character_coverage=0.9999, seed=0,
-):  # fmt: skip
+    read_lines,
+    *,
+    vocab_size,
+    do_lower_case=True,
+    strip_accents=None,
+    corpus_fraction=1.0,
+    character_coverage=0.9999,
+    seed=0,
+):
     """Trains a WordPiece vocabulary.
 
     Args:
@@ -162,8 +168,10 @@ def train_vocab(
         logging.warning(
             "The text holds repeated pieces for %d tokens only; vocab_size is %d. The vocabulary "
             "is shorter: set vocab_size to %d in training, or use more text.",
-            len(tokens), vocab_size, len(tokens),
-        )  # fmt: skip
+            len(tokens),
+            vocab_size,
+            len(tokens),
+        )
     return tokens
 
 
@@ -212,10 +220,20 @@ def _reported(lines, title):
         now = time.monotonic()
         if now - said > _REPORT_SECONDS:
             said = now
-            logging.info("Counting %s: %d lines, %.1f million characters, %.1f million/s.", title,
-                         count, characters / 1e6, characters / 1e6 / (now - start))  # fmt: skip
-    logging.info("Counted %s: %d lines, %.1f million characters in %.0f s.", title, count,
-                 characters / 1e6, time.monotonic() - start)  # fmt: skip
+            logging.info(
+                "Counting %s: %d lines, %.1f million characters, %.1f million/s.",
+                title,
+                count,
+                characters / 1e6,
+                characters / 1e6 / (now - start),
+            )
+    logging.info(
+        "Counted %s: %d lines, %.1f million characters in %.0f s.",
+        title,
+        count,
+        characters / 1e6,
+        time.monotonic() - start,
+    )
 
 
 def _alphabet(lines_of_words, coverage):

@@ -84,12 +84,16 @@ def compare_logs(a, b):
 def compare_events(a, b):
     """Compares TensorBoard's scalars of two folders, throughput left out. Returns list of lines."""
     (one, damaged), (other, damaged_too) = _scalars(a), _scalars(b)
-    return damaged + damaged_too + [
-        f"TensorBoard {tag} step {step}: {one.get((tag, step), 'none')} and "
-        f"{other.get((tag, step), 'none')}"
-        for tag, step in sorted({*one, *other})
-        if repr(one.get((tag, step))) != repr(other.get((tag, step)))
-    ]
+    return (
+        damaged
+        + damaged_too
+        + [
+            f"TensorBoard {tag} step {step}: {one.get((tag, step), 'none')} and "
+            f"{other.get((tag, step), 'none')}"
+            for tag, step in sorted({*one, *other})
+            if repr(one.get((tag, step))) != repr(other.get((tag, step)))
+        ]
+    )
 
 
 def main(argv=None):

@@ -27,8 +27,11 @@ TRAIN_LOG, EVAL_LOG = "train_log.jsonl", "eval_log.jsonl"
 EVENT_FILES = "events.out.tfevents.*"
 _SUMMARY = ".summary"  # ends the name of write_summaries' file
 THROUGHPUT = (  # what may differ between equal runs
-    "examples_per_sec", "tokens_per_sec", "model_flops_per_sec", "share_of_peak",
-)  # fmt: skip
+    "examples_per_sec",
+    "tokens_per_sec",
+    "model_flops_per_sec",
+    "share_of_peak",
+)
 _SECONDS_BETWEEN_BARS = 30  # where no terminal shows them
 
 
@@ -60,13 +63,21 @@ class RunLog:
             for name in (TRAIN_LOG, EVAL_LOG):
                 self._files[name] = open(os.path.join(self.folder, name), "a", encoding="utf-8")
             self._writer = tf.summary.create_file_writer(self.folder)
-            seconds = {} if sys.stderr and sys.stderr.isatty() else dict.fromkeys(
-                ("mininterval", "maxinterval"), _SECONDS_BETWEEN_BARS
-            )  # fmt: skip
+            seconds = (
+                {}
+                if sys.stderr and sys.stderr.isatty()
+                else dict.fromkeys(("mininterval", "maxinterval"), _SECONDS_BETWEEN_BARS)
+            )
             self._bar = tqdm.tqdm(
-                total=self.last_step, initial=self._first_step, unit="step", dynamic_ncols=True,
-                smoothing=0.1, desc="training", disable=sys.stderr is None, **seconds,
-            )  # fmt: skip
+                total=self.last_step,
+                initial=self._first_step,
+                unit="step",
+                dynamic_ncols=True,
+                smoothing=0.1,
+                desc="training",
+                disable=sys.stderr is None,
+                **seconds,
+            )
             self._started = time.monotonic()
         return self
 
@@ -112,8 +123,10 @@ class RunLog:
         """Shows the hparams in TensorBoard: its hparams panel and a table."""
         if not self.enabled or self._first_step:
             return
-        plain = {k: v if isinstance(v, (bool, int, float, str)) else json.dumps(v)
-                 for k, v in values.items()}  # fmt: skip
+        plain = {
+            k: v if isinstance(v, (bool, int, float, str)) else json.dumps(v)
+            for k, v in values.items()
+        }
         rows = [f"| {k} | {v} |" for k, v in plain.items()]
         with self._writer.as_default(step=0):
             hparams_api.hparams(plain, trial_id=plain.get("model_name", "run"))
@@ -164,11 +177,16 @@ def readable(step, last_step, values, seconds_left):
     'step 200/1000  loss 44.988  31.2 examples/s  ETA 1:02:05'
     """
     names = {
-        "loss": "loss {:.3f}", "masked_lm_loss": "MLM {:.3f}", "disc_loss": "RTD {:.4f}",
-        "disc_auc": "disc_auc {:.3f}", "learning_rate": "rate {:.2e}",
-        "examples_per_sec": "{:.1f} examples/s", "tokens_per_sec": "{:.0f} tokens/s",
-        "model_flops_per_sec": "{:.3g} FLOP/s", "share_of_peak": "{:.1%} of peak",
-    }  # fmt: skip
+        "loss": "loss {:.3f}",
+        "masked_lm_loss": "MLM {:.3f}",
+        "disc_loss": "RTD {:.4f}",
+        "disc_auc": "disc_auc {:.3f}",
+        "learning_rate": "rate {:.2e}",
+        "examples_per_sec": "{:.1f} examples/s",
+        "tokens_per_sec": "{:.0f} tokens/s",
+        "model_flops_per_sec": "{:.3g} FLOP/s",
+        "share_of_peak": "{:.1%} of peak",
+    }
     shown = [text.format(values[name]) for name, text in names.items() if name in values]
     left = f"ETA {datetime.timedelta(seconds=round(seconds_left))}"
     return "  ".join([f"step {step}/{last_step}", *shown, left])
@@ -202,8 +220,10 @@ def cut_back_lines(path, step):
     if lost > 0:  # not only a line torn by a kill
         logging.warning(
             "%s is damaged at line %d: that and all behind it, %d lines, are dropped",
-            path, len(entries) + 1, lost,
-        )  # fmt: skip
+            path,
+            len(entries) + 1,
+            lost,
+        )
     kept = [json.dumps(entry) + "\n" for entry in entries if entry["step"] <= step]
     write_text(path, "".join(kept))
 
@@ -221,8 +241,10 @@ def cut_back_events(folder, step):
             at = sum(event.ByteSize() + FRAME_BYTES for event in events)
             logging.warning(
                 "%s is damaged at byte %d: that and all behind it, %d bytes, are dropped",
-                path, at, os.path.getsize(path) - at,
-            )  # fmt: skip
+                path,
+                at,
+                os.path.getsize(path) - at,
+            )
         kept = [e for e in events if e.step <= step or e.HasField("file_version")]
         if not any(event.HasField("summary") for event in kept):
             os.remove(path)

@@ -72,9 +72,18 @@ class Placement:
 
 
 def choose_placement(
-    strategy="auto", *, precision="auto", xla="auto", require_gpu=False, use_tpu=False,
-    tpu_name=None, tpu_zone=None, gcp_project=None, tpu_job_name=None, num_tpu_cores=None,
-):  # fmt: skip
+    strategy="auto",
+    *,
+    precision="auto",
+    xla="auto",
+    require_gpu=False,
+    use_tpu=False,
+    tpu_name=None,
+    tpu_zone=None,
+    gcp_project=None,
+    tpu_job_name=None,
+    num_tpu_cores=None,
+):
     """Chooses the devices of this process.
 
     Args: the hparams of the same names.
@@ -120,10 +129,20 @@ def choose_placement(
 
 def placement_of(config):
     """Returns the Placement that a config's hparams describe, and says so in the log."""
-    placement = choose_placement(**config.values(
-        "strategy", "precision", "xla", "require_gpu", "use_tpu", "tpu_name", "tpu_zone",
-        "gcp_project", "tpu_job_name", "num_tpu_cores",
-    ))  # fmt: skip
+    placement = choose_placement(
+        **config.values(
+            "strategy",
+            "precision",
+            "xla",
+            "require_gpu",
+            "use_tpu",
+            "tpu_name",
+            "tpu_zone",
+            "gcp_project",
+            "tpu_job_name",
+            "num_tpu_cores",
+        )
+    )
     logging.info("%s", placement.describe())
     config.precision = "float32" if placement.dtype == "float32" else "bfloat16"
     return placement
@@ -224,8 +243,9 @@ def await_others(own, others):
                 said = time.monotonic()
                 logging.warning(
                     "Still waiting: nobody answers at %s. Start the process there, or correct "
-                    "TF_CONFIG", ", ".join(others),
-                )  # fmt: skip
+                    "TF_CONFIG",
+                    ", ".join(others),
+                )
             time.sleep(0.2)
 
 
@@ -259,10 +279,13 @@ def _placement(strategy, device, precision, xla):
     resolver = strategy.cluster_resolver
     is_worker = resolver is not None and resolver.task_type is not None and device != "TPU"
     return Placement(
-        strategy, device, "mixed_bfloat16" if precision == "bfloat16" else "float32", compile_step,
+        strategy,
+        device,
+        "mixed_bfloat16" if precision == "bfloat16" else "float32",
+        compile_step,
         is_chief=not is_worker or _is_chief(resolver),
         num_workers=1 + len(_cluster()[1]) if is_worker else 1,
-    )  # fmt: skip
+    )
 
 
 def _is_chief(resolver):

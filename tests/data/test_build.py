@@ -97,9 +97,14 @@ def test_the_manifest_counts_what_the_files_hold(place, small_units):
         assert manifest[f"{split}_examples"] == len(examples)
         assert manifest[f"{split}_tokens"] == sum(sum(e["input_mask"]) for e in examples)
     expected = {
-        "version": 1, "max_seq_length": LENGTH, "vocab_size": len(TOKENS), "do_lower_case": True,
-        "strip_accents": True, "seed": 3, "documents": 150,
-    }  # fmt: skip
+        "version": 1,
+        "max_seq_length": LENGTH,
+        "vocab_size": len(TOKENS),
+        "do_lower_case": True,
+        "strip_accents": True,
+        "seed": 3,
+        "documents": 150,
+    }
     assert {key: manifest[key] for key in expected} == expected
     assert manifest["flags"]["eval_fraction"] == 0.2
 
@@ -244,10 +249,16 @@ def test_a_finished_build_that_lost_a_file_is_refused(place):
 
 
 OTHER = {
-    "max_seq_length": 64, "blanks_separate_docs": False, "do_lower_case": False,
-    "strip_accents": False, "keep_long_lines": False, "num_out_files": 2, "eval_fraction": 0.1,
-    "seed": 4, "jsonl_field": "body",
-}  # fmt: skip
+    "max_seq_length": 64,
+    "blanks_separate_docs": False,
+    "do_lower_case": False,
+    "strip_accents": False,
+    "keep_long_lines": False,
+    "num_out_files": 2,
+    "eval_fraction": 0.1,
+    "seed": 4,
+    "jsonl_field": "body",
+}
 
 
 @pytest.mark.parametrize("is_finished", [True, False])

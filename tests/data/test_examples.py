@@ -201,9 +201,11 @@ def test_examples_equal_the_official_ones(tokenizer, source):
         if source == "draws":
             rng = Draws([draw for example in expected for draw in example["draws"]])
         found = feed(
-            tokenizer, official_builder(tokenizer, case["max_seq_length"], rng),
-            BUILDER / "corpus" / case["file"], case["blanks_separate_docs"],
-        )  # fmt: skip
+            tokenizer,
+            official_builder(tokenizer, case["max_seq_length"], rng),
+            BUILDER / "corpus" / case["file"],
+            case["blanks_separate_docs"],
+        )
         assert found == [{key: example[key] for key in found[0]} for example in expected]
         assert source == "seed" or not rng.left
 
@@ -214,9 +216,7 @@ def test_records_equal_the_official_ones(tokenizer):
     folder = BUILDER / "tfrecords"
     about = json.loads((folder / "about.json").read_text())
     length, num_files = about["max_seq_length"], about["num_out_files"]
-    tokenizer = WordPieceTokenizer(
-        tokenizer.vocab, about["do_lower_case"], about["strip_accents"]
-    )
+    tokenizer = WordPieceTokenizer(tokenizer.vocab, about["do_lower_case"], about["strip_accents"])
     builder = official_builder(tokenizer, length, random.Random(about["python_random_seed"]))
     expected = []
     for name in about["files_in_order"]:

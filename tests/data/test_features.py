@@ -21,8 +21,10 @@ def test_rows_are_laid_side_by_side():
     assert batch["input_ids"].tolist() == [[300, 2, 3, 0], [7, 8, 0, 0]]
     assert batch["targets"].tolist() == [0.0, 0.5]
     assert {name: values.dtype.name for name, values in batch.items()} == {
-        "example": "int32", "input_ids": "int32", "targets": "float32"
-    }  # fmt: skip
+        "example": "int32",
+        "input_ids": "int32",
+        "targets": "float32",
+    }
     assert features.padded([2], 2)["input_ids"].tolist() == [[300, 2]]
     assert features.padded([], 2)["input_ids"].shape == (0, 2)
 
@@ -30,8 +32,10 @@ def test_rows_are_laid_side_by_side():
 def test_a_row_comes_back():
     row = collect(ROWS).row(2)
     assert (row["example"], row["input_ids"].tolist(), row["is_max"].tolist()) == (
-        1, [300, 2, 3], []
-    )  # fmt: skip
+        1,
+        [300, 2, 3],
+        [],
+    )
 
 
 def test_some_rows_are_taken():
@@ -57,10 +61,16 @@ def test_the_cache_makes_each_key_once_and_damaged_files_anew(tmp_path, caplog):
     tensors["input_ids"][0] = 10**6
     foreign = safetensors.numpy.save({"w": np.ones(3, np.float32)})
     others = [
-        b"damaged", b"", right[:-1], right[:-1] + bytes([right[-1] ^ 1]), foreign,
-        safetensors.numpy.save(tensors), safetensors.numpy.save({}, {"sha256": "0"}),
-        right.replace(b"input_ids", b"other_ids"), (tmp_path / "b.safetensors").read_bytes(),
-    ]  # fmt: skip
+        b"damaged",
+        b"",
+        right[:-1],
+        right[:-1] + bytes([right[-1] ^ 1]),
+        foreign,
+        safetensors.numpy.save(tensors),
+        safetensors.numpy.save({}, {"sha256": "0"}),
+        right.replace(b"input_ids", b"other_ids"),
+        (tmp_path / "b.safetensors").read_bytes(),
+    ]
     for number, other in enumerate(others):
         path.write_bytes(other)
         with caplog.at_level("WARNING"):

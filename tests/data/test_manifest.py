@@ -16,14 +16,28 @@ def test_a_folder_without_one_has_none(tmp_path):
     assert read_manifest(tmp_path / "nowhere") is None
 
 
-@pytest.mark.parametrize("text", [
-    "", "{", "[]", "{}", "3", "\xff" * 3_000_000, "[" * 60_000, '{"version": "new"}',
-    '{"version": 1e999}', '{"version": Infinity}', '{"version": 1, "files": 3}',
-    '{"version": 1, "files": [{"name": 5, "examples": 1}]}', '{"version": 1, "files": ["a"]}',
-    '{"version": 1, "files": [{"name": "a", "examples": 1e999}]}',
-    '{"version": 1, "identity": {}}', '{"version": 1, "identity": null, "files": []}',
-    '{"version": 1, "identity": [], "files": []}',
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        "3",
+        "\xff" * 3_000_000,
+        "[" * 60_000,
+        '{"version": "new"}',
+        '{"version": 1e999}',
+        '{"version": Infinity}',
+        '{"version": 1, "files": 3}',
+        '{"version": 1, "files": [{"name": 5, "examples": 1}]}',
+        '{"version": 1, "files": ["a"]}',
+        '{"version": 1, "files": [{"name": "a", "examples": 1e999}]}',
+        '{"version": 1, "identity": {}}',
+        '{"version": 1, "identity": null, "files": []}',
+        '{"version": 1, "identity": [], "files": []}',
+    ],
+)
 def test_a_damaged_manifest_is_named(tmp_path, text):
     (tmp_path / MANIFEST_NAME).write_bytes(text.encode("latin-1"))
     expected = "manifest.json is damaged: .*Build the records anew"

@@ -137,13 +137,14 @@ HOSTILE = {
     "sparse_size": (tar(**{"GNU.sparse.size": "3"}), "a is sparse"),
     "sparse_part": (tar(**{"GNU.sparse.realsize": "3"}), "a is sparse"),
     "sparse_1.0": (
-        tar(**{"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}), "header is damaged",
+        tar(**{"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}),
+        "header is damaged",
     ),
     "sparse_of_old": (with_header(156, b"S"), "a is sparse"),
     "long_name": (with_header(124, b"77777777777\0" + bytes(20) + b"L"), "of 8589934591 bytes"),
     "negative": (with_header(124, b"\xff" * 12), "a has -1 bytes"),
     "joined": (tar() * 2, "archives were joined end to end .join them with tar -A"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", HOSTILE)

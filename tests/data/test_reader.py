@@ -158,8 +158,11 @@ def test_the_dataset_has_static_shapes(folder):
         Records(f"{folder}/*"), seed=0, global_batch=3, start_step=0, replica_rows=[(0, 3)]
     ).element_spec
     assert {name: tuple(s.shape) for name, s in spec.items()} == {
-        "input_ids": (3, 4), "input_mask": (3, 4), "segment_ids": (3, 4), "row": (3,)
-    }  # fmt: skip
+        "input_ids": (3, 4),
+        "input_mask": (3, 4),
+        "segment_ids": (3, 4),
+        "row": (3,),
+    }
     assert {s.dtype for s in spec.values()} == {tf.int32}
 
 

@@ -54,8 +54,9 @@ def test_the_doors_readers_read_every_task(tasks):
     }
     _, questions, held_out = read(tasks, "argument")
     assert {each.question for each in questions + held_out} == {
-        "What does path mean?", "What does limit mean?"
-    }  # fmt: skip
+        "What does path mean?",
+        "What does limit mean?",
+    }
     assert all(each.last_word > each.first_word for each in questions)
     scores = json.loads((tasks / "baselines.json").read_text())
     assert scores["library"] == 50 and scores["code"] == 100 and 0 < scores["argument"] < 100

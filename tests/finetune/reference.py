@@ -19,9 +19,12 @@ FOLDER = FIXTURES / "finetune"
 HEADS = FOLDER / "heads"
 VARIANTS = sorted(path.stem for path in HEADS.glob("*.json"))
 QA_HPARAMS = (
-    "joint_prediction", "answerable_classifier", "answerable_uses_start_logits",
-    "answerable_weight", "beam_size",
-)  # fmt: skip
+    "joint_prediction",
+    "answerable_classifier",
+    "answerable_uses_start_logits",
+    "answerable_weight",
+    "beam_size",
+)
 
 LENGTHS = ("max_seq_length", "max_query_length", "doc_stride")
 
@@ -39,10 +42,11 @@ def tasks_of(*families, folder="features"):
 def heads_of(*families):
     """Returns the (variant, task) of the heads of some families."""
     return [
-        (variant, task) for variant in VARIANTS
+        (variant, task)
+        for variant in VARIANTS
         for task in values_of(f"heads/{variant}.json")["task_names"]
         if get_task(task).family in families
-    ]  # fmt: skip
+    ]
 
 
 def pick(hparams, *names):
@@ -63,9 +67,11 @@ def load_model(hparams, tasks, variant="model"):
         if family in (CLASSIFICATION, TAGGING):
             heads[task]["num_labels"] = len(weights[f"task_specific/{task}/dense/bias"])
     config = encoder_config(
-        hparams["model_size"], vocab_size=len(weights["electra/embeddings/word_embeddings"]),
-        embedding_size=hparams["embedding_size"], overrides=hparams["model_hparam_overrides"],
-    )  # fmt: skip
+        hparams["model_size"],
+        vocab_size=len(weights["electra/embeddings/word_embeddings"]),
+        embedding_size=hparams["embedding_size"],
+        overrides=hparams["model_hparam_overrides"],
+    )
     model = FinetuningModel(config, heads)
     for name, variable in model.named_variables().items():
         variable.assign(weights[name])
@@ -77,9 +83,11 @@ def padded(rows, length, task):
     arrays = {}
     for name in rows[0].keys() - {*HOST_FEATURES}:
         values = [
-            each[name] + [0] * (length - len(each[name])) if isinstance(each[name], list)
-            else each[name] for each in rows
-        ]  # fmt: skip
+            each[name] + [0] * (length - len(each[name]))
+            if isinstance(each[name], list)
+            else each[name]
+            for each in rows
+        ]
         kind = np.float32 if name in ("targets", "labels_mask") else np.int32
         arrays[name if name in RECORD_FEATURES else f"{task}_{name}"] = np.array(values, kind)
     return arrays

@@ -15,17 +15,35 @@ from tests.pretrain.runs import LENGTH, TINY, TOKENS
 
 SIZES = {k: TINY[k] for k in ("model_hparam_overrides", "embedding_size", "vocab_size")}
 HPARAMS = {
-    "task_names": ["cola"], "learning_rate": 1e-2, "layerwise_lr_decay": 1.0,
-    "num_train_epochs": 3, "train_batch_size": 8, "eval_batch_size": 8, "max_seq_length": LENGTH,
-    "max_query_length": 4, "doc_stride": 4, "beam_size": 2, "log_every_steps": 5,
+    "task_names": ["cola"],
+    "learning_rate": 1e-2,
+    "layerwise_lr_decay": 1.0,
+    "num_train_epochs": 3,
+    "train_batch_size": 8,
+    "eval_batch_size": 8,
+    "max_seq_length": LENGTH,
+    "max_query_length": 4,
+    "doc_stride": 4,
+    "beam_size": 2,
+    "log_every_steps": 5,
     "precision": "float32",
-}  # fmt: skip
+}
 
 SQUAD = {
-    "data": [{"paragraphs": [{"context": "w5 w6", "qas": [
-        {"id": "a", "question": "w7"}, {"id": "b", "question": "w8 w8"},
-    ]}]}]
-}  # fmt: skip
+    "data": [
+        {
+            "paragraphs": [
+                {
+                    "context": "w5 w6",
+                    "qas": [
+                        {"id": "a", "question": "w7"},
+                        {"id": "b", "question": "w8 w8"},
+                    ],
+                }
+            ]
+        }
+    ]
+}
 
 
 def make_data(folder):
@@ -58,14 +76,13 @@ def write_split(folder, split, count, rng):
         texts.append(words)
     lines = {
         "cola": [f"x\t{int('w5' in words)}\t*\t{' '.join(words)}" for words in texts],
-        "sts": ["index\tsentence1\tsentence2\tscore"] + [
-            f"{i}\t{' '.join(words)}\tw9\t{5 * ('w7' in words)}" for i, words in enumerate(texts)
-        ],
+        "sts": ["index\tsentence1\tsentence2\tscore"]
+        + [f"{i}\t{' '.join(words)}\tw9\t{5 * ('w7' in words)}" for i, words in enumerate(texts)],
         "chunk": [
             "\n".join(f"{word} X {'B-NP' if word == 'w6' else 'O'}" for word in words) + "\n"
             for words in texts
         ],
-    }  # fmt: skip
+    }
     paragraphs = []
     for i, words in enumerate(texts):
         text = " ".join(words)

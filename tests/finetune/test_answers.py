@@ -52,8 +52,10 @@ def best(outputs, windows=None, **kwargs):
 def test_the_best_span_is_cut_from_the_text():
     answers, null_odds = best([linear({3: 5.0, 4: 2.0}, {5: 4.0, 7: 3.0}, -1.5)], n_best_size=3)
     assert [each["text"] for each in answers] == [
-        "Ada Lovelace", "Ada Lovelace wrote it", "Lovelace"
-    ]  # fmt: skip
+        "Ada Lovelace",
+        "Ada Lovelace wrote it",
+        "Lovelace",
+    ]
     assert (answers[0]["start_logit"], answers[0]["end_logit"]) == (5.0, 4.0)
     odds = np.exp([9.0, 8.0, 6.0])
     np.testing.assert_allclose([each["probability"] for each in answers], odds / odds.sum())
@@ -92,10 +94,12 @@ def test_without_a_classifier_the_null_odds_compare_position_0_with_the_best_spa
 
 def test_beams_pair_each_start_with_its_own_ends():
     output = {
-        "start_top_index": [3, 6], "start_top_log_probs": [-1.0, -1.5],
-        "end_top_index": [[5, 3], [6, 7]], "end_top_log_probs": [[-2.0, -3.0], [-0.1, -4.0]],
+        "start_top_index": [3, 6],
+        "start_top_log_probs": [-1.0, -1.5],
+        "end_top_index": [[5, 3], [6, 7]],
+        "end_top_log_probs": [[-2.0, -3.0], [-0.1, -4.0]],
         "answerable_logit": 0.5,
-    }  # fmt: skip
+    }
     answers, _ = best([output])
     texts = [each["text"] for each in answers]
     assert texts == ["wrote", "Ada Lovelace", "Ada", "wrote it"]
@@ -147,10 +151,12 @@ def test_answers_and_scores_equal_the_official_ones(variant, task):
     for number, group in itertools.groupby(range(len(windows)), lambda i: windows[i]["example"]):
         rows = list(group)
         answers[examples[number].id] = n_best_answers(
-            [windows[i] for i in rows], [{k: v[i] for k, v in outputs.items()} for i in rows],
-            examples[number].document.words, tokenizer,
+            [windows[i] for i in rows],
+            [{k: v[i] for k, v in outputs.items()} for i in rows],
+            examples[number].document.words,
+            tokenizer,
             **pick(hparams, "answerable_classifier", "n_best_size", "max_answer_length"),
-        )  # fmt: skip
+        )
     golds = gold_answers(task)
     predictions = {key: n_best[0]["text"] for key, (n_best, _) in answers.items()}
     assert predictions == expected["predictions"]

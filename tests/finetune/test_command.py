@@ -15,8 +15,9 @@ from electra.finetune.tasks import read_task_file
 from tests.finetune.runs import HPARAMS, make_data
 from tests.shared import ROOT
 
-COMMON = ("train_file dev_file test_file predict_file model_dir vocab_file output_dir "
-          "metrics").split()  # fmt: skip
+COMMON = (
+    "train_file dev_file test_file predict_file model_dir vocab_file output_dir metrics"
+).split()
 OWN = {
     classification: "text_column text_b_column label_column id_column labels score_range format "
     "quoted",
@@ -47,22 +48,42 @@ def model(data, tmp_path, monkeypatch):
 
 def test_flags_become_a_task_file(model, tmp_path):
     name, folder, hparams = settings_of(
-        classification, model_dir=model, train_file="a.csv", dev_file="b/b.csv", test_file="c.csv",
-        predict_file=["d.csv"], text_column="text", text_b_column="-2", label_column="0",
-        labels=["no", "yes"], metrics=["f1", "accuracy"], output_dir="out", quoted=False,
-        vocab_file="v.txt", hparams='{"num_trials": 2, "do_eval": false}',
-    )  # fmt: skip
+        classification,
+        model_dir=model,
+        train_file="a.csv",
+        dev_file="b/b.csv",
+        test_file="c.csv",
+        predict_file=["d.csv"],
+        text_column="text",
+        text_b_column="-2",
+        label_column="0",
+        labels=["no", "yes"],
+        metrics=["f1", "accuracy"],
+        output_dir="out",
+        quoted=False,
+        vocab_file="v.txt",
+        hparams='{"num_trials": 2, "do_eval": false}',
+    )
     assert os.path.join(folder, "models", name) != model
     assert (name, folder) == ("m", os.path.dirname(model))
     assert hparams == {
-        "task_names": ["my"], "task_files": ["out/my_task.json"], "init_checkpoint": model,
-        "output_dir": "out", "vocab_file": "v.txt", "write_test_outputs": True, "do_predict": True,
-        "predict_files": {"my": ["d.csv"]}, "num_trials": 2, "do_eval": False,
-    }  # fmt: skip
+        "task_names": ["my"],
+        "task_files": ["out/my_task.json"],
+        "init_checkpoint": model,
+        "output_dir": "out",
+        "vocab_file": "v.txt",
+        "write_test_outputs": True,
+        "do_predict": True,
+        "predict_files": {"my": ["d.csv"]},
+        "num_trials": 2,
+        "do_eval": False,
+    }
     task = read_task_file("out/my_task.json")
     assert (task.family, task.labels, task.metrics) == (
-        "classification", ("no", "yes"), ("f1", "accuracy"),
-    )  # fmt: skip
+        "classification",
+        ("no", "yes"),
+        ("f1", "accuracy"),
+    )
     (source,) = task.sources["dev"]
     assert source.path == str(tmp_path / "b" / "b.csv")
     assert source.columns == {"text_a": "text", "text_b": -2, "label": 0}
@@ -122,17 +143,28 @@ def test_a_command_trains_and_scores_and_its_model_is_found_again(data, model, t
     (folder / "more.csv").write_text("label,text\n?,w5\n")
     hparams = {k: v for k, v in HPARAMS.items() if k != "task_names"} | {"num_train_epochs": 1}
     flags = {
-        "--model-dir": model, "--train-file": "files/train.csv", "--dev_file": "files/dev.csv",
-        "--text-column": "text", "--label-column": "label", "--metrics": "mcc,accuracy",
-        "--output-dir": "out", "--name": "has_w5", "--hparams": json.dumps(hparams),
-        "--test-file": "files/new.csv", "--predict-file": "files/more.csv",
-    }  # fmt: skip
+        "--model-dir": model,
+        "--train-file": "files/train.csv",
+        "--dev_file": "files/dev.csv",
+        "--text-column": "text",
+        "--label-column": "label",
+        "--metrics": "mcc,accuracy",
+        "--output-dir": "out",
+        "--name": "has_w5",
+        "--hparams": json.dumps(hparams),
+        "--test-file": "files/new.csv",
+        "--predict-file": "files/more.csv",
+    }
     arguments = [word for pair in flags.items() for word in pair]
     done = subprocess.run(
         [sys.executable, "-m", "electra.finetune.classification", *arguments],
-        env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True, text=True,
-        check=False, timeout=240,
-    )  # fmt: skip
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "out/results/has_w5_results.json").read_text())
     gathered = json.loads((tmp_path / "out/results/results.json").read_text())
@@ -148,8 +180,11 @@ def test_a_command_trains_and_scores_and_its_model_is_found_again(data, model, t
     path = tmp_path / "out" / "has_w5_task.json"
 
     def again():
-        return Finetuning(FinetuningConfig("m", str(data), do_train=False, output_dir="out",
-                                           task_files=[str(path)], **hparams))  # fmt: skip
+        return Finetuning(
+            FinetuningConfig(
+                "m", str(data), do_train=False, output_dir="out", task_files=[str(path)], **hparams
+            )
+        )
 
     run = again()
     assert run.data.tasks[0].labels == ("no", "yes")
@@ -159,9 +194,14 @@ def test_a_command_trains_and_scores_and_its_model_is_found_again(data, model, t
     # Its flags may name nothing but what is predicted.
     only = json.dumps(hparams | {"do_train": False})
     name, folder_of, given = settings_of(
-        classification, model_dir=model, name="has_w5", output_dir="out", text_column="text",
-        predict_file=["files/new.csv"], hparams=only,
-    )  # fmt: skip
+        classification,
+        model_dir=model,
+        name="has_w5",
+        output_dir="out",
+        text_column="text",
+        predict_file=["files/new.csv"],
+        hparams=only,
+    )
     assert given["task_files"] == ["out/has_w5_reuse_task.json"]
     assert "write_test_outputs" not in given
     assert Finetuning(FinetuningConfig(name, folder_of, **given)).run() is None
@@ -179,8 +219,13 @@ def test_a_command_trains_and_scores_and_its_model_is_found_again(data, model, t
 @pytest.mark.parametrize("family", OWN)
 def test_help_names_every_flag_with_an_example(family):
     module = family.__name__
-    done = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True,
-                          text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert f"python -m {module} --model_dir" in done.stdout
     for name in [*COMMON, *OWN[family].split(), "name", "hparams"]:
         assert f"--{name}:" in done.stdout or f"--[no]{name}:" in done.stdout

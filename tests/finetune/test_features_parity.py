@@ -29,10 +29,13 @@ def read(task, split):
 def features_of(task, examples, tokenizer, expected, is_training=False):
     found = list(
         featurize(
-            task, examples, tokenizer, is_training=is_training,
+            task,
+            examples,
+            tokenizer,
+            is_training=is_training,
             **pick(expected["hparams"], *LENGTHS),
         )
-    )  # fmt: skip
+    )
     assert all(set(each["input_mask"]) == {1} for each in found)
     return found
 
@@ -110,8 +113,10 @@ def compare_window(found, official, tokenizer, is_training):
         return
     assert found["window"] == official["doc_span_index"]
     assert [tokenizer.vocab.tokens[id] for id in found["input_ids"]] == official["tokens"]
-    for ours, theirs in (("piece_words", "token_to_orig_map"),
-                         ("is_max_context", "token_is_max_context")):  # fmt: skip
+    for ours, theirs in (
+        ("piece_words", "token_to_orig_map"),
+        ("is_max_context", "token_is_max_context"),
+    ):
         pairs = [list(pair) for pair in enumerate(found[ours], found["context_start"])]
         assert pairs == official[theirs], ours
 

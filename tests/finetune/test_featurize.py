@@ -91,8 +91,11 @@ def test_windows_overlap_and_know_where_a_piece_has_most_context():
     assert windows[3]["segment_ids"] == [0, 0, 0, 0, 1, 1, 1, 1]
     assert [each["context_start"] for each in windows] == [4] * 4
     assert [each["piece_words"] for each in windows] == [
-        [0, 1, 1, 1], [1, 1, 2, 2], [2, 2, 3, 4], [3, 4, 4],
-    ]  # fmt: skip
+        [0, 1, 1, 1],
+        [1, 1, 2, 2],
+        [2, 2, 3, 4],
+        [3, 4, 4],
+    ]
     assert [each["is_max_context"] for each in windows] == [
         [True, True, True, False],
         [False, True, True, False],

@@ -9,8 +9,12 @@ from electra.finetune.readers import read_examples, resolve_labels
 from electra.finetune.tasks import TASKS, make_task, read_task_file
 from tests.finetune.test_readers import MRQA, WSC, squad
 
-ANSWERED = {"id": "1", "question": "q", "is_impossible": False,
-            "answers": [{"text": "b", "answer_start": 2}]}  # fmt: skip
+ANSWERED = {
+    "id": "1",
+    "question": "q",
+    "is_impossible": False,
+    "answers": [{"text": "b", "answer_start": 2}],
+}
 TEXTS = {"family": "classification", "columns": {"text_a": "text", "label": "label", "id": "id"}}
 ROW = {"text": "a", "label": "no", "id": "1"}
 # Format -> its task, the lines before, and a line that is right.

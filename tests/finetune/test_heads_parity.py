@@ -139,18 +139,22 @@ def test_steps_of_training_equal_the_official_ones(task):
     model = load_model(hparams, [task])
     variables = model.named_variables()
     multipliers = layer_wise_multipliers(
-        variables, decay=hparams["layerwise_lr_decay"],
+        variables,
+        decay=hparams["layerwise_lr_decay"],
         num_layers=model.electra.config.num_hidden_layers,
-    )  # fmt: skip
+    )
     optimizer = AdamW(
         variables,
         learning_rate=lambda step: learning_rate_at(
-            step, **pick(hparams, "learning_rate", "num_train_steps", "warmup_proportion",
-                         "lr_decay_power")
+            step,
+            **pick(
+                hparams, "learning_rate", "num_train_steps", "warmup_proportion", "lr_decay_power"
+            ),
         ),
-        rate_multipliers=multipliers, weight_decay_rate=hparams["weight_decay_rate"],
+        rate_multipliers=multipliers,
+        weight_decay_rate=hparams["weight_decay_rate"],
         compiled=False,
-    )  # fmt: skip
+    )
     # The exact gradient of these is 0: theirs is rounding noise, which Adam scales up.
     noise = ("attention/self/key/bias",)
     if get_task(task).family == QA:
@@ -165,9 +169,10 @@ def test_steps_of_training_equal_the_official_ones(task):
         norm = tf.linalg.global_norm([tf.convert_to_tensor(g) for g in gradients])
         assert_close(norm, expected["gradient_norm_dense"], TRAJECTORY)
         rate, _ = optimizer.apply(
-            gradients, tf.constant(expected["global_step_before"]),
+            gradients,
+            tf.constant(expected["global_step_before"]),
             norm=expected["gradient_norm_official"],
-        )  # fmt: skip
+        )
         rates = {name: rate * multipliers[name] for name in expected["learning_rate"]}
         assert_close(rates, expected["learning_rate"], 1e-6, atol=TINY, each=True)
         ids = load_arrays(path, prefix + "word_embedding_ids")[""]

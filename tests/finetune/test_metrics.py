@@ -90,11 +90,13 @@ def test_scores_equal_the_libraries_and_formulas():
     x = rng.random(200)
     y = np.round(x + rng.normal(size=200), 1)  # with ties
     ranks = [scipy.stats.rankdata(each) for each in (x, y)]
-    assert metrics.regression_scores(x, y) == pytest.approx({
-        "pearson": 100 * np.corrcoef(x, y)[0, 1],
-        "spearman": 100 * np.corrcoef(*ranks)[0, 1],
-        "mse": np.mean((x - y) ** 2),
-    })  # fmt: skip
+    assert metrics.regression_scores(x, y) == pytest.approx(
+        {
+            "pearson": 100 * np.corrcoef(x, y)[0, 1],
+            "spearman": 100 * np.corrcoef(*ranks)[0, 1],
+            "mse": np.mean((x - y) ** 2),
+        }
+    )
 
 
 def test_answers_are_normalised():
@@ -115,12 +117,20 @@ def test_best_thresholds_by_hand():
     null_odds = {"a": -2.0, "b": 1.0, "c": 0.0, "d": -3.0}
     scores = metrics.squad_scores(answers, predictions, null_odds, 0.0)
     expected = {
-        "exact": 75.0, "f1": 100 * (1 + 1 + 2 / 3 + 1) / 4, "total": 4,
-        "HasAns_exact": 50.0, "HasAns_f1": 100 * (1 + 2 / 3) / 2, "HasAns_total": 2,
-        "NoAns_exact": 100.0, "NoAns_f1": 100.0, "NoAns_total": 2,
-        "best_exact": 75.0, "best_exact_thresh": -2.0,  # beyond "a" nothing more is exact
-        "best_f1": 100 * (3 + 2 / 3) / 4, "best_f1_thresh": 0.0,
-    }  # fmt: skip
+        "exact": 75.0,
+        "f1": 100 * (1 + 1 + 2 / 3 + 1) / 4,
+        "total": 4,
+        "HasAns_exact": 50.0,
+        "HasAns_f1": 100 * (1 + 2 / 3) / 2,
+        "HasAns_total": 2,
+        "NoAns_exact": 100.0,
+        "NoAns_f1": 100.0,
+        "NoAns_total": 2,
+        "best_exact": 75.0,
+        "best_exact_thresh": -2.0,  # beyond "a" nothing more is exact
+        "best_f1": 100 * (3 + 2 / 3) / 4,
+        "best_f1_thresh": 0.0,
+    }
     assert scores == pytest.approx(expected)
 
 

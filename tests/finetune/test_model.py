@@ -18,9 +18,11 @@ from electra.random import Seed
 
 LENGTH = 12
 CONFIG = encoder_config(
-    "small", vocab_size=50, embedding_size=8,
+    "small",
+    vocab_size=50,
+    embedding_size=8,
     overrides={"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
-)  # fmt: skip
+)
 HEADS = {
     "cola": {"kind": "classification", "num_labels": 2},
     "sts": {"kind": "regression"},
@@ -34,12 +36,14 @@ def make_batch(rows=4, length=LENGTH, seed=0):
     rng = np.random.default_rng(seed)
     ids = rng.integers(1, 50, (rows, length))
     batch = {
-        "input_ids": ids, "input_mask": np.arange(length)[None] < rng.integers(6, 12, (rows, 1)),
+        "input_ids": ids,
+        "input_mask": np.arange(length)[None] < rng.integers(6, 12, (rows, 1)),
         "segment_ids": np.tile(np.arange(length) > 3, (rows, 1)),
-        "task_id": np.arange(rows) % len(HEADS), "cola_label_ids": rng.integers(0, 2, rows),
+        "task_id": np.arange(rows) % len(HEADS),
+        "cola_label_ids": rng.integers(0, 2, rows),
         "chunk_labeled_positions": np.tile([1, 3, 4], (rows, 1)),
         "chunk_labels": rng.integers(0, 5, (rows, 3)),
-    }  # fmt: skip
+    }
     for task in ("squad", "plain"):
         for name in ("start_positions", "end_positions"):
             batch[f"{task}_{name}"] = np.full(rows, 5)
@@ -83,9 +87,7 @@ def test_get_config_round_trip(model):
     assert list(copy.named_variables()) == list(model.named_variables())
     copy.set_weights(model.get_weights())  # refuses other shapes
     batch = make_batch()
-    np.testing.assert_array_equal(
-        copy(batch)["chunk"]["logits"], model(batch)["chunk"]["logits"]
-    )  # fmt: skip
+    np.testing.assert_array_equal(copy(batch)["chunk"]["logits"], model(batch)["chunk"]["logits"])
 
 
 def test_one_encoder_serves_a_head_for_each_task(model):
@@ -142,8 +144,9 @@ def test_sequences_that_share_a_row_do_not_see_each_other(model):
 
 def test_losses_equal_numpys(model):
     batch = make_batch()
-    outputs = {t: {k: v.numpy() for k, v in o.items()} for t, o in
-               model(batch, training=True).items()}  # fmt: skip
+    outputs = {
+        t: {k: v.numpy() for k, v in o.items()} for t, o in model(batch, training=True).items()
+    }
 
     def cross_entropy(logits, ids):
         log_probs = logits - np.log(np.exp(np.float64(logits)).sum(-1, keepdims=True))

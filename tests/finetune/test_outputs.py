@@ -70,8 +70,10 @@ class StandIn:
     def write_files(self, **files):
         self.files = outputs.read_files(self.data, files)
         outputs.write_files(self)
-        return [[json.loads(line) for line in path.read_text("utf-8").splitlines()]
-                for path in sorted(Path(self.config.test_predictions).iterdir())]  # fmt: skip
+        return [
+            [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+            for path in sorted(Path(self.config.test_predictions).iterdir())
+        ]
 
 
 def test_the_tasks_of_two_commands_end_in_one_submission(tmp_path):
@@ -101,8 +103,10 @@ def test_squad_clue_and_tags_have_files_of_their_own(tmp_path):
     for folder in ("squad", "afqmc", "chunk"):
         (tmp_path / folder).mkdir()
     (tmp_path / "squad" / "test.json").write_text(json.dumps(SQUAD))
-    rows = [{"id": 7, "sentence1": "w5", "sentence2": "w6"}, {"id": 9, "sentence1": "w5 w6",
-            "sentence2": "w7"}]  # fmt: skip
+    rows = [
+        {"id": 7, "sentence1": "w5", "sentence2": "w6"},
+        {"id": 9, "sentence1": "w5 w6", "sentence2": "w7"},
+    ]
     (tmp_path / "afqmc" / "test.json").write_text("\n".join(map(json.dumps, rows)))
     (tmp_path / "chunk" / "test.txt").write_text("w5 X B-VP\nw6 X O\n\nw7 X O\n")
     folder = StandIn(tmp_path, "squad", "afqmc", "chunk").write_tests()
@@ -111,8 +115,8 @@ def test_squad_clue_and_tags_have_files_of_their_own(tmp_path):
         "squad_null_odds.json": '{\n  "a": 0.0,\n  "b": 1.0\n}\n',
         "afqmc_predict.json": '{"id": 7, "label": "1"}\n{"id": 9, "label": "0"}\n',
         "chunk.jsonl": '{"id": "0", "words": ["w5", "w6"], "tags": ["O", "S-NP"]}\n'
-                       '{"id": "1", "words": ["w7"], "tags": ["O"]}\n',
-    }  # fmt: skip
+        '{"id": "1", "words": ["w7"], "tags": ["O"]}\n',
+    }
 
 
 def test_test_files_that_are_not_there_are_named(tmp_path):
@@ -168,8 +172,11 @@ def test_the_first_trials_predict_the_test_files(finetuned):
     assert sorted(path.name for path in folder.iterdir()) == ["ensemble", "trial_1"]
     for each in folder.iterdir():
         assert sorted(path.name for path in each.iterdir()) == [
-            "CoLA.tsv", "glue.zip", "squad_null_odds.json", "squad_preds.json"
-        ]  # fmt: skip
+            "CoLA.tsv",
+            "glue.zip",
+            "squad_null_odds.json",
+            "squad_preds.json",
+        ]
         assert len((each / "CoLA.tsv").read_text().splitlines()) == 3
     described = finetuned.results["ensemble"]["test_outputs"]
     assert described["folder"] == str(folder / "ensemble")
@@ -299,8 +306,12 @@ def test_scores_outlive_a_kill_and_plots_that_fail(finetuned, tmp_path, monkeypa
     again = json.loads((results / "cola,chunk,sts,squad_results.json").read_text())
     assert record in again["trials"]
     assert f"collapsed: {record['collapsed']}" in caplog.text
-    tags = [value.tag for path in logs.event_files(folder) for event in logs.read_events(path)[0]
-            for value in event.summary.value]  # fmt: skip
+    tags = [
+        value.tag
+        for path in logs.event_files(folder)
+        for event in logs.read_events(path)[0]
+        for value in event.summary.value
+    ]
     assert tags.count("scores/cola/mcc") == tags.count("learning_curves") == 1
 
 

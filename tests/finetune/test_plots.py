@@ -68,9 +68,7 @@ def test_labels_and_titles_are_drawn_as_they_are(tmp_path, recwarn, label):
 
 
 def test_tags_are_counted_by_their_types():
-    task = dataclasses.replace(
-        get_task("chunk"), labels=("B-NP", "E-NP", "O", "S-NP", "S-VP")
-    )
+    task = dataclasses.replace(get_task("chunk"), labels=("B-NP", "E-NP", "O", "S-NP", "S-VP"))
     examples = [TaggingExample("0", ("w5", "w6", "w7", "w8"), ("B-NP", "E-NP", "O", "S-VP"))]
     probabilities = [np.eye(5)[[3, 4, 2]]]  # S-NP, S-VP, O; the last word was cut off
     labels, counts = plots.confusion(task, examples, probabilities)
@@ -93,8 +91,9 @@ def test_the_best_threshold_is_marked(tmp_path):
     scores = squad_scores(
         {each.id: list(each.answers) for each in examples},
         {key: text for key, (_, text, _) in QUESTIONS.items()},
-        {key: odds for key, (_, _, odds) in QUESTIONS.items()}, 0.0,
-    )  # fmt: skip
+        {key: odds for key, (_, _, odds) in QUESTIONS.items()},
+        0.0,
+    )
     assert scores["best_f1_thresh"] == -3.0
     curve = plots.no_answer_curve(examples, predictions)
     figure = plots.draw_no_answer("squad", {"f1": (curve, scores["best_f1_thresh"])})

@@ -31,9 +31,18 @@ def test_glue_wants_these_files(tmp_path):
                 missing = write_glue(tmp_path, task, split, [(task.labels or (0.5,))[0]])
     assert missing == []
     names = [
-        "AX.tsv", "CoLA.tsv", "MNLI-m.tsv", "MNLI-mm.tsv", "MRPC.tsv", "QNLI.tsv", "QQP.tsv",
-        "RTE.tsv", "SST-2.tsv", "STS-B.tsv", "WNLI.tsv",
-    ]  # fmt: skip
+        "AX.tsv",
+        "CoLA.tsv",
+        "MNLI-m.tsv",
+        "MNLI-mm.tsv",
+        "MRPC.tsv",
+        "QNLI.tsv",
+        "QQP.tsv",
+        "RTE.tsv",
+        "SST-2.tsv",
+        "STS-B.tsv",
+        "WNLI.tsv",
+    ]
     assert sorted(tables(tmp_path / "glue.zip")) == names
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "glue.zip"])
 
@@ -46,8 +55,15 @@ def test_glue_tables_have_a_header_and_count_from_0(tmp_path):
         ("mnli", "test_mismatched", ["neutral", "contradiction"]),
     ):
         missing = write_glue(tmp_path, get_task(name), split, values)
-    assert missing == ["AX.tsv", "MNLI-m.tsv", "MRPC.tsv", "QNLI.tsv", "QQP.tsv", "SST-2.tsv",
-                       "WNLI.tsv"]  # fmt: skip
+    assert missing == [
+        "AX.tsv",
+        "MNLI-m.tsv",
+        "MRPC.tsv",
+        "QNLI.tsv",
+        "QQP.tsv",
+        "SST-2.tsv",
+        "WNLI.tsv",
+    ]
     expected = {
         "CoLA.tsv": "index\tprediction\n0\t1\n1\t0\n",
         "STS-B.tsv": "index\tprediction\n0\t5.000\n1\t2.346\n2\t0.000\n",

@@ -9,7 +9,6 @@ import pytest
 from electra.finetune import files
 from electra.finetune.readers import read_examples, resolve_labels
 from electra.finetune.tasks import TASKS, get_task, make_task
-from tests.shared import DATA, needs_data
 
 
 def write(folder, name, text):
@@ -67,7 +66,9 @@ ROWS = {
         [("a", "b", "1"), ("b", "a", "1")],
     ),
     ("sts", "dev"): (
-        "dev.tsv", "index\tsentence1\tsentence2\tscore\n0\ta\tb\t2.600\n", [("a", "b", 0.52)]
+        "dev.tsv",
+        "index\tsentence1\tsentence2\tscore\n0\ta\tb\t2.600\n",
+        [("a", "b", 0.52)],
     ),
     ("qqp", "train"): (
         "train.tsv",
@@ -99,7 +100,9 @@ ROWS = {
     ),
     ("xnli", "test"): ("test-es.tsv", 'a\t"""b"""\n', [("a", '"b"', None)]),
     ("pawsx", "train"): (
-        "es/translated_train.tsv", "id\tsentence1\tsentence2\tlabel\n1\ta\tb\t1\n", PAIR
+        "es/translated_train.tsv",
+        "id\tsentence1\tsentence2\tlabel\n1\ta\tb\t1\n",
+        PAIR,
     ),
     ("pawsx", "dev"): ("dev-es.tsv", '"a"\tb\t1\n', PAIR),
     ("afqmc", "dev"): ("dev.json", '{"sentence1": "a", "sentence2": "b", "label": "1"}', PAIR),
@@ -108,10 +111,14 @@ ROWS = {
     ("cmnli", "train"): ("train.json", NLI, [("c", "d", "neutral")]),
     ("ocnli", "train"): ("train.json", NLI, [("c", "d", "neutral")]),
     ("wsc", "dev"): (
-        "dev.json", json.dumps(WSC, ensure_ascii=False), [("。_毛豆_生气[他]走", None, "true")]
+        "dev.json",
+        json.dumps(WSC, ensure_ascii=False),
+        [("。_毛豆_生气[他]走", None, "true")],
     ),
     ("csl", "dev"): (
-        "dev.json", '{"abst": "b", "keyword": ["x", "y"], "label": "0"}', [("x y", "b", "0")]
+        "dev.json",
+        '{"abst": "b", "keyword": ["x", "y"], "label": "0"}',
+        [("x y", "b", "0")],
     ),
     ("chunk", "dev"): ("dev.txt", "He PRP B-NP\ntalked VBD B-VP\n", [("S-NP", "S-VP")]),
     ("conll2002ner", "dev"): ("esp.testa", CONLL, NER),
@@ -122,7 +129,7 @@ ROWS = {
         (name, "train"): (f"train.jsonl{gz}", MRQA, ["b c"])
         for name, gz in [("newsqa", ""), ("naturalqs", ".gz"), ("triviaqa", ""), ("searchqa", "")]
     },
-}  # fmt: skip
+}
 
 
 def test_every_task_has_a_literal_row():
@@ -134,8 +141,9 @@ def test_literal_rows_are_read(tmp_path, name, split):
     path, text, expected = ROWS[name, split]
     task = get_task(name)
     write(tmp_path / task.folder, path, text)
-    examples = read_examples(resolve_labels(task, tmp_path) if split == "train" else task, split,
-                             tmp_path)  # fmt: skip
+    examples = read_examples(
+        resolve_labels(task, tmp_path) if split == "train" else task, split, tmp_path
+    )
     if task.family == "qa":
         assert [each.answer for each in examples] == expected
         assert [each.is_impossible for each in examples] == [e is None for e in expected]
@@ -220,7 +228,10 @@ REFUSED = {
     "no label": ("a.tsv", "text\tlabel\nx\t\n", {}, "line 2: no label"),
     "empty table": ("a.csv", "", {}, "holds no examples"),
     "comma inside a text": (
-        "a.csv", "text,label\r\na,no\r\na, b,no\r\n", {}, "line 3: 3 columns, in line 1 2. Received"
+        "a.csv",
+        "text,label\r\na,no\r\na, b,no\r\n",
+        {},
+        "line 3: 3 columns, in line 1 2. Received",
     ),
     "null text": ("a.jsonl", '{"text": null, "label": "no"}', {}, "line 1: no text"),
     "header only": ("a.tsv", "text\tlabel\n", {}, "holds no examples"),
@@ -231,21 +242,34 @@ REFUSED = {
     "not UTF-8": ("a.tsv", b"text\tlabel\n\xff\tno\n", {}, "line 2 is not UTF-8"),
     "unknown format": ("a.dat", "x", {}, "does not tell the format"),
     "score": (
-        "a.tsv", "text\tlabel\nx\t7\n", {"family": "regression", "label_range": [0, 5]},
+        "a.tsv",
+        "text\tlabel\nx\t7\n",
+        {"family": "regression", "label_range": [0, 5]},
         "line 2: the score '7' is no number from 0 to 5",
     ),
     "NaN score": (
-        "a.tsv", "text\tlabel\nx\tnan\n", {"family": "regression"}, "line 2: the score 'nan' is no"
+        "a.tsv",
+        "text\tlabel\nx\tnan\n",
+        {"family": "regression"},
+        "line 2: the score 'nan' is no",
     ),
     "score in words": (
-        "a.tsv", "text\tlabel\nx\thigh\n", {"family": "regression"}, "line 2: the score 'high' is"
+        "a.tsv",
+        "text\tlabel\nx\thigh\n",
+        {"family": "regression"},
+        "line 2: the score 'high' is",
     ),
     "NaN in JSON": (
-        "a.jsonl", '{"text": "a", "label": NaN}', {"family": "regression"}, "line 1: NaN is no JSON"
+        "a.jsonl",
+        '{"text": "a", "label": NaN}',
+        {"family": "regression"},
+        "line 1: NaN is no JSON",
     ),
     "torn sentence": (
-        "a.txt", "a X O\nb c X O\n", TAGS,
-        "line 2: 4 columns, 3 in the line before. Expected: the word in column 0, its tag "
+        "a.txt",
+        "a X O\nb c X O\n",
+        TAGS,
+        "line 2: 4 columns, 3 in the line before. Expected: the word in column 0, its tag ",
     ),
     "tag without a word": ("a.txt", "a\tO\nb\t\n", TAGS, "line 2: 2 columns. Expected: the w"),
     "blank sentences only": ("a.txt", "\n \n\r\n-DOCSTART- O\n\n", TAGS, "holds no examples"),
@@ -253,38 +277,57 @@ REFUSED = {
     "no span": ("a.txt", "a O\n\nb NP\n", TAGS, "line 3: tag 'NP' marks no span"),
     "unknown type": ("a.txt", "b B-Z\n", {**TAGS, "labels": ["B-X"]}, "line 1: label 'S-Z'"),
     "unknown tag": (
-        "a.txt", "b Z\n", {**TAGS, "labels": ["X", "Y"], "metrics": "accuracy"}, "line 1: label 'Z'"
+        "a.txt",
+        "b Z\n",
+        {**TAGS, "labels": ["X", "Y"], "metrics": "accuracy"},
+        "line 1: label 'Z'",
     ),
     "malformed SQuAD": ("a.json", '{"data":\n [}', QA_TASK, "not JSON at line 2, column 3"),
     "no data": ("a.json", "{}", QA_TASK, "no 'data' that is a list"),
     "no id": (
-        "a.json", squad("a b", {"question": "q?"}), QA_TASK, "paragraphs[0], qas[0]: no 'id' that"
+        "a.json",
+        squad("a b", {"question": "q?"}),
+        QA_TASK,
+        "paragraphs[0], qas[0]: no 'id' that",
     ),
     "answer that is no text": (
-        "a.json", squad("a b", {**ANSWERED, "answers": [3]}), QA_TASK,
-        "qas[0], answers: no 'text' that is a string. Received: {'text': 3}"
+        "a.json",
+        squad("a b", {**ANSWERED, "answers": [3]}),
+        QA_TASK,
+        "qas[0], answers: no 'text' that is a string. Received: {'text': 3}",
     ),
     "is_impossible as text": (
-        "a.json", squad("a b", {**IMPOSSIBLE, "is_impossible": "false"}), QA_TASK,
-        "data[0], paragraphs[0], qas[0]: is_impossible is no truth value. Received: 'false'"
+        "a.json",
+        squad("a b", {**IMPOSSIBLE, "is_impossible": "false"}),
+        QA_TASK,
+        "data[0], paragraphs[0], qas[0]: is_impossible is no truth value. Received: 'false'",
     ),
     "answers elsewhere": (
-        "a.json", squad("a b", {**ANSWERED, "answers": [{"text": "b", "answer_start": 0}]}),
-        QA_TASK, "1 of 1 questions have answers that do not stand where the file says. The first: "
+        "a.json",
+        squad("a b", {**ANSWERED, "answers": [{"text": "b", "answer_start": 0}]}),
+        QA_TASK,
+        "1 of 1 questions have answers that do not stand where the file says. The first: ",
     ),
     "a list of questions": ("a.json", "[]", QA_TASK, "expected a JSON dict. Received: '[]'"),
     "no answers": (
-        "a.json", squad("a b", IMPOSSIBLE), {**QA_TASK, "metrics": "squad_v1"}, "no answer with"
+        "a.json",
+        squad("a b", IMPOSSIBLE),
+        {**QA_TASK, "metrics": "squad_v1"},
+        "no answer with",
     ),
     "no span of answer": (
-        "a.jsonl", '\n{"context": "a", "qas": [{"id": 1, "question": "q", "answers": ["a"]}]}',
-        QA_TASK, "line 2, qas[0]: no answer with its place",
+        "a.jsonl",
+        '\n{"context": "a", "qas": [{"id": 1, "question": "q", "answers": ["a"]}]}',
+        QA_TASK,
+        "line 2, qas[0]: no answer with its place",
     ),
     "target": (
-        "a.jsonl", '{"text": "a", "label": "no"}',
-        {"columns": {"text_a": "text", "label": "label", "target": "text"}}, "must hold span1_in",
+        "a.jsonl",
+        '{"text": "a", "label": "no"}',
+        {"columns": {"text_a": "text", "label": "label", "target": "text"}},
+        "must hold span1_in",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -360,13 +403,18 @@ def test_questions_without_answers_are_not_scored_by_them(tmp_path):
 
 
 def test_a_file_to_predict_needs_its_texts_but_no_labels(tmp_path):
-    task = own(tmp_path, files={"test": "a.csv", "dev": "b.csv"}, labels=["no", "yes"],
-               columns={**COLUMNS, "id": "key"})  # fmt: skip
+    task = own(
+        tmp_path,
+        files={"test": "a.csv", "dev": "b.csv"},
+        labels=["no", "yes"],
+        columns={**COLUMNS, "id": "key"},
+    )
     write(tmp_path, "a.csv", "key,text\n7,x\n8,y\n")
     examples = read_examples(task, "test", "")
     assert [(each.id, each.text_a, each.label) for each in examples] == [
-        ("7", "x", None), ("8", "y", None),
-    ]  # fmt: skip
+        ("7", "x", None),
+        ("8", "y", None),
+    ]
     write(tmp_path, "a.csv", "key,txt\n7,x\n")
     with pytest.raises(ValueError, match="line 1: no column 'text' .text_a.. Received: key, txt"):
         read_examples(task, "test", "")
@@ -415,12 +463,18 @@ def test_blank_lines_and_a_test_file_without_labels_are_fine(tmp_path):
 def test_columns_of_words_may_have_tabs_comments_blanks_and_marks(tmp_path):
     text = "\ufeff# text = a\r\n1\tNew York\tX\r\n2\t\u00a0\tY\r\n\r\n \r\n\r\n1\t#\tX"
     write(tmp_path, "a.conllu", text)
-    task = own(tmp_path, "tagging", files={"train": "a.conllu"}, metrics="accuracy",
-               columns={"words": 1, "tags": 2})  # fmt: skip
+    task = own(
+        tmp_path,
+        "tagging",
+        files={"train": "a.conllu"},
+        metrics="accuracy",
+        columns={"words": 1, "tags": 2},
+    )
     examples = read_examples(task, "train", "")
     assert [(each.words, each.tags) for each in examples] == [
-        (("New York", ""), ("X", "Y")), (("#",), ("X",)),
-    ]  # fmt: skip
+        (("New York", ""), ("X", "Y")),
+        (("#",), ("X",)),
+    ]
     write(tmp_path, "a.conllu", "\n10\u00a0000 X\n# Y\n\n\nb X\n")
     task = own(tmp_path, "tagging", files={"train": "a.conllu"}, metrics="accuracy")
     examples = read_examples(task, "train", "")
@@ -449,140 +503,3 @@ def test_own_texts_are_read_in_every_format(tmp_path, name, text, mark, end):
     task = resolve_labels(task, "")
     assert task.labels == ("no", "yes")
     assert texts(read_examples(task, "train", "")) == [("a", None, "no"), ("b", None, "yes")]
-
-
-# ---- real rows ----------------------------------------------------------------------------------
-
-REAL = {
-    "cola": {"train": 8551, "dev": 1043, "test": 1063},
-    "sst": {"train": 67349, "dev": 872, "test": 1821},
-    "mrpc": {"train": 2 * 3668, "dev": 408, "test": 1725},
-    "sts": {"train": 2 * 5749, "dev": 1500, "test": 1379},
-    "qqp": {"train": 256, "dev": 64},
-    "mnli": {"train": 384, "dev": 96},
-    "ax": {"test": 1104},
-    "qnli": {"train": 320, "dev": 5463, "test": 5463},
-    "squad": {"train": 4449, "dev": 1629},
-    "squadv1": {"train": 7938, "dev": 1190},
-    "newsqa": {"dev": 17},
-    "chunk": {"train": 8936, "dev": 2012, "test": 2012},
-    "conll2002ner": {"train": 8323, "dev": 1915, "test": 1517},
-    "conll2002pos": {"train": 8323, "dev": 1915, "test": 1517},
-    "xnli": {"dev": 2490, "test": 5010},
-    "pawsx": {"dev": 2000},
-    "afqmc": {"train": 34334, "dev": 4316, "test": 3861},
-    "tnews": {"train": 53360, "dev": 10000},
-    "iflytek": {"train": 3024, "dev": 1373},
-    "ocnli": {"train": 10000 - 15, "dev": 3000 - 50, "test": 3000},
-    "wsc": {"train": 976, "dev": 159},
-    "csl": {"train": 2838, "dev": 160},
-}
-FOLDER = DATA / "finetuning_data"
-
-
-@needs_data
-@pytest.mark.parametrize("name", REAL)
-def test_real_files_are_read_whole(name):
-    task = get_task(name)
-    if "train" in REAL[name]:
-        task = resolve_labels(task, FOLDER)
-    for split, count in REAL[name].items():
-        examples = read_examples(task, split, FOLDER)
-        assert len(examples) == count, split
-        if task.family == "classification" and not split.startswith("test"):
-            assert {each.label for each in examples} <= set(task.labels)
-        if task.family == "classification":
-            assert not any("\t" in each.text_a for each in examples)
-    if name == "chunk":  # of the test file alone
-        assert "E-LST" in task.labels
-
-
-FIRST = {
-    ("cola", "train"): ("Our friends won't buy this analysis, let alone the", None, "1"),
-    ("cola", "test"): ("Bill whistled past the house.", None, None),
-    ("sst", "train"): ("hide new secretions from the parental units ", None, "0"),
-    ("mrpc", "dev"): ("He said the foodservice pie", '" The foodservice pie business does', "1"),
-    ("sts", "dev"): ("A man with a hard hat is", "A man wearing a hard hat is dancing.", 1.0),
-    ("qqp", "dev"): ("Calculus required for physics?", "Can two algebraic structures of", "0"),
-    ("qnli", "dev"): ("What came into force after", "As of that day, the new", "entailment"),
-    ("mnli", "dev"): ("War, Blockades, and Peace", "Seclusion, inclusion", "contradiction"),
-    ("ax", "test"): ("The cat sat on the mat.", "The cat did not sit on the mat.", None),
-    ("xnli", "dev"): ("Y él dijo: Mamá, estoy en casa.", "Llamó a su madre tan", "neutral"),
-    ("pawsx", "dev"): ("El Consejo Shawnee Trail nació", "El Consejo de caminos", "1"),
-    ("afqmc", "dev"): ("双十一花呗提额在哪", "里可以提花呗额度", "0"),
-    ("tnews", "dev"): ("江疏影甜甜圈自拍", None, "102"),
-    ("iflytek", "dev"): ("为你定制的移动办公创新平台", None, "113"),
-    ("ocnli", "dev"): ("身上裹一件工厂发的棉大衣,", "身上至少一件衣服", "entailment"),
-    ("wsc", "dev"): ("刀光一闪\uff0c那_舌头_象一只受惊的老鼠", None, "true"),
-}
-
-
-@needs_data
-@pytest.mark.parametrize(("name", "split"), FIRST)
-def test_the_first_real_row_is_the_files(name, split):
-    each, expected = read_examples(get_task(name), split, FOLDER)[0], FIRST[name, split]
-    assert each.text_a.startswith(expected[0])
-    assert (each.text_b or "").startswith(expected[1] or "")
-    assert (each.text_b is None, each.label) == (expected[1] is None, expected[2])
-
-
-@needs_data
-def test_the_first_real_sentence_question_and_abstract_are_the_files():
-    first = read_examples(get_task("chunk"), "train", FOLDER)[0]
-    assert first.words[:6] == ("Confidence", "in", "the", "pound", "is", "widely")
-    assert first.tags[:6] == ("S-NP", "S-PP", "B-NP", "E-NP", "B-VP", "I-VP")
-    tags = {"ner": ("B-LOC", "E-LOC", "O", "S-LOC"), "pos": ("NC", "VMI", "Fpa", "NC")}
-    for name, expected in tags.items():
-        first = read_examples(get_task(f"conll2002{name}"), "dev", FOLDER)[0]
-        assert (first.words[:4], first.tags[:4]) == (("Sao", "Paulo", "(", "Brasil"), expected)
-    first = read_examples(get_task("squad"), "dev", FOLDER)[0]
-    assert (first.id, set(first.answers)) == ("1ceb01ddf0ba4c93fb95e6b40", {"Latin"})
-    assert first.document.context[74:79] == "Latin"
-    first = read_examples(get_task("squadv1"), "dev", FOLDER)[0]
-    assert first.document.words[:3] == ["The", "Panthers", "defense"]
-    first = read_examples(get_task("newsqa"), "dev", FOLDER)[0]
-    assert first.document.words[:4] == ["(CNN)", "--", "What", "could"]
-    assert first.answers
-    first = read_examples(get_task("csl"), "dev", FOLDER)[0]
-    assert first.text_b.startswith("归责原则是环境侵权制度的核心和关键,考察现行")
-
-
-@needs_data
-@pytest.mark.parametrize("language", ["en", "es", "zh"])
-def test_real_files_of_other_languages_are_read(language):
-    for name, count in (("xnli", 2490), ("pawsx", 2000)):
-        task = get_task(name)
-        examples = read_examples(task, "dev", FOLDER, language=language)
-        assert len(examples) == count
-        assert {each.label for each in examples} == set(task.labels)
-
-
-@needs_data
-def test_the_quoted_layout_holds_what_the_official_one_does():
-    official = texts(read_examples(get_task("pawsx"), "dev", FOLDER))
-    task = own(FOLDER / "pawsx", files={"dev": "xtreme-dev-es.tsv"}, quoted=True,
-               columns={"text_a": 0, "text_b": 1, "label": 2})  # fmt: skip
-    assert texts(read_examples(task, "dev", "")) == official
-
-
-@needs_data
-@pytest.mark.parametrize(
-    ("path", "count", "located"),
-    [
-        ("squad_es/dev-v2.0-es_small.json", 7134, 6473),
-        ("squad_es/xquad.es.json", 1190, 1189),
-        ("squad_es/mlqa.dev-context-es-question-es.json", 500, 500),
-        ("squad_zh/cmrc2018_dev.json", 3219, 3216),
-        ("squad_zh/cmrc2018_trial.json", 1002, 995),
-        ("squad_zh/xquad.zh.json", 1190, 1190),
-    ],
-)
-def test_real_questions_in_other_languages_are_read_as_own_tasks(path, count, located):
-    task = own(FOLDER, "qa", files={"train": path, "dev": path})
-    assert len(read_examples(task, "dev", "")) == count
-    examples = read_examples(task, "train", "")
-    assert len(examples) == located
-    for each in examples:
-        if each.answer is not None:
-            text = each.document.text(each.first_word, each.last_word)
-            assert " ".join(each.answer.split()).lower() in text.lower()

@@ -45,14 +45,19 @@ OWN = {
     "tsv": ("cola", {"columns": {"text_a": 0, "label": -1}}),
     "csv": ("cola", {"columns": {"text_a": "text", "label": "label"}}),
     "jsonl": ("cola", {"columns": {"text_a": "text", "label": "label"}, "labels": [0, 1]}),
-    "scores.csv": ("sts", {
-        "family": "regression", "columns": {"text_a": "a", "text_b": "b", "label": "s"},
-        "label_range": [0, 5], "metrics": "pearson",
-    }),
+    "scores.csv": (
+        "sts",
+        {
+            "family": "regression",
+            "columns": {"text_a": "a", "text_b": "b", "label": "s"},
+            "label_range": [0, 5],
+            "metrics": "pearson",
+        },
+    ),
     "mrqa.jsonl": ("squad", {"family": "qa", "format": "mrqa"}),
     "squad": ("squad", {"family": "qa"}),
     "chunk": ("chunk", {"family": "tagging", "hparams": {"num_train_epochs": 7}}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", OWN)

@@ -39,8 +39,11 @@ def test_several_tasks_are_learnt_together_and_scored(finetuned):
     run, results = finetuned.run, finetuned.results
     assert run.data.steps_per_epoch == 30  # 48 examples of each, of sts 96, in batches of 8
     assert results["main_metrics"] == {
-        "cola": "mcc", "chunk": "f1", "sts": "spearman", "squad": "best_f1"
-    }  # fmt: skip
+        "cola": "mcc",
+        "chunk": "f1",
+        "sts": "spearman",
+        "squad": "best_f1",
+    }
     assert set(results["summary"]) == set(results["main_metrics"])
     # One attention layer learns at once what a word says; how well answers are told from none
     # depends on the processor's rounding.
@@ -58,10 +61,15 @@ def test_results_hold_every_trial_and_what_they_come_to(finetuned):
     values = [each["scores"]["sts"]["pearson"] for each in results["trials"]]
     assert [each["seed"] for each in results["trials"]] == [0, 1]
     assert values[0] != values[1]
-    assert results["summary"]["sts"]["pearson"] == pytest.approx({
-        "mean": np.mean(values), "std": np.std(values, ddof=1), "median": np.median(values),
-        "best": max(values), "trials": 2,
-    })  # fmt: skip
+    assert results["summary"]["sts"]["pearson"] == pytest.approx(
+        {
+            "mean": np.mean(values),
+            "std": np.std(values, ddof=1),
+            "median": np.median(values),
+            "best": max(values),
+            "trials": 2,
+        }
+    )
     lines = Path(run.config.results_txt).read_text().splitlines()
     assert [line.split(":")[0] for line in lines] == finetuned.hparams["task_names"] * 2
     assert lines[0].startswith(f"cola: mcc: {results['trials'][0]['scores']['cola']['mcc']:.2f} - ")
@@ -114,12 +122,17 @@ def test_two_replicas_train_as_one(data, tmp_path):
     without = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     results = [
         finetune(
-            data, task_names=["chunk"], strategy=strategy, model_hparam_overrides=without,
-            num_train_epochs=1, eval_batch_size=7, model_dir=str(tmp_path / strategy),
+            data,
+            task_names=["chunk"],
+            strategy=strategy,
+            model_hparam_overrides=without,
+            num_train_epochs=1,
+            eval_batch_size=7,
+            model_dir=str(tmp_path / strategy),
             results_txt=str(tmp_path / f"{strategy}.txt"),
         )[1]["trials"][0]
         for strategy in ("one", "mirrored")
-    ]  # fmt: skip
+    ]
     for name in ("first_loss", "last_loss"):
         assert results[0][name] == pytest.approx(results[1][name], rel=1e-3)
     assert results[0]["scores"]["chunk"] == pytest.approx(results[1]["scores"]["chunk"], rel=1e-2)
@@ -127,9 +140,14 @@ def test_two_replicas_train_as_one(data, tmp_path):
 
 def test_a_collapsed_trial_is_flagged_and_repeated_apart(data, tmp_path):
     _, results = finetune(
-        data, learning_rate=1e-12, num_train_epochs=1, retry_collapsed=True, from_scratch=True,
-        model_dir=str(tmp_path / "model"), results_txt=str(tmp_path / "results.txt"),
-    )  # fmt: skip
+        data,
+        learning_rate=1e-12,
+        num_train_epochs=1,
+        retry_collapsed=True,
+        from_scratch=True,
+        model_dir=str(tmp_path / "model"),
+        results_txt=str(tmp_path / "results.txt"),
+    )
     (trial,), (retry,) = results["trials"], results["retries"]
     assert trial["collapsed"]
     assert retry["trial"] == "1_retry"
@@ -167,30 +185,45 @@ def test_a_run_goes_on_where_it_was_moved_to(data, tmp_path):
     shutil.copytree(data, old / "data")
     shutil.copytree(data / "finetuning_data" / "cola", old / "out" / "files")
     row = {
-        "name": "my", "family": "classification", "columns": {"text_a": 3, "label": 1},
-        "files": {"train": "train.tsv", "dev": "dev.tsv"}, "folder": "files",
-    }  # fmt: skip
+        "name": "my",
+        "family": "classification",
+        "columns": {"text_a": 3, "label": 1},
+        "files": {"train": "train.tsv", "dev": "dev.tsv"},
+        "folder": "files",
+    }
     (old / "out" / "my.json").write_text(json.dumps(row))
 
     def run(folder, task_file, **hparams):
-        return Finetuning(config_of(
-            folder / "data", task_names=["my", "chunk"], output_dir=str(folder / "out"),
-            task_files=[str(folder / task_file)], **hparams,
-        ))  # fmt: skip
+        return Finetuning(
+            config_of(
+                folder / "data",
+                task_names=["my", "chunk"],
+                output_dir=str(folder / "out"),
+                task_files=[str(folder / task_file)],
+                **hparams,
+            )
+        )
 
     begun = run(old, "out/my.json")
     described = {"tasks": begun.data.described_tasks(), "inputs": begun.inputs}
     assert described["tasks"][0]["folder"] == str(old / "out" / "files")
     write_folder(
-        f"{begun.config.model_dir}_1", {**begun.config.to_json(), **described},
+        f"{begun.config.model_dir}_1",
+        {**begun.config.to_json(), **described},
         begun.config.vocab_file,
-    )  # fmt: skip
+    )
     shutil.move(old, new)
     os.rename(new / "out" / "files" / "dev.tsv", new / "out" / "files" / "d.tsv")
-    (new / "task.json").write_text(json.dumps(row | {
-        "folder": "", "files": {"train": "out/files/train.tsv", "dev": "out/files/d.tsv"},
-        "hparams": {"num_train_epochs": 3},
-    }))  # fmt: skip
+    (new / "task.json").write_text(
+        json.dumps(
+            row
+            | {
+                "folder": "",
+                "files": {"train": "out/files/train.tsv", "dev": "out/files/d.tsv"},
+                "hparams": {"num_train_epochs": 3},
+            }
+        )
+    )
     assert run(new, "task.json").inputs == begun.inputs
     row |= {"columns": {"text_a": 2, "label": 1}, "files": {"train": "train.tsv", "dev": "d.tsv"}}
     (new / "out" / "my.json").write_text(json.dumps(row))
@@ -247,13 +280,18 @@ def test_two_runs_of_the_same_tasks_are_refused(data):
 @pytest.mark.parametrize(
     "change",
     [
-        {"tasks": None}, {"tasks": "cola"}, {"tasks": ["cola"]}, {"tasks": [{"name": "cola"}]},
-        {"tasks": [{"name": "cola", "labels": "01"}]}, {"tasks": [{"name": 5, "labels": []}]},
-        {"tasks": [{"name": "cola", "labels": [], "sources": 5}]}, {"inputs": []},
+        {"tasks": None},
+        {"tasks": "cola"},
+        {"tasks": ["cola"]},
+        {"tasks": [{"name": "cola"}]},
+        {"tasks": [{"name": "cola", "labels": "01"}]},
+        {"tasks": [{"name": 5, "labels": []}]},
+        {"tasks": [{"name": "cola", "labels": [], "sources": 5}]},
+        {"inputs": []},
         {"inputs": {"cola train": 5}},
     ],
     ids=str,
-)  # fmt: skip
+)
 @pytest.mark.parametrize("do_train", [True, False])
 def test_a_folder_of_another_shape_is_refused(data, tmp_path, change, do_train):
     config = config_of(data, model_dir=str(tmp_path / "model"), do_train=do_train)
@@ -298,10 +336,14 @@ def test_a_tf1_checkpoint_serves_as_the_pretrained_model(tmp_path):
     sizes = pick(hparams, "model_size", "embedding_size", "model_hparam_overrides")
     path = str(next(HEADS.glob("model.ckpt-*.index")).with_suffix(""))
     config = FinetuningConfig(
-        "m", str(tmp_path), init_checkpoint=path, task_names=[task],
+        "m",
+        str(tmp_path),
+        init_checkpoint=path,
+        task_names=[task],
         vocab_file=str(FIXTURES / "tokenizer" / "vocab.txt"),
-        raw_data_dir=str(FIXTURES / "finetune" / "finetuning_data"), **sizes,
-    )  # fmt: skip
+        raw_data_dir=str(FIXTURES / "finetune" / "finetuning_data"),
+        **sizes,
+    )
     run = Finetuning(config)
     assert run.programs
     assert all(name.startswith("electra/") for name in run.pretrained)
@@ -309,8 +351,9 @@ def test_a_tf1_checkpoint_serves_as_the_pretrained_model(tmp_path):
     for name, value in run.pretrained.items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
     assert set(run.variables) - set(run.pretrained) == {
-        f"task_specific/{task}/dense/kernel", f"task_specific/{task}/dense/bias"
-    }  # fmt: skip
+        f"task_specific/{task}/dense/kernel",
+        f"task_specific/{task}/dense/bias",
+    }
     rows = len(expected["electra/embeddings/word_embeddings"])
     other = FinetuningConfig("m", str(tmp_path), vocab_file=str(tmp_path / "v.txt"), **sizes)
     with pytest.raises(ValueError, match=f"holds 40 tokens, the word table {rows}. Set vocab_file"):

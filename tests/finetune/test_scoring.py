@@ -24,8 +24,10 @@ def test_one_answer_to_all_questions_is_constant():
 
 def test_no_answer_to_any_question_is_constant():
     task, document = get_task("squad"), Document("w5 w6")
-    examples = [QAExample("a", "w5", document, ("w5",), False),
-                QAExample("b", "w6", document, (), True)]  # fmt: skip
+    examples = [
+        QAExample("a", "w5", document, ("w5",), False),
+        QAExample("b", "w6", document, (), True),
+    ]
 
     def is_constant(*odds, task=task, examples=examples):
         predictions = {

@@ -68,8 +68,10 @@ def test_a_task_file_that_is_none_is_refused(tmp_path):
 
 def test_labels_of_a_task_file_are_read_as_those_of_json_lines():
     assert make_task({**OWN, "labels": [True, False, 1.5]}, "x", "y").labels == (
-        "true", "false", "1.5",
-    )  # fmt: skip
+        "true",
+        "false",
+        "1.5",
+    )
 
 
 def test_a_byte_order_mark_in_front_of_a_task_file_is_no_harm(tmp_path):

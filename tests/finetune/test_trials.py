@@ -18,10 +18,14 @@ RUN = {"steps": 20, "first_loss": 0.6, "last_loss": 0.7}
 def run(tmp_path):
     """A run of two trials whose models are there, and of a model beside them."""
     config = types.SimpleNamespace(
-        model_dir=str(tmp_path / "models" / "cola_model"), seed=0, num_trials=2, model_name="m",
-        results_txt=str(tmp_path / "results" / "cola_results.txt"), task_names=["cola"],
+        model_dir=str(tmp_path / "models" / "cola_model"),
+        seed=0,
+        num_trials=2,
+        model_name="m",
+        results_txt=str(tmp_path / "results" / "cola_results.txt"),
+        task_names=["cola"],
         keep_all_models=False,
-    )  # fmt: skip
+    )
     for folder in ("models/cola_model_1", "models/cola_model_2", "victim"):
         checkpoints.save(str(tmp_path / folder), 1, {"a": np.zeros(1, np.float32)}, {})
     dev = types.SimpleNamespace(name="cola", task=get_task("cola"))
@@ -47,12 +51,19 @@ def test_a_record_names_no_folder(run, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"trial": None}, {"trial": ["1"]}, {"collapsed": 0}, {"scores": []}, {"scores": None},
-        {"scores": {"cola": [1.0]}}, {"scores": {"cola": {"mcc": "high"}}},
-        {"scores": {"cola": {"mcc": None}}}, {"last_loss": "low"}, {"steps": []},
+        {"trial": None},
+        {"trial": ["1"]},
+        {"collapsed": 0},
+        {"scores": []},
+        {"scores": None},
+        {"scores": {"cola": [1.0]}},
+        {"scores": {"cola": {"mcc": "high"}}},
+        {"scores": {"cola": {"mcc": None}}},
+        {"last_loss": "low"},
+        {"steps": []},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_record_of_another_shape_is_refused(run, change):
     trial = trials.planned(run.config)[0]
     trials.write_record(trial, RECORD | RUN | change)
@@ -73,12 +84,21 @@ def test_trials_that_were_scored_on_fewer_files_are_summed_up():
     more = {**RECORD, "scores": {**RECORD["scores"], "rte": {"accuracy": 50.0}}}
     found = trials.summary([more, RECORD])
     assert [found[name]["mcc" if name == "cola" else "accuracy"]["trials"] for name in found] == [
-        2, 1
-    ]  # fmt: skip
+        2,
+        1,
+    ]
 
 
-@pytest.mark.parametrize("results", [{"summary": {}}, {"trials": {}}, {"trials": [{"scores": 5}]},
-                                     {"trials": [], "ensemble": "good"}], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "results",
+    [
+        {"summary": {}},
+        {"trials": {}},
+        {"trials": [{"scores": 5}]},
+        {"trials": [], "ensemble": "good"},
+    ],
+    ids=str,
+)
 def test_results_of_another_shape_are_refused(run, tmp_path, results):
     path = tmp_path / "results" / "cola_results.json"
     path.parent.mkdir()

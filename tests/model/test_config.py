@@ -20,9 +20,10 @@ def test_medium_is_selectras():
 
 def test_generator_sizes_are_rounded_half_to_even():
     config = encoder_config(
-        "small", vocab_size=9, overrides={"hidden_size": 50, "num_attention_heads": 2,
-                                          "num_hidden_layers": 5},
-    )  # fmt: skip
+        "small",
+        vocab_size=9,
+        overrides={"hidden_size": 50, "num_attention_heads": 2, "num_hidden_layers": 5},
+    )
     generator = generator_config(config, hidden_size_fraction=0.25, layers_fraction=0.5)
     assert (generator.hidden_size, generator.num_hidden_layers) == (12, 2)
     assert (generator.intermediate_size, generator.num_attention_heads) == (48, 1)
@@ -53,9 +54,7 @@ def test_parameter_counts_are_the_published_ones(
         for dimension in variable.shape:
             size *= dimension
         counts[scope if scope in counts else "rest"] += size
-    assert counts == {
-        "electra": encoder, "discriminator_predictions": head, "rest": generator
-    }  # fmt: skip
+    assert counts == {"electra": encoder, "discriminator_predictions": head, "rest": generator}
 
 
 @pytest.mark.parametrize(

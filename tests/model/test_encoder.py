@@ -54,8 +54,9 @@ def test_variable_paths_are_the_official_names(encoder):
 
 
 def test_no_projection_where_the_widths_agree():
-    encoder = ElectraEncoder(encoder_config("small", vocab_size=50, embedding_size=32,
-                                            overrides=SIZES))  # fmt: skip
+    encoder = ElectraEncoder(
+        encoder_config("small", vocab_size=50, embedding_size=32, overrides=SIZES)
+    )
     assert encoder.embeddings_project is None
 
 

@@ -19,11 +19,14 @@ def test_weights_fit_keras_hubs_backbone_up_to_its_gelu():
     ours.build()
     config = ours.config
     theirs = keras_nlp.models.ElectraBackbone(
-        vocab_size=config.vocab_size, num_layers=config.num_hidden_layers,
-        num_heads=config.num_attention_heads, hidden_dim=config.hidden_size,
-        embedding_dim=config.embedding_size, intermediate_dim=config.intermediate_size,
+        vocab_size=config.vocab_size,
+        num_layers=config.num_hidden_layers,
+        num_heads=config.num_attention_heads,
+        hidden_dim=config.hidden_size,
+        embedding_dim=config.embedding_size,
+        intermediate_dim=config.intermediate_size,
         max_sequence_length=config.max_position_embeddings,
-    )  # fmt: skip
+    )
     weights = {v.path.removeprefix("electra/"): v.numpy() for v in ours.variables}
     for name, value in _keras_hub_weights(weights, config):
         matching = [v for v in theirs.variables if v.path.endswith(name)]

@@ -38,16 +38,16 @@ def cases(dtype):
             [x, bias, residual, gamma, beta],
         ),
         "masked_softmax": (
-            lambda s: kernels.masked_softmax(s, mask_bias, 0.5, 0.1, None), [scores]
+            lambda s: kernels.masked_softmax(s, mask_bias, 0.5, 0.1, None),
+            [scores],
         ),
         "masked_softmax_dropout": (
-            lambda s: kernels.masked_softmax(s, mask_bias, 0.5, 0.3, SEED), [scores]
+            lambda s: kernels.masked_softmax(s, mask_bias, 0.5, 0.3, SEED),
+            [scores],
         ),
         "attend": (lambda y, b: kernels.attend(y, b, mask_bias, 3, 0.3, SEED), [qkv, bias]),
-        "cross_entropy": (
-            lambda x, b: kernels.cross_entropy(x, b, ids), [logits, vocab_bias]
-        ),
-    }  # fmt: skip
+        "cross_entropy": (lambda x, b: kernels.cross_entropy(x, b, ids), [logits, vocab_bias]),
+    }
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
@@ -136,9 +136,11 @@ def test_samples_follow_the_softmax(islands, temperature):
     logits, bias = floats(1, vocab_size, seed=3) * 2, floats(vocab_size, seed=4)
     with kernels.use_islands(islands):
         ids = kernels.sample(
-            tf.repeat(logits, draws, axis=0), bias, random.uniform(SEED, (draws,)),
+            tf.repeat(logits, draws, axis=0),
+            bias,
+            random.uniform(SEED, (draws,)),
             temperature=temperature,
-        ).numpy()  # fmt: skip
+        ).numpy()
     exact = (logits[0] + bias).numpy().astype(np.float64)
     probabilities = scipy.special.softmax(exact / temperature)
     assert chi_square(np.bincount(ids, minlength=vocab_size), probabilities) > 1e-4

@@ -35,4 +35,4 @@ def load_batches(folder):
         values = dict(np.load(path))
         inputs = {k: tf.constant(v) for k, v in values.items() if "/" not in k}
         prefix = "expected/"
-        yield inputs, {k[len(prefix):]: v for k, v in values.items() if k.startswith(prefix)}
+        yield inputs, {k[len(prefix) :]: v for k, v in values.items() if k.startswith(prefix)}

@@ -20,14 +20,25 @@ TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range
 EXAMPLES = {"pretrain_data": 60, "eval_data": 10}
 TINY = {
     "model_hparam_overrides": {
-        "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
         "initializer_range": 0.1,
     },
-    "generator_hidden_size": 0.5, "embedding_size": 8, "vocab_size": VOCAB,
-    "max_seq_length": LENGTH, "train_batch_size": 8, "eval_batch_size": 4, "num_train_steps": 12,
-    "num_warmup_steps": 2, "learning_rate": 1e-3, "save_checkpoints_steps": 4,
-    "iterations_per_loop": 3, "log_every_steps": 2, "precision": "float32",
-}  # fmt: skip
+    "generator_hidden_size": 0.5,
+    "embedding_size": 8,
+    "vocab_size": VOCAB,
+    "max_seq_length": LENGTH,
+    "train_batch_size": 8,
+    "eval_batch_size": 4,
+    "num_train_steps": 12,
+    "num_warmup_steps": 2,
+    "learning_rate": 1e-3,
+    "save_checkpoints_steps": 4,
+    "iterations_per_loop": 3,
+    "log_every_steps": 2,
+    "precision": "float32",
+}
 
 
 def make_data(folder, *, tokens=TOKENS, length=LENGTH, largest_id=None, kinds=tuple(EXAMPLES)):
@@ -79,10 +90,13 @@ def start(data, model_name, hparams, environment=None):
     flags = {"--data-dir": str(data), "--model-name": model_name, "--hparams": json.dumps(hparams)}
     command = [sys.executable, str(ROOT / "run_pretraining.py")]
     return subprocess.Popen(
-        [*command, *(word for pair in flags.items() for word in pair)], text=True, cwd=data,
+        [*command, *(word for pair in flags.items() for word in pair)],
+        text=True,
+        cwd=data,
         env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"} | (environment or {}),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def finish(process, status=0, seconds=180):

@@ -18,12 +18,14 @@ from tests.pretrain import runs
 
 STEPS = 10
 HPARAMS = runs.TINY | {
-    "num_train_steps": STEPS, "save_checkpoints_steps": STEPS, "num_warmup_steps": 0,
-    "learning_rate": 1e-3, "eval_every_steps": STEPS,
-    "model_hparam_overrides": runs.TINY["model_hparam_overrides"] | {
-        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0
-    },
-}  # fmt: skip
+    "num_train_steps": STEPS,
+    "save_checkpoints_steps": STEPS,
+    "num_warmup_steps": 0,
+    "learning_rate": 1e-3,
+    "eval_every_steps": STEPS,
+    "model_hparam_overrides": runs.TINY["model_hparam_overrides"]
+    | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +49,17 @@ def start_workers(data, model_name, hparams, of_second=None):
     hparams = hparams | {"strategy": "multi_worker"}
     return [
         runs.start(
-            data, model_name, hparams | (of_second or {} if index else {}),
-            {"TF_CONFIG": json.dumps(
-                {"cluster": cluster, "task": {"type": "worker", "index": index}}
-            )},
+            data,
+            model_name,
+            hparams | (of_second or {} if index else {}),
+            {
+                "TF_CONFIG": json.dumps(
+                    {"cluster": cluster, "task": {"type": "worker", "index": index}}
+                )
+            },
         )
         for index in range(2)
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture(scope="module")

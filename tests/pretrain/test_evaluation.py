@@ -34,9 +34,13 @@ def make_evaluator(data, strategy="one"):
         model = build_model(config, vocab)
     records = reader.Records(config.eval_tfrecords, vocab=vocab)
     return Evaluator(
-        model, placement, lambda: reader.eval_batches(records, 7, 100),
-        num_slots=2, seed=0, log_unigram=np.full(runs.VOCAB, -np.log(runs.VOCAB), np.float32),
-    )  # fmt: skip
+        model,
+        placement,
+        lambda: reader.eval_batches(records, 7, 100),
+        num_slots=2,
+        seed=0,
+        log_unigram=np.full(runs.VOCAB, -np.log(runs.VOCAB), np.float32),
+    )
 
 
 @pytest.fixture(scope="module")

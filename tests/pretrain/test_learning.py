@@ -18,13 +18,23 @@ from tests.shared import DATA, needs_data
 STEPS, LAST = 300, 50
 HPARAMS = {
     "model_hparam_overrides": {
-        "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
         "initializer_range": 0.05,
     },
-    "generator_hidden_size": 0.5, "embedding_size": 64, "vocab_size": 2000, "max_seq_length": 32,
-    "train_batch_size": 16, "num_train_steps": STEPS, "num_warmup_steps": 30,
-    "learning_rate": 1e-3, "log_every_steps": 10, "do_eval": False, "eval_every_steps": 0,
-}  # fmt: skip
+    "generator_hidden_size": 0.5,
+    "embedding_size": 64,
+    "vocab_size": 2000,
+    "max_seq_length": 32,
+    "train_batch_size": 16,
+    "num_train_steps": STEPS,
+    "num_warmup_steps": 30,
+    "learning_rate": 1e-3,
+    "log_every_steps": 10,
+    "do_eval": False,
+    "eval_every_steps": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +46,12 @@ def data(tmp_path_factory):
     lines = text.read_text(encoding="utf-8").splitlines()
     tokens = train_vocab(lambda: iter(lines), vocab_size=2000)
     write_vocab(folder / "vocab.txt", tokens)
-    build(str(folder / "corpus"), str(folder / "vocab.txt"), str(folder / "pretrain_tfrecords"),
-          max_seq_length=32)  # fmt: skip
+    build(
+        str(folder / "corpus"),
+        str(folder / "vocab.txt"),
+        str(folder / "pretrain_tfrecords"),
+        max_seq_length=32,
+    )
     return folder
 
 

@@ -32,9 +32,13 @@ def batch_of(rows):
 
 def mask(batch, num_slots=3, mask_prob=0.25, seed=SEED, num_rows=None):
     return masking.mask_tokens(
-        batch, seed=seed, num_rows=num_rows or len(batch["row"]), special_ids=IDS,
-        mask_prob=mask_prob, num_slots=num_slots,
-    )  # fmt: skip
+        batch,
+        seed=seed,
+        num_rows=num_rows or len(batch["row"]),
+        special_ids=IDS,
+        mask_prob=mask_prob,
+        num_slots=num_slots,
+    )
 
 
 def num_slots_of(mask_prob, length):
@@ -92,9 +96,12 @@ def test_masks_change_with_the_step():
 def test_85_percent_of_the_chosen_tokens_show_the_mask():
     batch = batch_of([[2, *range(5, 45), 3]] * 2000)
     masked = mask(batch, num_slots=6, mask_prob=0.15)
-    shown = np.take_along_axis(
-        masked["masked_input_ids"].numpy(), masked["masked_lm_positions"].numpy(), axis=1
-    ) == IDS["mask"]
+    shown = (
+        np.take_along_axis(
+            masked["masked_input_ids"].numpy(), masked["masked_lm_positions"].numpy(), axis=1
+        )
+        == IDS["mask"]
+    )
     assert_within_standard_error(shown.mean(), 0.85, np.sqrt(0.85 * 0.15 / shown.size))
 
 
@@ -167,9 +174,11 @@ def test_samples_are_drawn_like_the_official_ones():
             top = np.full(draws, logits.argmax(), np.int32)
             disallowed = top if name.endswith("argmax_disallowed") else None
             drawn = kernels.sample(
-                tf.constant(logits[None].repeat(draws, 0)), tf.zeros(len(logits)),
-                random.uniform(SEED.fold(name), (draws,)), disallowed=disallowed,
-            )  # fmt: skip
+                tf.constant(logits[None].repeat(draws, 0)),
+                tf.zeros(len(logits)),
+                random.uniform(SEED.fold(name), (draws,)),
+                disallowed=disallowed,
+            )
             counts = np.bincount(drawn, minlength=len(logits))
             assert disallowed is None or counts[logits.argmax()] == case[name][logits.argmax()] == 0
             assert_same_frequencies(counts, case[name], name)
@@ -186,13 +195,19 @@ def test_masked_positions_are_drawn_like_the_official_ones_but_without_repeats()
         case, mask_prob = _cases(name)[name], fact["mask_prob"]
         slots = num_slots_of(mask_prob, len(case["input_ids"]))
         assert slots == fact["max_predictions_per_seq"]
-        batch = {k: tf.constant(case[k][None].repeat(draws, 0).astype(np.int32))
-                 for k in ("input_ids", "input_mask")}  # fmt: skip
+        batch = {
+            k: tf.constant(case[k][None].repeat(draws, 0).astype(np.int32))
+            for k in ("input_ids", "input_mask")
+        }
         batch["row"] = tf.range(draws)
         masked = masking.mask_tokens(
-            batch, seed=SEED, num_rows=draws, special_ids=special, mask_prob=mask_prob,
+            batch,
+            seed=SEED,
+            num_rows=draws,
+            special_ids=special,
+            mask_prob=mask_prob,
             num_slots=slots,
-        )  # fmt: skip
+        )
         weights = masked["masked_lm_weights"].numpy() > 0
         candidate = case["candidate"].astype(bool)
         (official,) = fact["num_to_predict"]

@@ -17,10 +17,12 @@ def batch_and_outputs(rows=6, length=20, slots=3, seed=0):
     positions = np.tile(np.arange(1, slots + 1), (rows, 1)).astype(np.int32)
     masked = rng.choice([4, 7], (rows, length)).astype(np.int32)
     batch = {
-        "input_mask": mask, "masked_lm_ids": ids, "masked_lm_positions": positions,
+        "input_mask": mask,
+        "masked_lm_ids": ids,
+        "masked_lm_positions": positions,
         "masked_lm_weights": (rng.random((rows, slots)) < 0.8).astype(np.float32),
         "masked_input_ids": masked,
-    }  # fmt: skip
+    }
     outputs = {
         "mlm_per_position_loss": rng.random((rows, slots)).astype(np.float32),
         "mlm_preds": rng.integers(5, 9, (rows, slots)).astype(np.int32),
@@ -84,9 +86,12 @@ def test_losses_on_mask_slots_leave_out_slots_that_show_their_token():
     batch, outputs = batch_and_outputs()
     log_unigram = tf.math.log(tf.constant([1.0, 1, 1, 1, 1, 2, 3, 4, 5]) / 19)
     ours = metrics.metrics_from_sums(sums_of(batch, outputs, SPECIAL, log_unigram))
-    shown = np.take_along_axis(
-        batch["masked_input_ids"].numpy(), batch["masked_lm_positions"].numpy(), axis=1
-    ) == 4
+    shown = (
+        np.take_along_axis(
+            batch["masked_input_ids"].numpy(), batch["masked_lm_positions"].numpy(), axis=1
+        )
+        == 4
+    )
     chosen = shown & (batch["masked_lm_weights"].numpy() > 0)
     loss = outputs["mlm_per_position_loss"].numpy()
     assert ours["mask_slot_loss"] == pytest.approx(loss[chosen].mean(), rel=1e-5)

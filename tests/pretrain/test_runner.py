@@ -56,10 +56,14 @@ def never_trains(*args):
 def test_the_folder_holds_what_travels_with_the_model(data, unbroken):
     names = {path.name for path in unbroken.iterdir() if not path.name.startswith("events")}
     assert names == {
-        ".lock", "hparams.json", "vocab.txt", logs.TRAIN_LOG, logs.EVAL_LOG,
+        ".lock",
+        "hparams.json",
+        "vocab.txt",
+        logs.TRAIN_LOG,
+        logs.EVAL_LOG,
         *(f"model.ckpt-{step}.json" for step in (4, 8, 12)),
         *(f"model.ckpt-{step}.safetensors" for step in (4, 8, 12)),
-    }  # fmt: skip
+    }
     assert (unbroken / "vocab.txt").read_text() == (data / "vocab.txt").read_text()
     hparams = json.loads((unbroken / "hparams.json").read_text())
     assert (hparams["learning_rate"], hparams["strip_accents"]) == (1e-3, True)
@@ -69,9 +73,15 @@ def test_the_logs_hold_every_interval_and_every_evaluation(unbroken):
     entries = runs.entries(unbroken / logs.TRAIN_LOG)
     assert [entry["step"] for entry in entries] == [2, 4, 6, 8, 10, 12]
     assert set(entries[0]) == {
-        "step", "loss", "masked_lm_loss", "disc_loss", "disc_auc", "learning_rate", "grad_norm",
+        "step",
+        "loss",
+        "masked_lm_loss",
+        "disc_loss",
+        "disc_auc",
+        "learning_rate",
+        "grad_norm",
         *logs.THROUGHPUT,
-    }  # fmt: skip
+    }
     assert entries[0]["masked_lm_loss"] == pytest.approx(np.log(runs.VOCAB), rel=0.1)
     # The rate of step 1 (warm-up of 2 of 12 steps) is the last that the first line covers.
     assert entries[0]["learning_rate"] == pytest.approx(1e-3 * (11 / 12) * 0.5)
@@ -150,9 +160,16 @@ def test_init_checkpoint_gives_weights_alone_and_warns_when_they_get_worse(data,
     caplog.set_level("INFO", logger="absl")
     hparams = {name: value for name, value in runs.TINY.items() if name != "generator_hidden_size"}
     config = PretrainingConfig(
-        "tuned", str(data), **hparams | {"num_train_steps": 4, "num_warmup_steps": 0,
-        "learning_rate": 0.5, "init_checkpoint": str(unbroken)},
-    )  # fmt: skip
+        "tuned",
+        str(data),
+        **hparams
+        | {
+            "num_train_steps": 4,
+            "num_warmup_steps": 0,
+            "learning_rate": 0.5,
+            "init_checkpoint": str(unbroken),
+        },
+    )
     assert runs.run_pretraining(config) == 0
     assert "generator_hidden_size 0.25 -> 0.5, as its shapes say" in caplog.text
     assert "weights only, step 0" in caplog.text
@@ -173,17 +190,24 @@ def official_run(tmp_path, folder, **hparams):
     tokens = (folder.parent / "vocab.txt").read_text().split()
     own = about["hparams"]
     length = next(load_batches(folder))[0]["input_ids"].shape[1]
-    data = runs.make_data(
-        tmp_path / "data", tokens=tokens, length=length, kinds=["pretrain_data"]
-    )
+    data = runs.make_data(tmp_path / "data", tokens=tokens, length=length, kinds=["pretrain_data"])
     ignored = shutil.ignore_patterns("*.npz", "*.json")
     model_dir = shutil.copytree(folder, data / "models" / "official", ignore=ignored)
     step = checkpoints.read(model_dir).step
     assert step == about["global_step"]
     config = PretrainingConfig(
-        "official", str(data), **own | {"num_train_steps": step + 2, "train_batch_size": 4,
-        "learning_rate": 1e-30, "num_warmup_steps": 0, "log_every_steps": 1} | hparams,
-    )  # fmt: skip
+        "official",
+        str(data),
+        **own
+        | {
+            "num_train_steps": step + 2,
+            "train_batch_size": 4,
+            "learning_rate": 1e-30,
+            "num_warmup_steps": 0,
+            "log_every_steps": 1,
+        }
+        | hparams,
+    )
     assert runs.run_pretraining(config) == 0
     return checkpoints.read(folder), checkpoints.read(model_dir)
 

@@ -29,16 +29,23 @@ STEPS, RATE = 10, 1e-3
 def make_model(objective="electra", dropout=0.0, dtype="float32"):
     keras.utils.set_random_seed(3)
     sizes = {
-        "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
-        "hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout,
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "hidden_dropout_prob": dropout,
+        "attention_probs_dropout_prob": dropout,
         "initializer_range": 0.1,
-    }  # fmt: skip
+    }
     config = encoder_config("small", vocab_size=VOCAB, embedding_size=16, overrides=sizes)
     generator = generator_config(config, hidden_size_fraction=0.5, layers_fraction=1.0)
     return PretrainingModel(
-        config, generator, {"cls": 2, "sep": 3, "mask": 4}, objective=objective,
-        two_tower_generator=objective == "electric", dtype=dtype,
-    )  # fmt: skip
+        config,
+        generator,
+        {"cls": 2, "sep": 3, "mask": 4},
+        objective=objective,
+        two_tower_generator=objective == "electric",
+        dtype=dtype,
+    )
 
 
 def global_batch(step):
@@ -50,8 +57,11 @@ def global_batch(step):
     ids[:, 0] = 2
     rows = np.arange(BATCH, dtype=np.int32)
     return {
-        "input_ids": ids * mask, "input_mask": mask, "segment_ids": np.zeros_like(ids), "row": rows
-    }  # fmt: skip
+        "input_ids": ids * mask,
+        "input_mask": mask,
+        "segment_ids": np.zeros_like(ids),
+        "row": rows,
+    }
 
 
 class Trainer:
@@ -65,15 +75,21 @@ class Trainer:
         with self.strategy.scope():
             self.model = make_model(objective, dropout, dtype)
             self.optimizer = AdamW(
-                self.model.named_variables(), compiled=False,
+                self.model.named_variables(),
+                compiled=False,
                 learning_rate=lambda step: learning_rate_at(
                     step, learning_rate=RATE, num_train_steps=1000
                 ),
-            )  # fmt: skip
+            )
         self.step = PretrainingStep(
-            self.model, self.optimizer, seed=1, global_batch=BATCH, num_slots=3,
-            num_replicas=self.replicas, **kwargs,
-        )  # fmt: skip
+            self.model,
+            self.optimizer,
+            seed=1,
+            global_batch=BATCH,
+            num_slots=3,
+            num_replicas=self.replicas,
+            **kwargs,
+        )
         self.run = tf.function(
             lambda batch, step: self.strategy.run(self.step, args=(batch, step)), autograph=False
         )
@@ -122,9 +138,12 @@ def test_the_loss_that_is_logged_is_the_one_that_is_trained(objective):
     model = make_model(objective)
     masked = mask_tokens(
         {name: tf.constant(value) for name, value in global_batch(0).items()},
-        seed=random.Seed(0), num_rows=BATCH, special_ids=model.special_ids, mask_prob=0.15,
+        seed=random.Seed(0),
+        num_rows=BATCH,
+        special_ids=model.special_ids,
+        mask_prob=0.15,
         num_slots=3,
-    )  # fmt: skip
+    )
     outputs = model(masked, sampling=random.uniform(random.Seed(1), (BATCH, 3)))
     sums = {k: v.numpy() for k, v in metric_sums(masked, outputs, model.special_ids).items()}
     loss = loss_from_sums(model.loss_terms, sums)
@@ -233,24 +252,32 @@ def test_trajectory_equals_the_official_one(case, islands):
     model, _ = load_model(start, **{k: hparams[k] for k in ("gen_weight", "disc_weight")})
     variables = model.named_variables()
     optimizer = AdamW(
-        variables, compiled=False, weight_decay_rate=hparams["weight_decay_rate"],
+        variables,
+        compiled=False,
+        weight_decay_rate=hparams["weight_decay_rate"],
         learning_rate=lambda step: learning_rate_at(
-            step, learning_rate=hparams["learning_rate"],
+            step,
+            learning_rate=hparams["learning_rate"],
             num_train_steps=hparams["num_train_steps"],
             num_warmup_steps=hparams.get("num_warmup_steps", hparams.get("warmup_steps")),
             lr_decay_power=hparams["lr_decay_power"],
         ),
-    )  # fmt: skip
+    )
     start_from_checkpoint(start, facts, optimizer)
     for index, step in enumerate(facts["steps"]):
         prefix = f"step_{index}/"
-        batch = {k[len(prefix):]: tf.constant(v) for k, v in inputs.items() if k.startswith(prefix)}
+        batch = {
+            k[len(prefix) :]: tf.constant(v) for k, v in inputs.items() if k.startswith(prefix)
+        }
         with tf.GradientTape() as tape, kernels.use_islands(islands):
             outputs = model(batch, sampled_ids=batch["sampled_tokids"])
         gradients = tape.gradient(outputs["total_loss"], [v.value for v in variables.values()])
         if index == 0:
-            compare(dict(zip(variables, gradients, strict=True)), expected,
-                    "step_0/gradient_before_clipping/")  # fmt: skip
+            compare(
+                dict(zip(variables, gradients, strict=True)),
+                expected,
+                "step_0/gradient_before_clipping/",
+            )
         strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
         rate, norm = strategy.run(
             optimizer.apply, args=(gradients, tf.constant(step["global_step_before"], tf.int64))
@@ -265,8 +292,9 @@ def test_trajectory_equals_the_official_one(case, islands):
         assert_close(norms, step["l2_of_variable"], TRAJECTORY, each=True)
     last = f"step_{len(facts['steps']) - 1}/"
     for slot in ("adam_m", "adam_v"):
-        slots = {k.removesuffix(f"/{slot}"): v for k, v in optimizer.slots.items()
-                 if k.endswith(slot)}  # fmt: skip
+        slots = {
+            k.removesuffix(f"/{slot}"): v for k, v in optimizer.slots.items() if k.endswith(slot)
+        }
         compare(slots, expected, f"{last}{slot}/")
 
 
@@ -280,7 +308,7 @@ def start_from_checkpoint(folder, facts, optimizer):
 
 
 def compare(values_by_name, expected, prefix):
-    names = [key[len(prefix):] for key in expected if key.startswith(prefix)]
+    names = [key[len(prefix) :] for key in expected if key.startswith(prefix)]
     assert names, prefix
     for name in names:
         if name.endswith("self/key/bias"):  # its exact gradient is 0

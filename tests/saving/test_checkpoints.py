@@ -39,8 +39,10 @@ def test_the_library_reads_what_is_written(tmp_path):
     tensors = {"a": tf.Variable(2.5), "b": np.zeros((0, 3), np.float32), "c": np.arange(3)}
     loaded = safetensors.numpy.load_file(checkpoints.save(tmp_path, 0, tensors, {}))
     assert {name: (str(a.dtype), a.tolist()) for name, a in loaded.items()} == {
-        "a": ("float32", 2.5), "b": ("float32", []), "c": ("int64", [0, 1, 2])
-    }  # fmt: skip
+        "a": ("float32", 2.5),
+        "b": ("float32", []),
+        "c": ("int64", [0, 1, 2]),
+    }
 
 
 def test_the_newest_are_kept_and_left_overs_removed(tmp_path):
@@ -51,9 +53,12 @@ def test_the_newest_are_kept_and_left_overs_removed(tmp_path):
     for step in (9, 10, 100):
         checkpoints.save(tmp_path, step, VALUES, {}, keep_max=2)
     assert sorted(os.listdir(tmp_path)) == [
-        "model.ckpt-10.json", "model.ckpt-10.safetensors",
-        "model.ckpt-100.json", "model.ckpt-100.safetensors", "notes.txt",
-    ]  # fmt: skip
+        "model.ckpt-10.json",
+        "model.ckpt-10.safetensors",
+        "model.ckpt-100.json",
+        "model.ckpt-100.safetensors",
+        "notes.txt",
+    ]
     assert checkpoints.latest(tmp_path) == str(tmp_path / "model.ckpt-100.safetensors")
 
 
@@ -124,17 +129,24 @@ def test_restore_assigns_and_reports_every_variable(tmp_path):
     assert (report.matched, report.missing) == ([KERNEL], ["new/bias"])
     bias = "generator_predictions/output_bias"
     assert report.unused == [bias, f"{bias}/adam_m", f"{bias}/adam_v"]
-    for line in (f"matched: {KERNEL}", "missing in the checkpoint: new/bias",
-                 f"unused from the checkpoint: {bias}"):  # fmt: skip
+    for line in (
+        f"matched: {KERNEL}",
+        "missing in the checkpoint: new/bias",
+        f"unused from the checkpoint: {bias}",
+    ):
         assert line in str(report)
 
 
 def test_a_long_report_has_a_summary():
     report = checkpoints.Report([f"a{i}" for i in range(5)], [], ["z"])
     assert report.summary().splitlines() == [
-        "matched 5 variables", "  matched: a0", "  matched: a1", "  matched: a2",
-        "  matched: and 2 more", "  unused from the checkpoint: z",
-    ]  # fmt: skip
+        "matched 5 variables",
+        "  matched: a0",
+        "  matched: a1",
+        "  matched: a2",
+        "  matched: and 2 more",
+        "  unused from the checkpoint: z",
+    ]
     assert "and" not in str(report) and len(str(report).splitlines()) == 7
 
 
@@ -170,13 +182,16 @@ def test_another_shape_is_refused_with_both_and_changes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("name", [KERNEL, f"{KERNEL}/adam_v"])
-@pytest.mark.parametrize(("value", "message"), [
-    (np.ones((2, 2), np.int32), "is of type int32, expected float32"),
-    (np.ones((2, 2), np.int64), "is of type int64, expected float32"),
-    (np.full((2, 2), np.nan, np.float32), "holds numbers that are not finite"),
-    (np.full((2, 2), np.inf, np.float32), "holds numbers that are not finite"),
-    (np.ones((2, 3), np.float32), r"has shape \(2, 3\)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.ones((2, 2), np.int32), "is of type int32, expected float32"),
+        (np.ones((2, 2), np.int64), "is of type int64, expected float32"),
+        (np.full((2, 2), np.nan, np.float32), "holds numbers that are not finite"),
+        (np.full((2, 2), np.inf, np.float32), "holds numbers that are not finite"),
+        (np.ones((2, 3), np.float32), r"has shape \(2, 3\)"),
+    ],
+)
 def test_tensors_that_are_no_weights_are_refused(tmp_path, name, value, message):
     tensors = {**VALUES, **SLOTS, name: value}
     checkpoint = checkpoints.read(checkpoints.save(tmp_path, 7, tensors, {}))
@@ -223,8 +238,10 @@ def test_moments_are_restored_all_or_none(tmp_path):
 
 def test_generator_fractions_come_from_the_shapes():
     def network(scope, width, layers):
-        return {f"{scope}/encoder/layer_{i}/attention/self/query/kernel": (width, width)
-                for i in range(layers)}  # fmt: skip
+        return {
+            f"{scope}/encoder/layer_{i}/attention/self/query/kernel": (width, width)
+            for i in range(layers)
+        }
 
     infer = checkpoints.infer_generator_fractions
     assert infer({**network("electra", 256, 12), **network("generator", 64, 12)}) == (0.25, 1.0)
@@ -288,9 +305,11 @@ def save_tf1(folder, tensors):
     """Writes model.ckpt-3 as the official code does, without the file `checkpoint`."""
     folder.mkdir(exist_ok=True)
     tf.raw_ops.SaveV2(
-        prefix=str(folder / "model.ckpt-3"), tensor_names=list(tensors),
-        shape_and_slices=[""] * len(tensors), tensors=list(tensors.values()),
-    )  # fmt: skip
+        prefix=str(folder / "model.ckpt-3"),
+        tensor_names=list(tensors),
+        shape_and_slices=[""] * len(tensors),
+        tensors=list(tensors.values()),
+    )
     return folder / "model.ckpt-3.data-00000-of-00001"
 
 
@@ -300,9 +319,16 @@ def test_a_damaged_official_checkpoint_is_named(tmp_path):
         checkpoints.read(tmp_path)
 
 
-@pytest.mark.parametrize("damage", [
-    None, lambda data: b"", lambda data: data[:9], lambda data: data[:-1] + bytes([data[-1] ^ 1]),
-], ids=["missing", "emptied", "truncated", "flipped"])  # fmt: skip
+@pytest.mark.parametrize(
+    "damage",
+    [
+        None,
+        lambda data: b"",
+        lambda data: data[:9],
+        lambda data: data[:-1] + bytes([data[-1] ^ 1]),
+    ],
+    ids=["missing", "emptied", "truncated", "flipped"],
+)
 def test_damaged_data_of_an_official_checkpoint_are_named(tmp_path, damage):
     path = save_tf1(tmp_path, VALUES)
     data = path.read_bytes()
@@ -332,10 +358,18 @@ def test_the_named_folder_wins_over_the_path_in_the_file_checkpoint(tmp_path, pa
     assert checkpoints.latest(tmp_path / "named") == str(tmp_path / "named" / "model.ckpt-3")
 
 
-@pytest.mark.parametrize("content", [
-    b"", b"junk", b"\xff\xfe", b"[" * 10_000, b'model_checkpoint_path: ""',
-    b'model_checkpoint_path: "a\\000b"', b'model_checkpoint_path: "/elsewhere/model.ckpt-9"',
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"junk",
+        b"\xff\xfe",
+        b"[" * 10_000,
+        b'model_checkpoint_path: ""',
+        b'model_checkpoint_path: "a\\000b"',
+        b'model_checkpoint_path: "/elsewhere/model.ckpt-9"',
+    ],
+)
 def test_a_file_checkpoint_that_names_none_is_refused(tmp_path, content):
     save_tf1(tmp_path, VALUES)
     (tmp_path / "checkpoint").write_bytes(content)
@@ -354,10 +388,19 @@ def test_a_flipped_bit_is_found(tmp_path):
         checkpoints.read(tmp_path)
 
 
-@pytest.mark.parametrize("change", [
-    {"step": "3"}, {"step": 4}, {"step": -3}, {"step": None}, {"format": 2}, {"bytes": None},
-    {"state": []}, *({"state": {"interval": odd}} for odd in ([1.5], 3, "x", None)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": "3"},
+        {"step": 4},
+        {"step": -3},
+        {"step": None},
+        {"format": 2},
+        {"bytes": None},
+        {"state": []},
+        *({"state": {"interval": odd}} for odd in ([1.5], 3, "x", None)),
+    ],
+)
 def test_an_odd_json_is_a_damaged_checkpoint(tmp_path, change):
     path = checkpoints.save(tmp_path, 3, VALUES, {})
     about = tmp_path / "model.ckpt-3.json"

@@ -33,24 +33,38 @@ def write_finetuned(folder, seed=0):
     (folder / "words.txt").write_text("\n".join(TOKENS) + "\n")
     config = PretrainingConfig("m", str(folder), **TINY)
     rows = [
-        {"name": "topic", "family": "classification", "labels": ["no", "yes"],
-         "columns": {"text_a": 0, "label": 1}},
-        {"name": "grade", "family": "regression", "label_range": [0, 5],
-         "columns": {"text_a": 0, "label": 1}},
+        {
+            "name": "topic",
+            "family": "classification",
+            "labels": ["no", "yes"],
+            "columns": {"text_a": 0, "label": 1},
+        },
+        {
+            "name": "grade",
+            "family": "regression",
+            "label_range": [0, 5],
+            "columns": {"text_a": 0, "label": 1},
+        },
         {"name": "chunk", "family": "tagging", "labels": ["O", "B-X"]},
         {"name": "ask", "family": "qa"},
-    ]  # fmt: skip
+    ]
     tasks = [make_task({**row, "files": {"train": "x.tsv"}}, "a test", "") for row in rows]
     heads = {
-        "topic": {"kind": "classification", "num_labels": 2}, "grade": {"kind": "regression"},
+        "topic": {"kind": "classification", "num_labels": 2},
+        "grade": {"kind": "regression"},
         "chunk": {"kind": "tagging", "num_labels": len(tasks[2].labels)},
         "ask": {"kind": "qa", "beam_size": 3},
-    }  # fmt: skip
+    }
     recorded = {
-        **config.to_json(), "tasks": json.loads(json.dumps(list(map(dataclasses.asdict, tasks)))),
-        "beam_size": 3, "max_query_length": 4, "doc_stride": 4, "trial_seed": 0, "inputs": {},
+        **config.to_json(),
+        "tasks": json.loads(json.dumps(list(map(dataclasses.asdict, tasks)))),
+        "beam_size": 3,
+        "max_query_length": 4,
+        "doc_stride": 4,
+        "trial_seed": 0,
+        "inputs": {},
         "qa_na_threshold": -2.75,
-    }  # fmt: skip
+    }
     write_folder(str(folder / "f"), recorded, str(folder / "words.txt"))
     keras.utils.set_random_seed(seed)
     model = FinetuningModel(config.encoder, heads)

@@ -27,13 +27,23 @@ def test_the_command_prints_every_token(tmp_path):
     folder = write_pretrained(tmp_path)
     command = [sys.executable, "-m", "electra.serve.detect", "--model_dir", str(folder)]
     done = subprocess.run(
-        [*command, "--text", "w5 w6", "--text", "w7"], capture_output=True, text=True, cwd=ROOT,
+        [*command, "--text", "w5 w6", "--text", "w7"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
         check=True,
-    )  # fmt: skip
+    )
     lines = done.stdout.split("\n")
     assert [line.split()[:1] for line in lines] == [
-        [], ["w5"], ["w5"], ["w6"], [], ["w7"], ["w7"], []
-    ]  # fmt: skip
+        [],
+        ["w5"],
+        ["w5"],
+        ["w6"],
+        [],
+        ["w7"],
+        ["w7"],
+        [],
+    ]
 
 
 def test_output_that_nobody_reads_on_ends_quietly():
@@ -43,8 +53,9 @@ def test_output_that_nobody_reads_on_ends_quietly():
         "detect.load = lambda _: n(detect=lambda texts: [[('a', 0.5)]] * len(texts))\n"
         "detect.main([])"
     )
-    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE) as process:  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         process.stdout.readline()
         process.stdout.close()
         assert (process.stderr.read(), process.wait()) == (b"", 0)

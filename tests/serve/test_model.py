@@ -68,8 +68,12 @@ def test_columns_of_a_table_are_taken_row_by_row(model):
     pairs = [("w5", "w6"), ["w7", "w8"]]
     np.testing.assert_allclose(model.encode(Frame()), model.encode(pairs), atol=1e-5)
     assert model.encode(pairs[:1], per_token=True)[0].tokens == [
-        "[CLS]", "w5", "[SEP]", "w6", "[SEP]"
-    ]  # fmt: skip
+        "[CLS]",
+        "w5",
+        "[SEP]",
+        "w6",
+        "[SEP]",
+    ]
 
 
 def test_nothing_gives_nothing(model, finetuned):
@@ -88,9 +92,11 @@ def test_every_token_gets_a_score_in_windows(model):
     text = " ".join(f"w{5 + i}" for i in range(20))  # 14 fit beside [CLS] and [SEP]
     scores = model.detect(text)
     assert [token for token, _ in scores] == text.split()
-    assert scores == [TokenScore(token, pytest.approx(score, abs=1e-5)) for token, score in
-                      model.detect([" ".join(text.split()[:14])])[0] +
-                      model.detect([" ".join(text.split()[14:])])[0]]  # fmt: skip
+    assert scores == [
+        TokenScore(token, pytest.approx(score, abs=1e-5))
+        for token, score in model.detect([" ".join(text.split()[:14])])[0]
+        + model.detect([" ".join(text.split()[14:])])[0]
+    ]
     assert all(0 < score < 1 for _, score in scores)
 
 
@@ -113,9 +119,12 @@ def test_masks_are_guessed_best_first(model):
 
 @pytest.mark.parametrize(
     "text, top_k, message",
-    [("w5", 5, "Text 0 has no [MASK]"), ("[MASK]" * 15, 5, "more than the 14 that fit"),
-     ("[MASK]", 0, "top_k must be 1 to 40. Received: 0")],
-)  # fmt: skip
+    [
+        ("w5", 5, "Text 0 has no [MASK]"),
+        ("[MASK]" * 15, 5, "more than the 14 that fit"),
+        ("[MASK]", 0, "top_k must be 1 to 40. Received: 0"),
+    ],
+)
 def test_what_cannot_be_filled_is_refused(model, text, top_k, message):
     with pytest.raises(ValueError) as refused:
         model.fill_mask(text, top_k)
@@ -124,9 +133,12 @@ def test_what_cannot_be_filled_is_refused(model, text, top_k, message):
 
 @pytest.mark.parametrize(
     "hparams, kind, guesses",
-    [({"electra_objective": False}, "a masked LM", True), ({"electric_objective": True},
-     "Electric", True), ({"uniform_generator": True}, "", False)],
-)  # fmt: skip
+    [
+        ({"electra_objective": False}, "a masked LM", True),
+        ({"electric_objective": True}, "Electric", True),
+        ({"uniform_generator": True}, "", False),
+    ],
+)
 def test_each_objective_does_what_it_can(tmp_path, hparams, kind, guesses):
     model = electra.load(write_pretrained(tmp_path, **hparams), precision="float32")
     assert model.encode("w5").shape == (16,)
@@ -154,12 +166,14 @@ def test_every_family_predicts(finetuned):
 
 @pytest.mark.parametrize(
     "task, rows, message",
-    [(None, ["w5"], "task must be one of topic, grade, chunk, ask. Received: None"),
-     ("x", ["w5"], "Received: 'x'"),
-     ("ask", ["w5"], "Row 0 for task 'ask' must be a pair of strings"),
-     ("topic", [("a", "b", "c")], "must be a string, or a pair"),
-     ("chunk", [[1]], "must be a list of words, or a string")],
-)  # fmt: skip
+    [
+        (None, ["w5"], "task must be one of topic, grade, chunk, ask. Received: None"),
+        ("x", ["w5"], "Received: 'x'"),
+        ("ask", ["w5"], "Row 0 for task 'ask' must be a pair of strings"),
+        ("topic", [("a", "b", "c")], "must be a string, or a pair"),
+        ("chunk", [[1]], "must be a list of words, or a string"),
+    ],
+)
 def test_rows_of_another_form_are_refused(finetuned, task, rows, message):
     with pytest.raises(ValueError) as refused:
         finetuned.predict(rows, task)
@@ -262,9 +276,13 @@ def test_loading_says_nothing(pretrained):
     code = f"import electra; print(electra.load({str(pretrained)!r}).encode('w5').shape)"
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
         env=environment,
-    )  # fmt: skip
+    )
     assert (done.stdout, done.stderr) == ("(16,)\n", "")
 
 
@@ -279,9 +297,7 @@ def load_official(case, folder):
         (folder / file.name).symlink_to(file.resolve())
     sizes = json.loads((case / "config.json").read_text())["resolved_transformer"]
     overrides = {"num_attention_heads": sizes["num_attention_heads"]}
-    return electra.load(
-        folder, precision="float32", hparams={"model_hparam_overrides": overrides}
-    )
+    return electra.load(folder, precision="float32", hparams={"model_hparam_overrides": overrides})
 
 
 @needs_fixtures

@@ -24,8 +24,9 @@ def make_run(folder, *, step=2, weight=1.0, state=None, loss=0.5, speed=30.0, au
         log.eval(2, {"disc_auc": auc})
     tensors = {"a/kernel": np.array([0.0, weight], np.float32), "a/kernel/adam_m": np.zeros(2)}
     tensors = {name: value.astype(np.float32) for name, value in tensors.items()}
-    checkpoints.save(folder, step, {**tensors, **dict.fromkeys(extra, np.ones(1, np.float32))},
-                     state or {})  # fmt: skip
+    checkpoints.save(
+        folder, step, {**tensors, **dict.fromkeys(extra, np.ones(1, np.float32))}, state or {}
+    )
     return folder
 
 
@@ -109,10 +110,14 @@ def test_damaged_tensorboard_files_are_equal_to_nothing(tmp_path):
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(PermissionError(13, "Permission denied"), 2), (IsADirectoryError(21, "Is a directory"), 2),
-     (tf.errors.DataLossError(None, None, "lost\nop"), 2), (KeyboardInterrupt(), 130),
-     (KeyboardInterrupt(signal.SIGTERM), 143)],
-)  # fmt: skip
+    [
+        (PermissionError(13, "Permission denied"), 2),
+        (IsADirectoryError(21, "Is a directory"), 2),
+        (tf.errors.DataLossError(None, None, "lost\nop"), 2),
+        (KeyboardInterrupt(), 130),
+        (KeyboardInterrupt(signal.SIGTERM), 143),
+    ],
+)
 def test_what_cannot_be_read_ends_in_one_line(tmp_path, monkeypatch, capsys, error, status):
     def fail(folder):
         raise error

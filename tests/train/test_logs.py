@@ -151,9 +151,12 @@ def test_a_damaged_event_is_dropped_with_those_behind_it_and_a_warning(tmp_path,
     data[at] ^= 1
     path.write_bytes(data)
     logs.cut_back_events(tmp_path, LAST)
-    first, lost = map(int, re.search(
-        rf"{path.name} is damaged at byte (\d+): .* behind it, (\d+) bytes", caplog.text
-    ).groups())  # fmt: skip
+    first, lost = map(
+        int,
+        re.search(
+            rf"{path.name} is damaged at byte (\d+): .* behind it, (\d+) bytes", caplog.text
+        ).groups(),
+    )
     assert 0 <= at - first < 100
     assert first + lost == len(data)
     assert event_steps(tmp_path, "train/loss") == []
@@ -197,10 +200,15 @@ def test_processes_that_are_not_the_chief_write_nothing(tmp_path):
 
 def test_the_line_to_read_shows_losses_speed_and_time_left(tmp_path, caplog):
     values = {
-        "loss": 44.98765, "masked_lm_loss": 10.3, "disc_loss": 0.69, "disc_auc": 0.5,
-        "learning_rate": 5e-4, "grad_norm": 3.0, "examples_per_sec": 31.25,
+        "loss": 44.98765,
+        "masked_lm_loss": 10.3,
+        "disc_loss": 0.69,
+        "disc_auc": 0.5,
+        "learning_rate": 5e-4,
+        "grad_norm": 3.0,
+        "examples_per_sec": 31.25,
         "tokens_per_sec": 4000.0,
-    }  # fmt: skip
+    }
     assert readable(200, 1000, values, 3725) == (
         "step 200/1000  loss 44.988  MLM 10.300  RTD 0.6900  disc_auc 0.500  rate 5.00e-04  "
         "31.2 examples/s  4000 tokens/s  ETA 1:02:05"
