@@ -1,4 +1,4 @@
-"""Fine-tunes a model on your own texts and their labels, or scores.
+"""Fine-tunes a model on your own texts and their label, labels, or scores.
 
     python -m electra.finetune.classification --model_dir D/models/M --output_dir out \\
         --train_file train.csv --dev_file dev.csv --text_column text --label_column label
@@ -10,11 +10,13 @@ objects; a number counts from 0 and says that the file has no header.
 from absl import flags
 
 from electra.finetune import command
-from electra.finetune.tasks import CLASSIFICATION, METRICS, REGRESSION
+from electra.finetune.families import CLASSIFICATION, FAMILIES, MULTILABEL, REGRESSION
 
 
 def define_flags():
-    command.define_flags(CLASSIFICATION, f" (numbers: {', '.join(METRICS[REGRESSION])})")
+    others = {"numbers": REGRESSION, "several labels": MULTILABEL}
+    others = (f"{what}: {', '.join(FAMILIES[name].metrics)}" for what, name in others.items())
+    command.define_flags(CLASSIFICATION, f" ({'; '.join(others)})")
     flags.DEFINE_string("text_column", None, "Column of the text.", required=True)
     flags.DEFINE_string("text_b_column", None, "Column of a second text, for pairs.")
     flags.DEFINE_string("label_column", None, "Column of the label, or of the score.")
@@ -23,6 +25,9 @@ def define_flags():
         "score_range",
         None,
         "The labels are numbers to be met closely: the lowest and the highest, e.g. 0,5.",
+    )
+    flags.DEFINE_boolean(
+        "multi_label", False, "A row has any number of labels, with commas between; none too."
     )
     flags.DEFINE_boolean("quoted", None, "Fields stand in quotes. Default: in csv, not in tsv.")
 
@@ -36,6 +41,10 @@ def row_of(values):
         "id": values.id_column,
     }
     row = {"family": REGRESSION if values.score_range else CLASSIFICATION}
+    if values.multi_label:
+        if values.score_range:
+            raise ValueError("--multi_label and --score_range exclude each other. Leave one out")
+        row["family"] = MULTILABEL
     row["columns"] = {role: command.column(c) for role, c in columns.items() if c is not None}
     if values.quoted is not None:
         row["quoted"] = values.quoted
@@ -51,4 +60,4 @@ def row_of(values):
 
 if __name__ == "__main__":
     define_flags()
-    command.main(row_of, ("quoted",))
+    command.main(row_of, ("quoted", "multi_label"))

@@ -8,7 +8,8 @@ import os
 
 from absl import flags, logging
 
-from electra.finetune.tasks import CLASSIFICATION, FORMATS, METRICS, TAGGING, make_task
+from electra.finetune.families import FAMILIES
+from electra.finetune.tasks import make_task
 from electra.hparams import load_hparams
 from electra.storage import write_json
 
@@ -19,7 +20,7 @@ def define_flags(family, about_metrics):
     """Defines the flags that families share.
 
     Args:
-        family: of tasks.METRICS.
+        family: a name in FAMILIES.
         about_metrics: str, what to know of them.
     """
     flags.DEFINE_string("train_file", None, "Examples to train on.")
@@ -40,13 +41,16 @@ def define_flags(family, about_metrics):
         "model's.",
     )
     flags.DEFINE_string("name", "my", "Names the task, and what is written of it.")
-    metrics = f"{', '.join(METRICS[family])}{about_metrics}"
+    metrics = f"{', '.join(FAMILIES[family].metrics)}{about_metrics}"
     flags.DEFINE_list("metrics", None, f"Of {metrics}. The first ranks the trials.")
-    if family in (CLASSIFICATION, TAGGING):
+    if FAMILIES[family].labels:
         flags.DEFINE_list("labels", None, "All labels. Default: those of the files.")
-    if len(FORMATS[family]) > 1:
+    if len(FAMILIES[family].formats) > 1:
         flags.DEFINE_enum(
-            "format", None, list(FORMATS[family]), "Of the files. Default: as their names end."
+            "format",
+            None,
+            list(FAMILIES[family].formats),
+            "Of the files. Default: as their names end.",
         )
     flags.DEFINE_string(
         "hparams",

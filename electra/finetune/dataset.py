@@ -7,17 +7,17 @@ import json
 from pathlib import Path
 
 from electra.data.features import cached, collect
+from electra.finetune.families import FROM_FILES, FROM_TRAIN
 from electra.finetune.featurize import featurize
 from electra.finetune.readers import find_file, read_examples
-from electra.finetune.tasks import FROM_FILES, FROM_TRAIN
 from electra.storage import file_digest
 
 # The code that shapes features: a cache made by other code is stale.
 _CODE = (
     "data/features.py",
+    "finetune/families/**/*.py",
     "finetune/featurize.py",
     "finetune/files.py",
-    "finetune/questions.py",
     "finetune/readers.py",
     "finetune/spans.py",
     "text/wordpiece.py",
@@ -110,4 +110,5 @@ class Splits:
 @functools.cache
 def _code_digest():
     package = Path(__file__).parents[1]
-    return hashlib.sha256(b"".join((package / name).read_bytes() for name in _CODE)).hexdigest()
+    paths = [path for name in _CODE for path in sorted(package.glob(name))]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()

@@ -5,7 +5,8 @@ Enters: a run and the records of its trials. Leaves: what the results say of the
 
 from absl import logging
 
-from electra.finetune import outputs, scoring, trials
+from electra.finetune import outputs, trials
+from electra.finetune.families import family
 from electra.saving import checkpoints
 
 _NAME = "ensemble"  # of its folder in test_predictions
@@ -42,7 +43,7 @@ def of_trials(run, finished):
         made.append([run.predict(dev.task, dev.examples, dev.features)[0] for dev in devs])
         made[-1] += [outputs.predict(run, test) for test in tests]
     means = [
-        scoring.mean(split.task, predictions)
+        family(split.task.family).mean(predictions)
         for split, predictions in zip([*devs, *tests], zip(*made, strict=True), strict=True)
     ]
     if devs:

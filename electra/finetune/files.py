@@ -12,7 +12,7 @@ import itertools
 from absl import logging
 
 from electra.data import packed
-from electra.finetune.tasks import FORMATS
+from electra.finetune.families import FAMILIES
 from electra.storage import excerpt, parse_json_dict
 
 _DELIMITERS = {"tsv": "\t", "csv": ","}
@@ -21,7 +21,7 @@ _LONGEST_LINE = 1 << 28  # bytes: a few packed ones may hold a line without an e
 
 def format_of(path, source, task):
     """Returns the format of a file: as its row says, else as family and name say."""
-    formats, name = FORMATS[task.family], path.removesuffix(".gz")
+    formats, name = FAMILIES[task.family].formats, path.removesuffix(".gz")
     found = [each for each, endings in formats.items() if name.endswith(endings)]
     if source.format or found:
         return source.format or found[0]

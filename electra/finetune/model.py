@@ -8,7 +8,7 @@ import dataclasses
 import keras
 from keras import ops
 
-from electra.finetune.heads import HEADS
+from electra.finetune.families import FAMILIES, family
 from electra.model.config import EncoderConfig
 from electra.model.encoder import ElectraEncoder
 
@@ -19,7 +19,7 @@ class FinetuningModel(keras.Model):
 
     Args:
         encoder: EncoderConfig.
-        heads: dict task -> dict of "kind" (a name in HEADS) and that head's arguments. The
+        heads: dict task -> dict of "kind" (a name in FAMILIES) and that head's arguments. The
             order gives the tasks their task_id.
         dtype: "float32" or "mixed_bfloat16".
     Raises:
@@ -106,6 +106,7 @@ class FinetuningModel(keras.Model):
 
 
 def _head(task, kind, **arguments):
-    if kind not in HEADS:
-        raise ValueError(f"Task {task!r}: kind must be one of {sorted(HEADS)}. Received: {kind!r}")
-    return HEADS[kind](task, **arguments)
+    if kind not in FAMILIES:
+        known = sorted(FAMILIES)
+        raise ValueError(f"Task {task!r}: kind must be one of {known}. Received: {kind!r}")
+    return family(kind).head(task, **arguments)

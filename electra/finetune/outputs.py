@@ -12,12 +12,13 @@ import os
 
 from absl import logging
 
-from electra.finetune import plots, scoring, trials
+from electra.finetune import plots, trials
 from electra.finetune import predictions as writers
+from electra.finetune.families import family
 from electra.finetune.run_data import Dev
-from electra.finetune.tasks import CLASSIFICATION, QA, REGRESSION, TAGGING, TASKS
+from electra.finetune.tasks import TASKS
 from electra.saving import checkpoints
-from electra.storage import file_digest, write_json
+from electra.storage import file_digest
 from electra.train.logs import write_summaries
 
 
@@ -136,23 +137,17 @@ def write_tests(run, name, predicted):
     threshold = run.config.qa_na_threshold
     for test, predictions in zip(run.tests, predicted, strict=True):
         task, name = test.task, test.task.leaderboard.get(test.split, "")
+        of_family = family(task.family)
+        if not name:
+            stem = os.path.join(folder, test.name)
+            of_family.write_predictions(stem, task, test.examples, predictions, threshold)
+            continue
+        values = of_family.labels_of(task, test.examples, predictions)
         if name.endswith(".tsv"):
-            if task.family == REGRESSION:
-                values = writers.in_range(task, predictions)
-            else:
-                values = scoring.labels_of(task, test.examples, predictions)
             missing = writers.write_glue(folder, task, test.split, values)
             logging.info("%s of %s; it lacks: %s", writers.GLUE_ZIP, folder, missing or "nothing")
-        elif name:
-            labels = scoring.labels_of(task, test.examples, predictions)
-            writers.write_clue(folder, task, test.split, labels, [e.id for e in test.examples])
-        elif task.family == QA:
-            path = os.path.join(folder, test.name)
-            odds = (f"{path}_null_odds.json", threshold) if task.has_unanswerable else (None, None)
-            writers.write_squad(f"{path}_preds.json", odds[0], predictions, odds[1])
         else:
-            rows = writers.rows_of(task, test.examples, predictions, threshold)
-            writers.write_rows(os.path.join(folder, f"{test.name}.jsonl"), rows)
+            writers.write_clue(folder, task, test.split, values, [e.id for e in test.examples])
     logging.info("Predictions of the test files: %s", folder)
     return described
 
@@ -161,14 +156,16 @@ def write_files(run):
     """Writes what the weights of a run predict for the user's files, a row an example, in order."""
     for each in run.files:
         predictions = predict(run, each)
-        rows = writers.rows_of(each.task, each.examples, predictions, run.config.qa_na_threshold)
+        rows = family(each.task.family).rows(
+            each.task, each.examples, predictions, run.config.qa_na_threshold
+        )
         path = os.path.join(run.config.test_predictions, f"{each.name}.jsonl")
-        writers.write_rows(path, rows)
+        writers.write_rows(path, each.examples, rows)
         logging.info("Predictions: %s", path)
 
 
 def write_dev(run, record, predictions):
-    """Writes SQuAD's files of what a trial says of the dev files.
+    """Writes what the families say of the dev files, such as SQuAD's files.
 
     Args:
         run: Finetuning.
@@ -176,20 +173,12 @@ def write_dev(run, record, predictions):
         predictions: dict name of a Dev -> its predictions.
     Returns: dict name -> function that draws a Figure.
     """
-    config, figures = run.config, {}
+    figures = {}
     for dev in run.data.dev:
-        made, scores = predictions[dev.name], record["scores"][dev.name]
-        if dev.task.family == QA:
-            preds, odds, score_file = (
-                path.replace("{:}", dev.name)
-                for path in (config.qa_preds_file, config.qa_na_file, config.qa_eval_file)
-            )
-            writers.write_squad(preds, odds if dev.task.has_unanswerable else None, made)
-            write_json(score_file, scores)
-        if dev.task.has_unanswerable:
-            figures[f"{dev.name}_no_answer"] = functools.partial(_no_answer, dev, made, scores)
-        elif dev.task.family in (CLASSIFICATION, TAGGING):
-            figures[f"{dev.name}_confusion"] = functools.partial(_confusion, dev, made)
+        of_family, scores = family(dev.task.family), record["scores"][dev.name]
+        of_family.write_dev(run.config, dev, predictions[dev.name], scores)
+        drawn = of_family.figures(dev, predictions[dev.name], scores)
+        figures |= {f"{dev.name}_{name}": draw for name, draw in drawn.items()}
     return figures
 
 
@@ -219,22 +208,6 @@ def write_summary(run, trial, record, figures):
 def predict(run, each):
     """Returns what the weights of a run predict for a Dev of its test files or the user's."""
     return run.predict(each.task, each.examples, each.features, run.config.predict_batch_size)[0]
-
-
-def _no_answer(dev, predictions, scores):
-    curves = {
-        metric: (
-            plots.no_answer_curve(dev.examples, predictions, metric),
-            scores[f"best_{metric}_thresh"],
-        )
-        for metric in ("f1", "exact")
-    }
-    return plots.draw_no_answer(dev.name, curves)
-
-
-def _confusion(dev, predictions):
-    counted = plots.confusion(dev.task, dev.examples, predictions)
-    return plots.draw_confusion(dev.name, *counted)
 
 
 def _learning_curves(config):

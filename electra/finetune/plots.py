@@ -12,8 +12,8 @@ import numpy as np
 import sklearn.metrics
 from matplotlib.figure import Figure  # without pyplot: Agg draws
 
-from electra.finetune import metrics, scoring
-from electra.finetune.tasks import TAGGING
+from electra.finetune import metrics
+from electra.finetune.families import family
 from electra.storage import published
 from electra.train.logs import TRAIN_LOG, read_lines
 
@@ -24,17 +24,10 @@ _LONGEST_TEXT = 40  # characters shown of a label or title
 def confusion(task, examples, predictions):
     """Counts gold labels against predicted ones; in tagging the words' types, without BIOES.
 
-    Args: as scoring.labels_of.
+    Args: task: of a family with a confusion matrix; as Family.confusion.
     Returns: (labels, counts): list of str; int (labels, labels), a row for each gold label.
     """
-    labels, found = list(task.labels), scoring.labels_of(task, examples, predictions)
-    if task.family == TAGGING:
-        kind = (lambda tag: tag[2:] or tag) if task.has_spans else str
-        gold = [kind(tag) for each in examples for tag in each.tags]
-        found = [kind(tag) for tags in found for tag in tags]
-        labels = sorted({kind(tag) for tag in labels}, key=lambda tag: (tag != "O", tag))
-    else:
-        gold = [each.label for each in examples]
+    labels, gold, found = family(task.family).confusion(task, examples, predictions)
     return labels, sklearn.metrics.confusion_matrix(gold, found, labels=labels)
 
 

@@ -1,17 +1,15 @@
 """Predictions as files: those that the leaderboards read, and rows for a user's own.
 
-Enters: predictions as label strings, numbers or answers. Leaves: GLUE's tables and zip, SQuAD's
-JSON, CLUE's JSON lines, named as `Task.leaderboard` says, each whole or not at all; rows to write
-as JSON lines.
+Enters: predictions as label strings or numbers. Leaves: GLUE's tables and zip, CLUE's JSON lines,
+named as `Task.leaderboard` says, each whole or not at all; rows to write as JSON lines.
 """
 
 import json
 import os
 import zipfile
 
-from electra.finetune import scoring
-from electra.finetune.tasks import CLASSIFICATION, QA, REGRESSION, TASKS
-from electra.storage import published, write_json, write_text
+from electra.finetune.tasks import TASKS
+from electra.storage import published, write_text
 
 GLUE_ZIP = "glue.zip"
 
@@ -32,7 +30,7 @@ def write_glue(folder, task, split, values):
     Source: gluebenchmark.com/faq.
     """
     file = _file(task, split, ".tsv")
-    if task.family == REGRESSION:
+    if not task.labels:
         low, high = task.label_range
         values = [f"{min(high, max(low, float(value))):.3f}" for value in values]
     elif strangers := sorted(set(values) - set(task.labels)):
@@ -54,29 +52,6 @@ def write_glue(folder, task, split, values):
     return [name for name in names if name not in found]
 
 
-def write_squad(preds_file, odds_file, answers, null_odds_threshold=None):
-    """Writes a QA task's predictions.
-
-    Args:
-        preds_file: gets id -> text; odds_file: id -> number, high for no answer; None for none.
-        answers: dict question id -> what answers.n_best_answers returned.
-        null_odds_threshold: above it the text is ""; None for the best text always (the
-            official code applies the threshold when it scores).
-    """
-    write_json(
-        preds_file, {key: answer_text(each, null_odds_threshold) for key, each in answers.items()}
-    )
-    if odds_file is not None:
-        write_json(odds_file, {key: odds for key, (_, odds) in answers.items()})
-
-
-def answer_text(answer, null_odds_threshold=None):
-    """Returns the best text of n_best_answers' (answers, null odds); "" above the threshold."""
-    n_best, null_odds = answer
-    is_null = null_odds_threshold is not None and null_odds > null_odds_threshold
-    return "" if is_null else n_best[0]["text"]
-
-
 def write_clue(folder, task, split, predictions, ids=None):
     """Writes CLUE's JSON lines, e.g. {"id": 0, "label": "1"}; it wants no more than these keys.
 
@@ -94,56 +69,20 @@ def write_clue(folder, task, split, predictions, ids=None):
     ids = range(len(predictions)) if ids is None else ids
     ids = [int(i) if str(i).isdecimal() else i for i in ids]
     rows = zip(ids, predictions, strict=True)
-    write_rows(path, [{"id": i, "label": label} for i, label in rows])
+    write_lines(path, [{"id": i, "label": label} for i, label in rows])
     return path
 
 
-def rows_of(task, examples, predictions, null_odds_threshold):
-    """Says all that is predicted of each example.
-
-    Args:
-        task: Task; examples: list.
-        predictions: of them, as in scoring.py.
-        null_odds_threshold: of QA with unanswerable questions, see write_squad.
-    Returns: list of dicts, one an example, with its id and
-        classification: label, and probabilities of every label; regression: value, in the task's
-        range; tagging: words and tags (BIOES where they mark spans); QA: text, null_odds and
-        n_best, see answers.n_best_answers.
-    """
-    if task.family == CLASSIFICATION:
-        labels = scoring.labels_of(task, examples, predictions)
-        found = [
-            {"label": label, "probabilities": dict(zip(task.labels, map(_short, row), strict=True))}
-            for label, row in zip(labels, predictions, strict=True)
-        ]
-    elif task.family == REGRESSION:
-        found = [{"value": _short(value)} for value in in_range(task, predictions)]
-    elif task.family == QA:
-        threshold = null_odds_threshold if task.has_unanswerable else None
-        found = [
-            {"text": answer_text(each, threshold), "null_odds": each[1], "n_best": each[0]}
-            for each in predictions.values()
-        ]
-    else:
-        tags = scoring.labels_of(task, examples, predictions)
-        found = [{"words": e.words, "tags": t} for e, t in zip(examples, tags, strict=True)]
-    return [{"id": e.id, **values} for e, values in zip(examples, found, strict=True)]
+def write_rows(path, examples, rows):
+    """Writes dicts as JSON lines, each with its example's id."""
+    rows = ({"id": e.id, **values} for e, values in zip(examples, rows, strict=True))
+    write_lines(path, rows)
 
 
-def write_rows(path, rows):
+def write_lines(path, rows):
     """Writes dicts as JSON lines."""
     lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
     write_text(path, "".join(lines))
-
-
-def in_range(task, predictions):
-    """Returns a regression task's predictions, 0 to 1, in the range of its labels."""
-    low, high = task.label_range
-    return [low + (high - low) * float(value) for value in predictions]
-
-
-def _short(value):
-    return float(f"{value:.6g}")
 
 
 def _file(task, split, ending):

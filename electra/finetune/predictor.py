@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from electra.finetune import scoring
+from electra.finetune import families
 from electra.finetune.featurize import HOST_FEATURES
-from electra.finetune.tasks import QA, TAGGING
 from electra.predictor import Predictor
 
 
@@ -34,24 +33,16 @@ class TaskPredictor:
             examples: list; features: Features of them.
             batch_size: examples of max_seq_length predicted at once; more of shorter ones.
             progress: what the progress bar is called; "" for none.
-        Returns: (predictions as in finetune/scoring.py, mean loss or None without labels).
+        Returns: (the family's predictions, mean loss or None without labels).
         Raises:
             ValueError: outputs are not finite.
         """
-        answering = {}
-        if task.family == QA:
-            head = self.model.heads[task.name]
-            answering["answerable_classifier"] = head.answerable is not None
-            names = scoring.needed_outputs(
-                task, joint_prediction=head.joint_prediction, **answering
-            )
-            answering |= self.answering
-        else:
-            names = scoring.needed_outputs(task)
+        family, head = families.family(task.family), self.model.heads[task.name]
+        names = (*family.outputs(head), "loss")
 
         def forward(batch, weights):
             outputs = self.model(batch, tasks=[task.name], weights=weights)[task.name]
-            return {name: outputs[name] for name in (*names, "loss") if name in outputs}
+            return {name: outputs[name] for name in names if name in outputs}
 
         found = self._predictor.run(
             (task.name,),
@@ -60,7 +51,7 @@ class TaskPredictor:
             batch_size=batch_size,
             leave=HOST_FEATURES,
             max_seq_length=self.max_seq_length,
-            packs=task.family != QA,
+            packs=family.packs,
             progress=progress,
         )
         wrong = [k for k, rows in found.items() if not all(np.isfinite(row).all() for row in rows)]
@@ -70,8 +61,8 @@ class TaskPredictor:
                 "anew, with a lower learning_rate or in precision float32"
             )
         loss = found.pop("loss", None)
-        if loss is not None:  # of a word in tagging, else of an example
-            parts = len(features.ragged["labels"][0]) if task.family == TAGGING else len(features)
-            loss = float(np.sum(loss) / parts)
-        made = scoring.predict(task, examples, features, found, self.tokenizer, **answering)
+        if loss is not None:
+            loss = float(np.sum(loss) / family.num_losses(features))
+        answering = {**self.answering, **family.answering(head)}
+        made = family.predict(task, examples, features, found, self.tokenizer, **answering)
         return made, loss

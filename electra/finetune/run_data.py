@@ -9,9 +9,9 @@ from absl import logging
 
 from electra.data import batches
 from electra.finetune.dataset import Splits
+from electra.finetune.families import FROM_FILES, FROM_TRAIN
 from electra.finetune.featurize import HOST_FEATURES
 from electra.finetune.readers import resolve_labels
-from electra.finetune.tasks import FROM_FILES, FROM_TRAIN
 from electra.storage import file_digest
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer

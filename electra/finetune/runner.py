@@ -13,12 +13,12 @@ import keras
 import numpy as np
 from absl import logging
 
-from electra.finetune import ensemble, outputs, scoring, trials
+from electra.finetune import ensemble, outputs, trials
+from electra.finetune.families import family
 from electra.finetune.model import FinetuningModel
 from electra.finetune.predictor import TaskPredictor
 from electra.finetune.run_data import FinetuningData
 from electra.finetune.step import FinetuningLoop, FinetuningStep, Programs
-from electra.finetune.tasks import CLASSIFICATION, QA, TAGGING
 from electra.optim.adamw import AdamW
 from electra.optim.layerwise import layer_wise_multipliers
 from electra.optim.schedule import learning_rate_at
@@ -163,22 +163,12 @@ class Finetuning:
         return Programs(model, self.placement, step)
 
     def _new_model(self):
-        config = self.config
-        qa = config.values(
-            "joint_prediction",
-            "answerable_classifier",
-            "beam_size",
-            "answerable_uses_start_logits",
-            "answerable_weight",
-        )
-        heads = {}
-        for task in self.data.tasks:
-            heads[task.name] = {"kind": task.family}
-            if task.family in (CLASSIFICATION, TAGGING):
-                heads[task.name]["num_labels"] = len(task.labels)
-            elif task.family == QA:
-                heads[task.name].update(qa)
-        return FinetuningModel(config.encoder, heads, dtype=self.placement.dtype)
+        values = self.config.to_json()
+        heads = {
+            task.name: {"kind": task.family, **family(task.family).head_arguments(task, values)}
+            for task in self.data.tasks
+        }
+        return FinetuningModel(self.config.encoder, heads, dtype=self.placement.dtype)
 
     def _optimizer(self):
         config, multipliers = self.config, None
@@ -262,7 +252,8 @@ class Finetuning:
             made[dev.name], loss = self.predict(dev.task, dev.examples, dev.features)
             scores = self.score(dev, made[dev.name])
             record["scores"][dev.name] = {**scores, **({} if loss is None else {"loss": loss})}
-            if scoring.is_constant(dev.task, dev.examples, made[dev.name], **threshold):
+            judge = family(dev.task.family).is_constant
+            if judge(dev.task, dev.examples, made[dev.name], **threshold):
                 constant.append(dev.name)
         if made or not record["collapsed"]:  # what was not scored now may have collapsed before
             record["collapsed"] = trials.collapsed(record, constant)
@@ -356,13 +347,12 @@ class Finetuning:
             task: Task, one of the run's.
             examples: list; features: Features of them.
             batch_size: None for eval_batch_size.
-        Returns: (predictions as in finetune/scoring.py, mean loss or None without labels).
+        Returns: (the family's predictions, mean loss or None without labels).
         """
         batch_size = batch_size or self.config.eval_batch_size
         return self.predictor.predict(task, examples, features, batch_size)
 
     def score(self, dev, predictions):
         """Returns the scores of predictions on a Dev split: dict metric -> float."""
-        return scoring.score(
-            dev.task, dev.examples, predictions, qa_na_threshold=self.config.qa_na_threshold
-        )
+        threshold = self.config.qa_na_threshold
+        return family(dev.task.family).score(dev.task, dev.examples, predictions, threshold)

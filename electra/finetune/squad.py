@@ -7,7 +7,7 @@ Files: SQuAD's JSON (.json) or MRQA's JSON lines (.jsonl), also as .gz.
 """
 
 from electra.finetune import command
-from electra.finetune.tasks import QA
+from electra.finetune.families import QA
 
 
 def define_flags():

@@ -11,7 +11,7 @@ single words.
 from absl import flags
 
 from electra.finetune import command
-from electra.finetune.tasks import TAGGING
+from electra.finetune.families import TAGGING
 
 
 def define_flags():

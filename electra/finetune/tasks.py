@@ -6,44 +6,26 @@ the path of a JSON task file. Leaves: Task.
 """
 
 import dataclasses
+import functools
 import json
 import math
 import os
 import re
 
+from electra.finetune.families import (
+    CLASSIFICATION,
+    FAMILIES,
+    FROM_FILES,
+    FROM_TRAIN,
+    QA,
+    REGRESSION,
+    TAGGING,
+)
 from electra.finetune.spans import all_tags
 from electra.hparams import is_text, refuse_unknown
 from electra.storage import excerpt, read_json_dict
 
-CLASSIFICATION, REGRESSION, QA, TAGGING = "classification", "regression", "qa", "tagging"
-
-# Family -> its metrics, the default first. squad_v2 means that questions may have no answer,
-# span_f1 that tags mark spans.
-METRICS = {
-    CLASSIFICATION: ("accuracy", "f1", "mcc"),
-    REGRESSION: ("spearman", "pearson"),
-    QA: ("squad_v2", "squad_v1", "mrqa"),
-    TAGGING: ("span_f1", "accuracy"),
-}
-# Family -> what a row may say about a file's columns: the needed ones, then the others.
-COLUMNS = {
-    CLASSIFICATION: (("text_a",), ("text_b", "label", "id", "target", "language")),
-    REGRESSION: (("text_a",), ("text_b", "label", "id", "language")),
-    QA: ((), ()),
-    TAGGING: (("words",), ("tags",)),
-}
-# Family -> format -> the endings of a file's name; .gz may follow. A .json is SQuAD's for questions
-# and holds an object a line for texts.
-_TEXTS = {"tsv": (".tsv",), "csv": (".csv",), "jsonl": (".jsonl", ".json")}
-FORMATS = {
-    CLASSIFICATION: _TEXTS,
-    REGRESSION: _TEXTS,
-    QA: {"squad": (".json",), "mrqa": (".jsonl",)},
-    TAGGING: {"conll": ("",)},
-}
 _SPLITS = ("train", "dev", "test")
-# In place of a list of labels: those found in the training file, or in all files; sorted.
-FROM_TRAIN, FROM_FILES = "from train", "from files"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +38,7 @@ class Source:
             number, and then the file has no header. Roles: text_a, text_b, label, id; target, the
             two spans that `text_a` marks; language, which leaves out the rows of other languages;
             words and tags, whose numbers may count from the end.
-        format: of the family's in FORMATS, or "" for what the family and the file's name say.
+        format: one of the family's, or "" for what the family and the file's name say.
         is_quoted: bool, whether fields stand in double quotes; None: in csv, not in tsv.
     """
 
@@ -72,11 +54,11 @@ class Task:
 
     Attributes:
         name: str.
-        family: CLASSIFICATION, REGRESSION, QA or TAGGING.
+        family: a name in families.FAMILIES.
         folder: str, below finetuning_data, or an absolute path.
         sources: dict split -> tuple of Source; the first that exists is read. Splits whose names
             begin with "test" need no labels.
-        metrics: tuple of names of METRICS; the first is the task's score.
+        metrics: tuple of names of the family's metrics; the first is the task's score.
         labels: tuple of str in the order of their ids, FROM_TRAIN or FROM_FILES.
         label_aliases: dict, other spellings of labels.
         skipped_labels: tuple of str; rows with such a label are left out.
@@ -107,6 +89,16 @@ class Task:
     model_of: str = ""
     leaderboard: dict = dataclasses.field(default_factory=dict)
     hparams: dict = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def label_ids(self):
+        """Dict label -> its id."""
+        return {label: index for index, label in enumerate(self.labels)}
+
+    @property
+    def main_metric(self):
+        """The name of the score that ranks trials."""
+        return FAMILIES[self.family].ranks_by.get(self.metrics[0], self.metrics[0])
 
     @property
     def has_unanswerable(self):
@@ -173,16 +165,17 @@ def make_task(values, where, folder):
             f"'.'. Received: {excerpt(values['name'])!r}"
         )
     family = values["family"]
-    _refuse_other(where, "family", [family], METRICS)
-    metrics = values.get("metrics") or METRICS[family][:1]
+    _refuse_other(where, "family", [family], FAMILIES)
+    row = FAMILIES[family]
+    metrics = values.get("metrics") or row.metrics[:1]
     metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics)
-    _refuse_other(where, "metric", metrics, METRICS[family])
+    _refuse_other(where, "metric", metrics, row.metrics)
     if "format" in values:
-        _refuse_other(where, "format", [values["format"]], FORMATS[family])
-    columns = {**_OWN_COLUMNS.get(family, {}), **values.get("columns", {})}
-    needed, others = COLUMNS[family]
+        _refuse_other(where, "format", [values["format"]], row.formats)
+    columns = {**row.own_columns, **values.get("columns", {})}
+    needed, others = row.columns
     _refuse_other(where, "column", columns, needed + others)
-    kind = (int,) if family == TAGGING else (int, str)
+    kind = (int,) if row.counts_columns else (int, str)
     wrong = [role for role in {*needed, *columns} if type(columns.get(role)) not in kind]
     if wrong:
         raise ValueError(
@@ -196,7 +189,7 @@ def make_task(values, where, folder):
         if not isinstance(path, str) or not path:
             found = excerpt(repr(path))
             raise ValueError(f"{where}: the file of {split!r} must have a name. Received: {found}")
-    labels = values.get("labels", _OWN_LABELS.get(family, ()))
+    labels = values.get("labels", row.labels or ())
     if isinstance(labels, str):
         _refuse_other(where, "labels", [labels], (FROM_TRAIN, FROM_FILES))
     else:
@@ -204,7 +197,7 @@ def make_task(values, where, folder):
         if "span_f1" in metrics:
             labels = tuple(sorted(all_tags(labels)))
         is_right = 1 < len(labels) == len(set(labels)) and all(map(is_text, labels))
-        if family in _OWN_LABELS and not (is_right and all(labels)):
+        if row.labels and not (is_right and all(labels)):
             raise ValueError(
                 f"{where}: labels must be two or more, each once (of spans tags such as B-X), none "
                 f"empty, in UTF-8 without NUL. Received: {excerpt(values['labels'])}"
@@ -228,7 +221,7 @@ def make_task(values, where, folder):
         labels=labels,
         label_range=tuple(label_range),
         ideographs_are_words=True,
-        hparams={**(_QA_HPARAMS if family == QA else {}), **values.get("hparams", {})},
+        hparams={**row.hparams, **values.get("hparams", {})},
     )
 
 
@@ -246,8 +239,6 @@ _OWN_KEYS = {
     "quoted": (bool,),
     "label_range": (list,),
 }
-_OWN_COLUMNS = {TAGGING: {"words": 0, "tags": -1}}
-_OWN_LABELS = {CLASSIFICATION: FROM_TRAIN, TAGGING: FROM_FILES}
 
 
 # ---- rows -------------------------------------------------------------------------------------
@@ -256,7 +247,6 @@ _BINARY = ("0", "1")
 _ENTAILMENT = ("entailment", "not_entailment")
 _NLI = ("contradiction", "entailment", "neutral")
 _TNEWS = tuple(str(label) for label in range(100, 117) if label not in (105, 111))
-_QA_HPARAMS = {"max_seq_length": 512, "num_train_epochs": 2}
 
 
 def _files(pattern):
@@ -301,7 +291,7 @@ def _text(name, sources, labels, submission="", metrics=("accuracy",), folder=""
 
 def _qa(name, path, metric):
     sources = {split: (Source(file),) for split, file in _files(path).items()}
-    return Task(name, QA, name, sources, (metric,), hparams=_QA_HPARAMS)
+    return Task(name, QA, name, sources, (metric,), hparams=FAMILIES[QA].hparams)
 
 
 def _tagging(name, folder, files, tags, metric, **more):

@@ -12,7 +12,6 @@ import os
 import numpy as np
 from absl import logging
 
-from electra.finetune import scoring
 from electra.saving import checkpoints
 from electra.storage import read_json, write_json, write_text
 
@@ -111,7 +110,7 @@ def best_kept(config):
 def is_scored(record, devs):
     """Whether a record, None for none, has the scores of the devs that trials are compared by."""
     return record is not None and all(
-        scoring.main_metric(dev.task) in record["scores"].get(dev.name, {}) for dev in devs
+        dev.task.main_metric in record["scores"].get(dev.name, {}) for dev in devs
     )
 
 
@@ -131,7 +130,7 @@ def collapsed(record, constant):
 
 def rank(record, devs):
     """Returns the number by which trials are compared: the mean of the devs' main scores."""
-    return np.mean([record["scores"][dev.name][scoring.main_metric(dev.task)] for dev in devs])
+    return np.mean([record["scores"][dev.name][dev.task.main_metric] for dev in devs])
 
 
 def new_record(trial):
@@ -207,7 +206,7 @@ def write_results(run, finished, retries, ensemble):
         run: Finetuning; finished, retries: list of records; ensemble: None, or of ensemble.py.
     """
     config = run.config
-    mains = {dev.name: scoring.main_metric(dev.task) for dev in run.data.dev}
+    mains = {dev.name: dev.task.main_metric for dev in run.data.dev}
     best = max(finished, key=lambda each: rank(each, run.data.dev))["trial"]  # the first of equals
     results = {
         "model_name": config.model_name,

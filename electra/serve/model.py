@@ -259,9 +259,9 @@ class LoadedModel:
         '1'
         """
         from electra.data.features import collect
+        from electra.finetune.families import family
         from electra.finetune.featurize import featurize
-        from electra.finetune.predictions import rows_of
-        from electra.finetune.values import examples_of
+        from electra.finetune.readers import examples_of
 
         chosen = self._task(task)
         is_one = isinstance(rows, str)
@@ -276,7 +276,8 @@ class LoadedModel:
             chosen, examples, features, batch_size, _progress(rows)
         )
         threshold = self.hparams.get("qa_na_threshold")
-        found = rows_of(chosen, examples, predictions, threshold)
+        found = family(chosen.family).rows(chosen, examples, predictions, threshold)
+        found = [{"id": each.id, **row} for each, row in zip(examples, found, strict=True)]
         return found[0] if is_one else found
 
     # ---- the network ------------------------------------------------------------------------
@@ -342,13 +343,12 @@ class LoadedModel:
     # ---- texts ------------------------------------------------------------------------------
 
     def _framed(self, first: list[int], second: list[int] | None = None) -> dict[str, Any]:
-        from electra.finetune.featurize import lay_out
+        from electra.finetune.families.base import lay_out
 
         return lay_out(self.vocab, first, second)
 
     def _features(self, texts: list[Text]) -> Any:
-        from electra.finetune.featurize import featurize_texts
-        from electra.finetune.readers import TextExample
+        from electra.finetune.families.text import TextExample, featurize_texts
 
         return collected(
             featurize_texts(

@@ -8,20 +8,14 @@ import dataclasses
 import os
 import re
 
-from electra.finetune.tasks import QA, Task
+from electra.finetune.families import family
+from electra.finetune.tasks import Task
 from electra.storage import read_json
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
 
 _NEEDED = ("model_size", "vocab_size", "max_seq_length", "do_lower_case")  # of a run's hparams
 _LAYER = re.compile(r"electra/encoder/layer_(\d+)/attention/self/query/kernel")
-_QA_HEAD = (
-    "joint_prediction",
-    "answerable_classifier",
-    "answerable_uses_start_logits",
-    "answerable_weight",
-    "beam_size",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +53,7 @@ class Opened:
         return network
 
     def _head(self, task):
-        head = {"kind": task.family}
-        if task.family == QA:
-            head |= {name: self.hparams[name] for name in _QA_HEAD if name in self.hparams}
-        elif task.labels:
-            head["num_labels"] = len(task.labels)
-        return head
+        return {"kind": task.family, **family(task.family).head_arguments(task, self.hparams)}
 
 
 def open_model(path, vocab_file=None, hparams=None):

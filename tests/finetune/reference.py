@@ -7,10 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from electra.features import RECORD_FEATURES
+from electra.finetune.families import CLASSIFICATION, QA, TAGGING
 from electra.finetune.featurize import HOST_FEATURES
 from electra.finetune.model import FinetuningModel
 from electra.finetune.readers import read_examples
-from electra.finetune.tasks import CLASSIFICATION, QA, TAGGING, get_task
+from electra.finetune.tasks import get_task
 from electra.model.config import encoder_config
 from electra.saving import checkpoints
 from tests.shared import FIXTURES

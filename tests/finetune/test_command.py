@@ -29,7 +29,8 @@ OWN = {
 def settings_of(family, **values):
     """What the command makes of flags."""
     flags = dict.fromkeys([*COMMON, *OWN[family].split()])
-    flags |= {"hparams": "{}", "name": "my", "word_column": 0, "tag_column": -1, **values}
+    flags |= {"hparams": "{}", "name": "my", "word_column": 0, "tag_column": -1}
+    flags |= {"multi_label": False, **values}
     flags = SimpleNamespace(**flags)
     return command.settings(flags, family.row_of(flags))
 

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from electra.finetune.families import CLASSIFICATION, QA, REGRESSION, TAGGING
 from electra.finetune.featurize import featurize
 from electra.finetune.readers import read_examples, resolve_labels
-from electra.finetune.tasks import CLASSIFICATION, QA, REGRESSION, TAGGING, get_task
+from electra.finetune.tasks import get_task
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
 from tests.finetune.reference import FOLDER, LENGTHS, pick, tasks_of

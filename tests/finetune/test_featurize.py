@@ -4,9 +4,10 @@ import dataclasses
 
 import pytest
 
+from electra.finetune.families.qa.questions import Document, QAExample
+from electra.finetune.families.tagging import TaggingExample
+from electra.finetune.families.text import TextExample
 from electra.finetune.featurize import featurize
-from electra.finetune.questions import Document, QAExample
-from electra.finetune.readers import TaggingExample, TextExample
 from electra.finetune.tasks import get_task
 from electra.text.vocab import Vocabulary
 from electra.text.wordpiece import WordPieceTokenizer

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from electra.finetune.families import CLASSIFICATION, FAMILIES, QA, REGRESSION, TAGGING
 from electra.finetune.featurize import featurize
 from electra.finetune.metrics import classification_scores, entity_scores, regression_scores
 from electra.finetune.readers import read_examples, resolve_labels
-from electra.finetune.tasks import CLASSIFICATION, METRICS, QA, REGRESSION, TAGGING, get_task
+from electra.finetune.tasks import get_task
 from electra.optim.adamw import AdamW
 from electra.optim.layerwise import layer_wise_multipliers
 from electra.optim.schedule import learning_rate_at
@@ -131,7 +132,7 @@ def scores_of(row, examples, outputs, names):
 
 
 @needs_fixtures
-@pytest.mark.parametrize("task", tasks_of(*METRICS, folder="optimizer"))
+@pytest.mark.parametrize("task", tasks_of(*FAMILIES, folder="optimizer"))
 def test_steps_of_training_equal_the_official_ones(task):
     """Layer-wise rates, summed loss, clipping, warm-up: together."""
     values = values_of(f"optimizer/{task}.json")

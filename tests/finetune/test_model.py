@@ -9,7 +9,7 @@ import scipy.special
 import tensorflow as tf
 
 from electra.data.batches import Batch, packed
-from electra.finetune.heads import QAHead
+from electra.finetune.families.qa.head import QAHead
 from electra.finetune.model import FinetuningModel
 from electra.model import kernels
 from electra.model.config import encoder_config

@@ -19,9 +19,11 @@ from tensorboard.plugins.hparams.list_session_groups import Handler
 
 from electra.finetune import outputs, plots
 from electra.finetune.dataset import Splits
+from electra.finetune.families import CLASSIFICATION, QA, REGRESSION
+from electra.finetune.families.text import Classification
 from electra.finetune.runner import Finetuning
 from electra.finetune.step import FinetuningLoop
-from electra.finetune.tasks import CLASSIFICATION, QA, REGRESSION, get_task
+from electra.finetune.tasks import get_task
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
 from electra.train import logs
@@ -292,7 +294,7 @@ def test_scores_outlive_a_kill_and_plots_that_fail(finetuned, tmp_path, monkeypa
         raise RuntimeError("no font")
 
     monkeypatch.setattr(plots, "draw_no_answer", broken)
-    monkeypatch.setattr("electra.finetune.scoring.is_constant", lambda *args, **kwargs: True)
+    monkeypatch.setattr(Classification, "is_constant", lambda *args, **kwargs: True)
     for path in results.glob("*.png"):
         path.unlink()
     run.run()

@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 
 from electra.finetune import plots
+from electra.finetune.families.qa.questions import Document, QAExample
+from electra.finetune.families.tagging import TaggingExample
+from electra.finetune.families.text import TextExample
 from electra.finetune.metrics import squad_scores
-from electra.finetune.questions import Document, QAExample
-from electra.finetune.readers import TaggingExample, TextExample
 from electra.finetune.tasks import get_task
 
 QUESTIONS = {  # id -> gold answers, predicted text, null odds

@@ -8,8 +8,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from electra.finetune.predictions import in_range, rows_of, write_clue, write_glue, write_squad
-from electra.finetune.readers import TaggingExample, TextExample
+from electra.finetune.families import REGRESSION, family
+from electra.finetune.families.qa import write_squad
+from electra.finetune.families.tagging import TaggingExample
+from electra.finetune.families.text import TextExample
+from electra.finetune.predictions import write_clue, write_glue
 from electra.finetune.tasks import TASKS, get_task
 
 ANSWERS = {
@@ -113,6 +116,11 @@ def test_squad_files_hold_texts_and_odds(tmp_path):
     assert json.loads(preds.read_text("utf-8")) == {"q1": "Łódź", "q2": ""}
 
 
+def rows_of(task, examples, predictions, threshold):
+    rows = family(task.family).rows(task, examples, predictions, threshold)
+    return [{"id": each.id, **row} for each, row in zip(examples, rows, strict=True)]
+
+
 def test_clue_wants_one_object_a_line(tmp_path):
     path = write_clue(tmp_path, get_task("tnews"), "test", ["109", "100"])
     assert path == str(tmp_path / "tnews11_predict.json")
@@ -131,7 +139,7 @@ def test_rows_say_all_that_is_predicted():
         {"id": "a", "label": "1", "probabilities": {"0": 0.1, "1": 0.9}}
     ]
     assert rows_of(get_task("sts"), text, np.float32([0.5]), 0.0) == [{"id": "a", "value": 2.5}]
-    assert in_range(get_task("sts"), [0.0, 1.0]) == [0.0, 5.0]
+    assert family(REGRESSION).labels_of(get_task("sts"), [], [0.0, 1.0]) == [0.0, 5.0]
     chunk = dataclasses.replace(get_task("chunk"), labels=("O", "S-NP"))
     words = [TaggingExample("0", ("w5", "w6", "w7"), None)]
     assert rows_of(chunk, words, [np.array([[0.2, 0.8], [0.7, 0.3]])], 0.0) == [

@@ -10,9 +10,9 @@ import pytest
 
 from configure_finetuning import FinetuningConfig
 from electra.finetune import outputs, trials
+from electra.finetune.families import CLASSIFICATION
 from electra.finetune.runner import Finetuning, run_finetuning
 from electra.finetune.step import FinetuningLoop
-from electra.finetune.tasks import CLASSIFICATION
 from electra.saving import checkpoints
 from electra.saving.folder import held, write_folder
 from electra.text.vocab import Vocabulary

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from electra.finetune.tasks import COLUMNS, METRICS, TASKS, get_task, make_task, read_task_file
+from electra.finetune.families import FAMILIES
+from electra.finetune.tasks import TASKS, get_task, make_task, read_task_file
 
 OWN = {
     "name": "my",
@@ -20,12 +21,12 @@ OWN = {
 @pytest.mark.parametrize("name", TASKS)
 def test_rows_fit_their_family(name):
     task = TASKS[name]
-    assert task.metrics and set(task.metrics) <= set(METRICS[task.family])
+    assert task.metrics and set(task.metrics) <= set(FAMILIES[task.family].metrics)
     assert len(set(task.labels)) == len(task.labels) or isinstance(task.labels, str)
     assert bool(task.labels) == (task.family in ("classification", "tagging"))
     assert set(task.leaderboard) <= set(task.sources)
     assert (set(task.sources) >= {"train", "dev"}) or task.model_of in TASKS
-    needed, others = COLUMNS[task.family]
+    needed, others = FAMILIES[task.family].columns
     for source in (source for sources in task.sources.values() for source in sources):
         assert set(needed) <= set(source.columns) <= {*needed, *others}
 

@@ -5,11 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
-from electra.finetune.answers import final_text, n_best_answers
+from electra.finetune.families import QA
+from electra.finetune.families.qa.answers import final_text, n_best_answers
 from electra.finetune.featurize import featurize
 from electra.finetune.metrics import exact_match_scores, squad_scores
 from electra.finetune.readers import read_examples
-from electra.finetune.tasks import QA, get_task
+from electra.finetune.tasks import get_task
 from electra.text.vocab import Vocabulary, read_vocab
 from electra.text.wordpiece import BasicTokenizer, WordPieceTokenizer
 from tests.finetune.reference import (

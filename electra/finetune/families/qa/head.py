@@ -1,94 +1,16 @@
-"""The fine-tuning heads: what a task puts on the encoder's hidden states, and its loss.
+"""The head of question answering.
 
-Enters: hidden states (B, L, H) and a batch whose task features are named <task>_<feature>, as in
-the official records. Leaves: a dict of outputs; "loss" (B,) where the batch has the labels.
-W words (or other labelled positions), K beam. Heads compute in float32, whatever the encoder does.
+B batch, L length, H hidden, K beam. Source: finetune/qa of the official code.
 """
 
 from keras import ops
 
+from electra.finetune.families.base import Head, cross_entropy
 from electra.model import kernels
-from electra.model.layers import Dense, Layer, float32, gather_positions
+from electra.model.layers import Dense, float32, gather_positions
 
-CLASSIFIER_DROPOUT = 0.1
 QA_HIDDEN_SIZE = 512
 NO_ANSWER_PLACE = -1000.0  # added to the scores of positions where no answer may lie
-
-
-class Head(Layer):
-    """What every head has.
-
-    Args:
-        task: name of the task; scope of the variables and prefix of its features.
-        num_labels: outputs of its one linear layer; None for a head that has others.
-    """
-
-    def __init__(self, task, num_labels=None, **kwargs):
-        super().__init__(name=task, **kwargs)
-        self.dense = Dense(num_labels, name="dense") if num_labels else None
-
-    def build(self, input_shape):
-        self.dense.build(input_shape)
-
-    def feature(self, batch, name):
-        """Returns the task's feature of a batch, or None where the batch lacks it."""
-        return batch.get(f"{self.name}_{name}")
-
-
-class ClassificationHead(Head):
-    """Dropout and a linear layer on the last [CLS] vector.
-
-    Features: label_ids int32 (B,).
-    Source: ClassificationTask in finetune/classification of the official code.
-    """
-
-    def call(self, states, batch, seed=None, training=False):
-        """Returns logits (B, C) and predictions (B,)."""
-        logits = self.dense(_cls_state(states, seed))
-        outputs = {"logits": logits, "predictions": ops.argmax(logits, axis=-1)}
-        labels = self.feature(batch, "label_ids")
-        if labels is not None:
-            outputs["loss"] = _cross_entropy(logits, labels)
-        return outputs
-
-
-class RegressionHead(Head):
-    """Dropout and one linear output on the last [CLS] vector, squared error.
-
-    Features: targets float32 (B,), scaled to 0..1.
-    Source: RegressionTask in finetune/classification of the official code.
-    """
-
-    def __init__(self, task, **kwargs):
-        super().__init__(task, 1, **kwargs)
-
-    def call(self, states, batch, seed=None, training=False):
-        """Returns predictions (B,)."""
-        predictions = self.dense(_cls_state(states, seed))[:, 0]
-        outputs = {"predictions": predictions}
-        targets = self.feature(batch, "targets")
-        if targets is not None:
-            outputs["loss"] = ops.square(predictions - targets)
-        return outputs
-
-
-class TaggingHead(Head):
-    """A linear layer on the first word piece of each word; the loss is summed over the words.
-
-    Features: labeled_positions, labels int32 (B, W); labels_mask float32 (B, W), 0 for no word.
-    Source: TaggingTask in finetune/tagging of the official code.
-    """
-
-    def call(self, states, batch, seed=None, training=False):
-        """Returns logits (B, W, C) and predictions (B, W)."""
-        words = gather_positions(states, self.feature(batch, "labeled_positions"))  # (B, W, H)
-        logits = self.dense(ops.cast(words, "float32"))
-        outputs = {"logits": logits, "predictions": ops.argmax(logits, axis=-1)}
-        labels = self.feature(batch, "labels")
-        if labels is not None:
-            losses = _cross_entropy(logits, labels)
-            outputs["loss"] = ops.sum(losses * self.feature(batch, "labels_mask"), axis=-1)
-        return outputs
 
 
 class QAHead(Head):
@@ -217,8 +139,8 @@ class QAHead(Head):
 
     def _loss(self, batch, outputs):
         loss = 0.5 * (
-            _cross_entropy(outputs["start_logits"], self.feature(batch, "start_positions"))
-            + _cross_entropy(outputs["end_logits"], self.feature(batch, "end_positions"))
+            cross_entropy(outputs["start_logits"], self.feature(batch, "start_positions"))
+            + cross_entropy(outputs["end_logits"], self.feature(batch, "end_positions"))
         )
         if self.answerable is None:
             return loss
@@ -227,22 +149,3 @@ class QAHead(Head):
             impossible, outputs["answerable_logit"], from_logits=True
         )
         return loss + self.answerable_weight * answerable_loss
-
-
-# What a head is called in a model's config.
-HEADS = {
-    "classification": ClassificationHead,
-    "regression": RegressionHead,
-    "tagging": TaggingHead,
-    "qa": QAHead,
-}
-
-
-def _cls_state(states, seed):
-    return kernels.dropout(ops.cast(states[:, 0], "float32"), CLASSIFIER_DROPOUT, seed)
-
-
-def _cross_entropy(logits, ids):
-    """logits (..., C), ids (...): -log softmax(logits)[ids], (...)."""
-    log_probs = ops.log_softmax(logits, axis=-1)
-    return -ops.take_along_axis(log_probs, ids[..., None], axis=-1)[..., 0]

@@ -1,0 +1,216 @@
+"""Tagging: a label for each word, single ones or those of spans.
+
+Files: CoNLL columns, a word a line. Source: finetune/tagging of the official code.
+"""
+
+import dataclasses
+import re
+
+import numpy as np
+from keras import ops
+
+from electra.finetune import metrics
+from electra.finetune.families.base import (
+    Family,
+    Head,
+    check_label,
+    cross_entropy,
+    lay_out,
+    softmax,
+)
+from electra.finetune.files import read_lines
+from electra.finetune.spans import read_spans, write_spans
+from electra.model.layers import gather_positions
+from electra.storage import excerpt
+
+_SPACES = re.compile("[ \t\r\n]+")  # a no-break space is part of a word
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaggingExample:
+    """A sentence.
+
+    Attributes:
+        id: str, the sentence's number.
+        words: tuple of str.
+        tags: tuple of str, in BIOES where the task has spans; None where the file has none.
+    """
+
+    id: str
+    words: tuple
+    tags: tuple | None
+
+
+class Tagging(Family):
+    """See the module."""
+
+    def read(self, path, source, task, split, language):
+        return _read_sentences(path, source, task, not split.startswith("test"))
+
+    def example(self, task, id, row):
+        words = row.split() if isinstance(row, str) else row
+        is_right = isinstance(words, tuple | list) and all(isinstance(each, str) for each in words)
+        if not is_right or not words:
+            raise ValueError("a list of words, or a string")
+        return TaggingExample(id, tuple(words), None)
+
+    def labels_in(self, examples):
+        return {tag for each in examples for tag in each.tags or ()}
+
+    def featurize(self, task, examples, tokenizer, *, max_seq_length, **_):
+        for number, example in enumerate(examples):
+            yield number, _featurize_sentence(example, tokenizer, max_seq_length, task.label_ids)
+
+    def head(self, task, **arguments):
+        return TaggingHead(task, **arguments)
+
+    def predict(self, task, examples, features, outputs, tokenizer, **_):
+        """Returns for each sentence probabilities, float32 (words kept, labels)."""
+        _, offsets = features.ragged["labels"]
+        return [
+            softmax(logits[:count])
+            for logits, count in zip(outputs["logits"], np.diff(offsets), strict=True)
+        ]
+
+    def mean(self, trials):
+        return [np.mean(sentences, axis=0) for sentences in zip(*trials, strict=True)]
+
+    def num_losses(self, features):
+        return len(features.ragged["labels"][0])  # words
+
+    def labels_of(self, task, examples, predictions):
+        """Returns a list of tags for each sentence.
+
+        Words that were cut off get "O" where tags mark spans, else "" (their spans and tags count
+        as errors).
+        """
+        missing = "O" if task.has_spans else ""
+        tags = []
+        for example, probs in zip(examples, predictions, strict=True):
+            found = [task.labels[i] for i in np.argmax(probs, axis=-1)]
+            tags.append(found + [missing] * (len(example.words) - len(found)))
+        return tags
+
+    def score(self, task, examples, predictions, qa_na_threshold=None):
+        found, gold = self.labels_of(task, examples, predictions), [list(e.tags) for e in examples]
+        return (metrics.entity_scores if task.has_spans else metrics.tag_scores)(gold, found)
+
+    def is_constant(self, task, examples, predictions, qa_na_threshold=None):
+        found = {tag for tags in self.labels_of(task, examples, predictions) for tag in tags}
+        return len(found) == 1 < len(self.labels_in(examples))
+
+    def rows(self, task, examples, predictions, qa_na_threshold=None):
+        """Returns words and tags, BIOES where they mark spans."""
+        tags = self.labels_of(task, examples, predictions)
+        return [{"words": e.words, "tags": t} for e, t in zip(examples, tags, strict=True)]
+
+    def confusion(self, task, examples, predictions):
+        """Returns the words' types, without BIOES."""
+
+        def kind(tag):
+            return (tag[2:] or tag) if task.has_spans else tag
+
+        gold = [kind(tag) for each in examples for tag in each.tags]
+        found = [kind(tag) for tags in self.labels_of(task, examples, predictions) for tag in tags]
+        labels = sorted({kind(tag) for tag in task.labels}, key=lambda tag: (tag != "O", tag))
+        return labels, gold, found
+
+
+class TaggingHead(Head):
+    """A linear layer on the first word piece of each word; the loss is summed over the words.
+
+    Features: labeled_positions, labels int32 (B, W); labels_mask float32 (B, W), 0 for no word.
+    Source: TaggingTask in finetune/tagging of the official code.
+    """
+
+    def call(self, states, batch, seed=None, training=False):
+        """Returns logits (B, W, C) and predictions (B, W)."""
+        words = gather_positions(states, self.feature(batch, "labeled_positions"))  # (B, W, H)
+        logits = self.dense(ops.cast(words, "float32"))
+        outputs = {"logits": logits, "predictions": ops.argmax(logits, axis=-1)}
+        labels = self.feature(batch, "labels")
+        if labels is not None:
+            losses = cross_entropy(logits, labels)
+            outputs["loss"] = ops.sum(losses * self.feature(batch, "labels_mask"), axis=-1)
+        return outputs
+
+
+def _featurize_sentence(example, tokenizer, max_seq_length, label_ids):
+    """A word stands for its first piece; one without pieces for the next word's.
+
+    With "un", "##aff" and "##able" known, the words "unaffable ," have the positions 1 and 4.
+
+    Differs from source: segment ids are 0, words are folded as the tokenizer says, and a sentence
+    is cut where its pieces end, not where its words and pieces together would.
+    """
+    ids, positions = [], []
+    for word in example.words:
+        positions.append(len(ids) + 1)
+        ids += tokenizer.encode_word(word)
+    room = max_seq_length - 2
+    kept = [each for each in positions if each <= room or len(ids) <= room]
+    tags = example.tags or ()
+    return {
+        **lay_out(tokenizer.vocab, ids[:room]),
+        "labeled_positions": kept,
+        "labels": [label_ids[tag] for tag in tags[: len(kept)]] or [0] * len(kept),
+        "labels_mask": [1.0] * len(kept),
+    }
+
+
+def _read_sentences(path, source, task, needs_tags):
+    examples, words, tags, places, width = [], [], [], [], 0
+    known = set() if isinstance(task.labels, str) else set(task.labels)
+    word_at, tag_at = source.columns["words"], source.columns.get("tags")
+
+    def end_sentence():
+        if words:
+            kept = tuple(tags) if len(tags) == len(words) else None
+            if kept and task.has_spans:
+                kept = tuple(write_spans(read_spans(kept), len(kept)))
+            if kept and not set(kept) <= known:
+                for number, tag in zip(places, kept, strict=True):
+                    check_label(tag, task.labels, f"{path}, line {number}")
+            examples.append(TaggingExample(str(len(examples)), tuple(words), kept))
+            for each in (words, tags, places):
+                each.clear()
+
+    lines = list(read_lines(path))
+    has_tabs = any("\t" in line for _, line in lines)
+    for number, line in lines:
+        if not line.strip() or line.startswith("-DOCSTART-"):
+            end_sentence()
+            continue
+        if has_tabs and line.startswith("#") and "\t" not in line:
+            continue  # a comment of CoNLL-U
+        if has_tabs:
+            fields = [field.strip() for field in line.rstrip("\r\n").split("\t")]
+        else:
+            fields = _SPACES.split(line.strip())
+        has_tag = tag_at is not None and len(fields) > 1 and -len(fields) <= tag_at < len(fields)
+        has_tag = has_tag and fields[tag_at] != ""
+        width = width if words else len(fields)
+        if (
+            not -len(fields) <= word_at < len(fields)
+            or (needs_tags and not has_tag)
+            or len(fields) != width
+        ):
+            before = f", {width} in the line before" if len(fields) != width else ""
+            raise ValueError(
+                f"{path}, line {number}: {len(fields)} columns{before}. Expected: the word in "
+                f"column {word_at}, its tag in column {tag_at}, {'tabs' if has_tabs else 'spaces'} "
+                f"between. Received: {excerpt(line.strip())!r}"
+            )
+        words.append(fields[word_at])
+        places.append(number)
+        if has_tag:
+            tag = fields[tag_at]
+            if task.has_spans and tag != "O" and (tag[0] not in "BIES" or tag[1:2] != "-"):
+                raise ValueError(
+                    f"{path}, line {number}: tag {excerpt(tag)!r} marks no span. Expected: O, or "
+                    "B-, I-, E- or S- and a type. Is it another column? Tags of single words want "
+                    "the metric accuracy"
+                )
+            tags.append(tag)
+    end_sentence()
+    return examples
