@@ -9,6 +9,7 @@ import os
 import re
 
 from electra.finetune.tasks import QA, Task
+from electra.hparams import refuse_unknown
 from electra.storage import read_json
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
@@ -67,6 +68,13 @@ class Opened:
         return head
 
 
+def checked(**hparams):
+    """Returns hparams of pre-training as a dict; raises ValueError where one cannot be."""
+    from configure_pretraining import PretrainingConfig
+
+    return {name: PretrainingConfig.knobs[name].checked(name, v) for name, v in hparams.items()}
+
+
 def open_model(path, vocab_file=None, hparams=None):
     """Opens a model.
 
@@ -80,7 +88,7 @@ def open_model(path, vocab_file=None, hparams=None):
     Returns: Opened.
     Raises:
         FileNotFoundError: nothing there, or no vocabulary. ValueError: something damaged, or that
-            does not fit together.
+            does not fit together, or an unknown hparam.
     """
     from configure_pretraining import PretrainingConfig
     from electra.saving import checkpoints
@@ -97,6 +105,7 @@ def open_model(path, vocab_file=None, hparams=None):
             )
     else:
         recorded = _of_shapes(checkpoint)
+    refuse_unknown(hparams or {}, {**PretrainingConfig.knobs, **recorded})
     for name, value in (hparams or {}).items():  # overrides add to those that are there
         both = type(value) is dict and type(recorded.get(name)) is dict
         recorded[name] = {**recorded[name], **value} if both else value
