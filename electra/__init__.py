@@ -11,13 +11,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from electra.serve.model import LoadedModel
+    from electra.serve.model import LoadedModel, load
 
-__all__ = ["load"]
+__all__ = ["LoadedModel", "load"]
 
 
-def load(path: Any, **options: Any) -> LoadedModel:
-    """Opens a trained model by its folder or checkpoint; see electra.serve.model.load."""
-    from electra.serve.model import load
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'electra' has no attribute {name!r}")
+    from electra.serve import model  # only when asked for: every command imports electra
 
-    return load(path, **options)
+    return getattr(model, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -51,7 +51,13 @@ class Predictor:
             leave: names of features that `forward` does not read.
             progress: what the progress bar is called; "" for none.
         Returns: dict name -> list of what `forward` gave for each feature, in their order.
+        Raises:
+            ValueError: batch_size is no integer of at least 1.
         """
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(
+                f"batch_size must be an integer of at least 1. Received: {batch_size!r:.80}"
+            )
         lengths, replicas = features.lengths(), self.placement.num_replicas
         batch_size, calls = -(-batch_size // replicas) * replicas, self.placement.calls_at_once
         packs = packs and replicas == 1

@@ -11,9 +11,17 @@ Text = str | Sequence[str]  # a text, or a pair of texts
 
 
 def listed(values: Iterable[Any]) -> list[Any]:
-    """Returns values as a list; a table of pandas row by row."""
+    """Returns values as a list; a table of pandas row by row.
+
+    Raises:
+        ValueError: they are no iterable of texts.
+    """
     if hasattr(values, "itertuples"):
         return list(values.itertuples(index=False, name=None))
+    if isinstance(values, bytes | dict) or not isinstance(values, Iterable):
+        raise ValueError(
+            f"Texts must be a string, or a list or other iterable. Received: {values!r:.80}"
+        )
     return list(values)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from electra.finetune.tasks import Task
 from electra.model.config import EncoderConfig
 from electra.serve.inputs import Text, collected, listed, texts_of
-from electra.serve.opening import Opened, open_model
+from electra.serve.opening import Opened, checked, open_model
 from electra.text.vocab import Vocabulary
 from electra.text.wordpiece import WordPieceTokenizer
 
@@ -80,7 +80,7 @@ def load(
     from electra.train.strategy import choose_placement
 
     opened = open_model(path, vocab_file, hparams)
-    return LoadedModel(opened, choose_placement(strategy, precision=precision))
+    return LoadedModel(opened, choose_placement(**checked(strategy=strategy, precision=precision)))
 
 
 class LoadedModel:
@@ -212,7 +212,7 @@ class LoadedModel:
                 f"{self._opened.path} holds {self._kind()}: it has no generator. Expected: a "
                 "pre-trained model with one, or a masked LM"
             )
-        if not 1 <= top_k <= self.config.vocab_size:
+        if not (isinstance(top_k, int) and 1 <= top_k <= self.config.vocab_size):
             raise ValueError(f"top_k must be 1 to {self.config.vocab_size}. Received: {top_k!r}")
         texts, is_one = texts_of(texts, pairs=False)
         features, counts = [], []
@@ -249,8 +249,8 @@ class LoadedModel:
                 question answering pairs (question, text).
             task: name; None where the model has one task only.
             batch_size: rows of max_seq_length at once.
-        Returns: a dict for each row: label and the probabilities of all labels; value; words and
-            tags; or text, null_odds and the n_best answers.
+        Returns: a dict for each row: id, its place; label and the probabilities of all labels;
+            value; words and tags; or text, null_odds and the n_best answers.
         Raises:
             ValueError: the model is not fine-tuned, has no such task, or a row has another form.
 

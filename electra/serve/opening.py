@@ -10,6 +10,7 @@ import re
 
 from electra.finetune.families import family
 from electra.finetune.tasks import Task
+from electra.hparams import refuse_unknown
 from electra.storage import read_json
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
@@ -56,6 +57,13 @@ class Opened:
         return {"kind": task.family, **family(task.family).head_arguments(task, self.hparams)}
 
 
+def checked(**hparams):
+    """Returns hparams of pre-training as a dict; raises ValueError where one cannot be."""
+    from configure_pretraining import PretrainingConfig
+
+    return {name: PretrainingConfig.knobs[name].checked(name, v) for name, v in hparams.items()}
+
+
 def open_model(path, vocab_file=None, hparams=None):
     """Opens a model.
 
@@ -69,7 +77,7 @@ def open_model(path, vocab_file=None, hparams=None):
     Returns: Opened.
     Raises:
         FileNotFoundError: nothing there, or no vocabulary. ValueError: something damaged, or that
-            does not fit together.
+            does not fit together, or an unknown hparam.
     """
     from configure_pretraining import PretrainingConfig
     from electra.saving import checkpoints
@@ -86,6 +94,7 @@ def open_model(path, vocab_file=None, hparams=None):
             )
     else:
         recorded = _of_shapes(checkpoint)
+    refuse_unknown(hparams or {}, {**PretrainingConfig.knobs, **recorded})
     for name, value in (hparams or {}).items():  # overrides add to those that are there
         both = type(value) is dict and type(recorded.get(name)) is dict
         recorded[name] = {**recorded[name], **value} if both else value

@@ -103,7 +103,7 @@ def choose_placement(
                 "look at `nvidia-smi`, or leave require_gpu out to train on the CPU"
             )
         logging.info(
-            "No GPU found: training on the CPU. TF_CPP_MIN_LOG_LEVEL=0 in the environment shows "
+            "No GPU found: using the CPU. TF_CPP_MIN_LOG_LEVEL=0 in the environment shows "
             "TensorFlow's reasons"
         )
     device = "GPU" if gpus else "CPU"

@@ -1,5 +1,6 @@
 """A loaded model: what it reads, what it gives, and what it refuses."""
 
+import inspect
 import json
 import os
 import shutil
@@ -100,6 +101,49 @@ def test_every_token_gets_a_score_in_windows(model):
     assert all(0 < score < 1 for _, score in scores)
 
 
+@pytest.mark.parametrize("texts", [None, 3, b"w5", {"text": ["w5"]}])
+def test_what_holds_no_texts_is_named(model, finetuned, texts):
+    for use in (
+        model.encode,
+        model.detect,
+        model.fill_mask,
+        lambda x: finetuned.predict(x, "topic"),
+    ):
+        with pytest.raises(ValueError, match="Texts must be a string, or a list or other iterable"):
+            use(texts)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, "2", None])
+def test_a_batch_holds_something(model, finetuned, batch_size):
+    for use in (model.encode, lambda x, **sizes: finetuned.predict(x, "topic", **sizes)):
+        with pytest.raises(
+            ValueError, match="batch_size must be an integer of at least 1. Received"
+        ):
+            use("w5", batch_size=batch_size)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"hparams": {"lower_case": False}}, "'lower_case' is unknown. Closest: 'do_lower_case'"),
+        ({"precision": "fp16"}, "'precision' must be one of .*Received: 'fp16'"),
+        ({"strategy": "cpu"}, "'strategy' must be one of .*Received: 'cpu'"),
+    ],
+)
+def test_options_that_do_not_exist_are_refused(pretrained, options, message):
+    with pytest.raises(ValueError, match=message):
+        electra.load(pretrained, **options)
+
+
+def test_help_shows_what_loading_takes():
+    assert list(inspect.signature(electra.load).parameters)[:2] == ["path", "vocab_file"]
+    assert "vocab.txt beside" in inspect.getdoc(electra.load)
+    assert {"load", "LoadedModel"} <= set(dir(electra))
+    assert {"load", "LoadedModel"} == set(electra.__all__)
+    with pytest.raises(AttributeError, match="module 'electra' has no attribute 'lode'"):
+        electra.lode  # noqa: B018
+
+
 def test_a_text_without_tokens_is_refused(model):
     with pytest.raises(ValueError, match="Text 1 has no tokens"):
         model.detect(["w5", " "])
@@ -123,6 +167,7 @@ def test_masks_are_guessed_best_first(model):
         ("w5", 5, "Text 0 has no [MASK]"),
         ("[MASK]" * 15, 5, "more than the 14 that fit"),
         ("[MASK]", 0, "top_k must be 1 to 40. Received: 0"),
+        ("[MASK]", 2.5, "top_k must be 1 to 40. Received: 2.5"),
     ],
 )
 def test_what_cannot_be_filled_is_refused(model, text, top_k, message):

@@ -38,7 +38,7 @@ def test_mirrored_takes_every_device():
 def test_no_gpu_is_said_at_start(caplog):
     with caplog.at_level("INFO", logger="absl"):
         choose_placement("one")
-    assert "No GPU found: training on the CPU. TF_CPP_MIN_LOG_LEVEL=0 in the env" in caplog.text
+    assert "No GPU found: using the CPU. TF_CPP_MIN_LOG_LEVEL=0 in the env" in caplog.text
 
 
 def test_require_gpu_stops_without_one():
