@@ -2,8 +2,8 @@
 
 >>> import electra
 >>> model = electra.load("data/models/electra_small")
->>> model.encode(["The chef ate the meal."]).shape
-(1, 256)
+>>> len(model.encode(["The chef ate the meal.", "It rained."]))
+2
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import functools
 import itertools
 import os
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,33 +17,13 @@ from electra.finetune.tasks import Task
 from electra.model.config import EncoderConfig
 from electra.serve.inputs import Text, collected, listed, texts_of
 from electra.serve.opening import Opened, checked, open_model
+from electra.serve.results import Guess, TokenScore, TokenVectors
 from electra.text.vocab import Vocabulary
 from electra.text.wordpiece import WordPieceTokenizer
 
 BATCH_SIZE = 32  # texts of max_seq_length at once; more of shorter ones
 MASK = "[MASK]"
 _PROGRESS_FROM = 1000  # texts; fewer are not worth a bar
-
-
-class TokenScore(NamedTuple):
-    """A word piece, and the probability, 0 to 1, that it replaced another."""
-
-    token: str
-    score: float
-
-
-class Guess(NamedTuple):
-    """A word piece for a masked place, and its probability."""
-
-    token: str
-    probability: float
-
-
-class TokenVectors(NamedTuple):
-    """The word pieces of a text, [CLS] and [SEP] among them, and their vectors, float32 (L, H)."""
-
-    tokens: list[str]
-    vectors: np.ndarray
 
 
 def load(
@@ -70,8 +50,8 @@ def load(
 
     >>> import electra
     >>> model = electra.load("data/models/electra_small")
-    >>> model.encode("The chef ate the meal.").shape
-    (256,)
+    >>> model.encode("The chef ate the meal.").shape == (model.config.hidden_size,)
+    True
     """
     from electra.door import import_tensorflow_quietly, make_tensorflow_quiet
 
@@ -99,6 +79,8 @@ class LoadedModel:
         max_seq_length: tokens of a text that are read at most, [CLS] and [SEP] among them.
     """
 
+    _POOLINGS = ("cls", "mean")
+
     def __init__(self, opened: Opened, placement: Any):
         self.config: EncoderConfig = opened.config.encoder
         self.tokenizer: WordPieceTokenizer = opened.tokenizer
@@ -114,33 +96,42 @@ class LoadedModel:
         return f"<LoadedModel {self._opened.path}, {kind}, step {self.step}>"
 
     def encode(
-        self, texts: str | Iterable[Text], *, per_token: bool = False, batch_size: int = BATCH_SIZE
+        self,
+        texts: str | Iterable[Text],
+        *,
+        pooling: str = "cls",
+        per_token: bool = False,
+        batch_size: int = BATCH_SIZE,
     ) -> np.ndarray | TokenVectors | list[TokenVectors]:
         """Turns texts into vectors; what is longer than max_seq_length is cut.
 
         Args:
             texts: n of them, or one.
-            per_token: whether to return the vectors of all tokens.
+            pooling: "cls" for the last hidden state of [CLS]; "mean" for the mean over all
+                tokens of a text, [CLS] and [SEP] among them.
+            per_token: whether to return the vectors of all tokens instead.
             batch_size: texts of max_seq_length at once.
-        Returns: the last hidden states of [CLS], float32 (n, H), of one text (H,); per token a
-            TokenVectors of each text.
+        Returns: float32 (n, H), of one text (H,); per token a TokenVectors of each text.
 
-        >>> model.encode(["The chef ate the meal.", "It rained."]).shape
-        (2, 256)
+        >>> model.encode(["The chef ate the meal.", "It rained."]).shape[0]
+        2
         >>> tokens, vectors = model.encode("It rained.", per_token=True)
-        >>> tokens, vectors.shape
-        (['[CLS]', 'it', 'rained', '.', '[SEP]'], (5, 256))
+        >>> tokens, len(vectors)
+        (['[CLS]', 'it', 'rained', '.', '[SEP]'], 5)
         """
+        if pooling not in self._POOLINGS:
+            raise ValueError(f'pooling must be "cls" or "mean". Received: {pooling!r:.80}')
         texts, is_one = texts_of(texts)
         if not texts:
             return [] if per_token else np.zeros((0, self.config.hidden_size), np.float32)
         features = self._features(texts)
-        name = "states" if per_token else "pooled"
-        found = self._run(name, self._encode, features, batch_size)[name]
+        name = "states" if per_token else pooling
+        forward = functools.partial(self._encode, name=name)
+        found = self._run(name, forward, features, batch_size)[name]
         if per_token:
             rows = [features.row(i)["input_ids"] for i in range(len(texts))]
             found = [
-                TokenVectors([self.vocab.tokens[i] for i in ids], states[: len(ids)])
+                TokenVectors([self._token(i) for i in ids], states[: len(ids)])
                 for ids, states in zip(rows, found, strict=True)
             ]
             return found[0] if is_one else found
@@ -203,8 +194,9 @@ class LoadedModel:
         Raises:
             ValueError: the model has no generator, a text has no [MASK], or it does not fit.
 
-        >>> [[guess.token for guess in mask] for mask in model.fill_mask("The [MASK] ate.", 2)]
-        [['man', 'dog']]
+        >>> (guesses,) = model.fill_mask("The [MASK] ate the meal.", top_k=2)
+        >>> [type(token) for token, probability in guesses]
+        [<class 'str'>, <class 'str'>]
         """
         network = self._network
         if self.tasks or network.lm_head is None:
@@ -255,8 +247,8 @@ class LoadedModel:
             ValueError: the model is not fine-tuned, has no such task, or a row has another form.
 
         >>> model = electra.load("data/models/electra_small/finetuning_models/sst_model_1")
-        >>> model.predict(["A fine film.", "A bore."])[0]["label"]
-        '1'
+        >>> sorted(model.predict(["A fine film.", "A bore."])[0])
+        ['id', 'label', 'probabilities']
         """
         from electra.data.features import collect
         from electra.finetune.families import family
@@ -318,11 +310,17 @@ class LoadedModel:
             progress=_progress(features),
         )
 
-    def _encode(self, batch, weights):
+    def _encode(self, batch, weights, name):
         from keras import ops
 
         states = ops.cast(self._network.electra(batch, weights=weights), "float32")
-        return {"states": states, "pooled": states[:, 0]}
+        if name == "cls":
+            states = states[:, 0]
+        elif name == "mean":
+            mask = ops.cast(batch["input_mask"], "float32")[..., None]  # (B, L, 1)
+            # Padding has no meaning where texts share rows, not even a finite one.
+            states = ops.sum(ops.where(mask > 0, states, 0.0), axis=1) / ops.sum(mask, axis=1)
+        return {name: states}
 
     def _detect(self, batch, weights):
         from keras import ops

@@ -17,9 +17,9 @@ from tests.pretrain.runs import TINY, TOKENS
 TEXTS = ["w5 w6 w7", "w8", "w9 w10 w11 w12", "w5 w5"]
 
 
-def write_pretrained(folder, seed=0, **hparams):
+def write_pretrained(folder, seed=0, tokens=TOKENS, **hparams):
     """Writes a pre-trained model's folder. Returns: the folder."""
-    (folder / "words.txt").write_text("\n".join(TOKENS) + "\n")
+    (folder / "words.txt").write_text("\n".join(tokens) + "\n")
     config = PretrainingConfig("m", str(folder), **{**TINY, **hparams})
     write_folder(str(folder / "m"), config.to_json(), str(folder / "words.txt"))
     keras.utils.set_random_seed(seed)

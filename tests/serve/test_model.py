@@ -1,5 +1,7 @@
 """A loaded model: what it reads, what it gives, and what it refuses."""
 
+import doctest
+import functools
 import inspect
 import json
 import os
@@ -13,7 +15,9 @@ import pytest
 import electra
 from electra.data.features import collect
 from electra.saving import checkpoints
-from electra.serve.model import Guess, TokenScore
+from electra.serve import model as model_module
+from electra.serve.results import Guess, TokenScore
+from tests.pretrain.runs import TOKENS
 from tests.serve.models import TEXTS, write_finetuned, write_pretrained
 from tests.shared import FIXTURES, ROOT, TENSOR, assert_close, needs_fixtures
 
@@ -49,6 +53,34 @@ def test_encoding_gives_the_state_of_cls(model):
         assert states.shape == (len(tokens), 16)
         np.testing.assert_allclose(states[0], vector, atol=1e-5)
         np.testing.assert_allclose(model.encode(text), vector, atol=1e-5)
+
+
+def test_the_mean_leaves_padding_out(model):
+    for text, mean in zip(TEXTS, model.encode(TEXTS, pooling="mean"), strict=True):
+        vectors = model.encode(text, per_token=True).vectors
+        np.testing.assert_allclose(mean, vectors.mean(axis=0), atol=1e-5)
+    with pytest.raises(ValueError, match='pooling must be "cls" or "mean". Received: .max.'):
+        model.encode(TEXTS, pooling="max")
+
+
+def test_the_examples_of_the_docstrings_run(tmp_path, finetuned, monkeypatch):
+    words = "the chef ate meal . it rained a fine film bore".split()
+    pretrained = electra.load(write_pretrained(tmp_path, tokens=[*TOKENS[: -len(words)], *words]))
+    monkeypatch.setattr(finetuned, "tasks", {"topic": finetuned.tasks["topic"]})
+    opened = lambda path: finetuned if "finetuning_models" in path else pretrained  # noqa: E731
+    monkeypatch.setattr(model_module, "load", opened)
+    examples = [
+        test for module in (electra, model_module) for test in doctest.DocTestFinder().find(module)
+    ]
+    globs = {"electra": electra, "model": pretrained}
+    for example in examples:
+        assert (
+            doctest.DocTestRunner()
+            .run(doctest.DocTest(example.examples, globs, example.name, None, 0, example.docstring))
+            .failed
+            == 0
+        ), example.name
+    assert sum(bool(example.examples) for example in examples) >= 6
 
 
 def test_encoding_does_not_depend_on_what_stands_beside(model):
@@ -359,7 +391,8 @@ def test_official_checkpoints_give_the_official_vectors(case, tmp_path):
             {"example": row, **{k: batch[v][row, :n].tolist() for k, v in inputs.items()}}
             for row, n in enumerate(counts)
         )
-        found = {"states": model._run("states", model._encode, features, 2)["states"]}
+        encode = functools.partial(model._encode, name="states")
+        found = {"states": model._run("states", encode, features, 2)["states"]}
         expected = {"states": batch[f"expected/{tower}_sequence_output"]}
         if model._opened.config.objective == "electra":
             found |= model._run("scores", model._detect, features, 2)
