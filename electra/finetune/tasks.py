@@ -204,8 +204,8 @@ def make_task(values, where, folder):
             )
     label_range = values.get("label_range", [0, 1])
     numbers = [each for each in label_range if type(each) in (int, float)]
-    is_range = len(label_range) == 2 and numbers == label_range and all(map(math.isfinite, numbers))
-    if not is_range or not label_range[0] < label_range[1]:
+    is_range = len(label_range) == 2 and numbers == label_range
+    if not is_range or not 0 < label_range[1] - label_range[0] < math.inf:
         found = excerpt(label_range)
         raise ValueError(f"{where}: label_range must be [lowest, highest]. Received: {found}")
     sources = {

@@ -102,6 +102,7 @@ def test_a_byte_order_mark_in_front_of_a_task_file_is_no_harm(tmp_path):
         ({"label_range": ["0", "5"]}, "label_range must be [lowest, highest]. Received: ['0"),
         ({"label_range": [0, float("inf")]}, "must be [lowest, highest]. Received: [0, inf]"),
         ({"label_range": [5, 0]}, "label_range must be [lowest, highest]. Received: [5, 0]"),
+        ({"label_range": [-1e308, 1e308]}, "must be [lowest, highest]. Received: [-1e+308, 1e"),
     ],
 )
 def test_impossible_rows_are_refused(values, message):
