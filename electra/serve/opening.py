@@ -82,6 +82,7 @@ def open_model(path, vocab_file=None, hparams=None):
         FileNotFoundError: nothing there, or no vocabulary. ValueError: something damaged, or that
             does not fit together.
     """
+    from configure_finetuning import OF_MODEL
     from configure_pretraining import PretrainingConfig
     from electra.saving import checkpoints
 
@@ -103,16 +104,7 @@ def open_model(path, vocab_file=None, hparams=None):
     tasks = _tasks(recorded.get("tasks", []), beside)
     known = {name: recorded[name] for name in PretrainingConfig.knobs if name in recorded}
     if tasks:  # of fine-tuning's own hparams only those of the network
-        names = (
-            "model_size",
-            "model_hparam_overrides",
-            "embedding_size",
-            "vocab_size",
-            "do_lower_case",
-            "strip_accents",
-            "max_seq_length",
-        )
-        known = {name: known[name] for name in names if name in known}
+        known = {name: known[name] for name in (*OF_MODEL, "max_seq_length") if name in known}
     try:
         config = PretrainingConfig("model", folder, **known)
     except ValueError as error:
