@@ -14,7 +14,7 @@ from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
 
 _NEEDED = ("model_size", "vocab_size", "max_seq_length", "do_lower_case")  # of a run's hparams
-_LAYER = re.compile(r"electra/encoder/layer_(\d+)/attention/self/query/kernel")
+_LAYER = re.compile(r"electra/encoder/layer_(\d{1,4})/attention/self/query/kernel")
 _QA_HEAD = (
     "joint_prediction",
     "answerable_classifier",
@@ -97,7 +97,13 @@ def open_model(path, vocab_file=None, hparams=None):
                 f"{beside} lacks {', '.join(missing)}. Expected: the hparams of a run. Copy it anew"
             )
     else:
-        recorded = _of_shapes(checkpoint)
+        try:
+            recorded = _of_shapes(checkpoint)
+        except (KeyError, IndexError):
+            raise ValueError(
+                f"{checkpoint.path} is no ELECTRA checkpoint: a tensor of electra/encoder or "
+                "electra/embeddings is missing or misshapen. Expected: the official variable names"
+            ) from None
     for name, value in (hparams or {}).items():  # overrides add to those that are there
         both = type(value) is dict and type(recorded.get(name)) is dict
         recorded[name] = {**recorded[name], **value} if both else value
@@ -135,17 +141,16 @@ def _tasks(rows, where):
 
 
 def _of_shapes(checkpoint):
-    """Returns the hparams that the shapes of a checkpoint's tensors tell."""
+    """Returns the hparams that the shapes of a checkpoint's tensors tell.
+
+    Raises:
+        KeyError, IndexError: a tensor is missing or misshapen.
+    """
     from electra.saving.checkpoints import infer_generator_fractions
 
     shapes = checkpoint.tensors.shapes()
     layers = [found for name in shapes if (found := _LAYER.fullmatch(name))]
-    words = shapes.get("electra/embeddings/word_embeddings")
-    if not layers or words is None:
-        raise ValueError(
-            f"{checkpoint.path} is no ELECTRA checkpoint: it has no electra/encoder. Expected: the "
-            "official variable names"
-        )
+    words = shapes["electra/embeddings/word_embeddings"]
     hidden_size = shapes[layers[0].group()][0]
     hparams = {
         "vocab_size": words[0],
