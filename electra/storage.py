@@ -193,13 +193,13 @@ def refuse_link(path):
     Raises:
         OSError: it is one, or a folder or such.
     """
-    if os.path.lexists(path) and not os.path.islink(path) and not os.path.isfile(path):
-        raise OSError(f"{os.fspath(path)} is no file, and cannot be written. Remove it")
     if os.path.islink(path):
         raise OSError(
             f"{os.fspath(path)} is a link to {os.readlink(path)!r}, and would be written through. "
             "Expected: a file of this folder, or none. Remove the link"
         )
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(f"{os.fspath(path)} is no file, and cannot be written. Remove it")
 
 
 @contextlib.contextmanager

@@ -6,9 +6,6 @@ Enters: a model's folder or checkpoint and texts. Leaves: each token with the pr
 not the original one.
 """
 
-import os
-import sys
-
 from absl import flags
 
 from electra.serve.model import load
@@ -36,11 +33,8 @@ def main(_):
     if not texts:
         raise ValueError("There is no text to score. Give one or more with --text")
     scores = load(flags.FLAGS.model_dir).detect(texts)
-    try:
-        for text, of_text in zip(texts, scores, strict=True):
-            print(f"\n{text}\n{format_scores(of_text)}", flush=True)
-    except BrokenPipeError:  # `| head`: nobody reads on, nor what Python flushes at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for text, of_text in zip(texts, scores, strict=True):
+        print(f"\n{text}\n{format_scores(of_text)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
 
 _NEEDED = ("model_size", "vocab_size", "max_seq_length", "do_lower_case")  # of a run's hparams
-_LAYER = re.compile(r"electra/encoder/layer_(\d+)/attention/self/query/kernel")
+_LAYER = re.compile(r"electra/encoder/layer_(\d{1,4})/attention/self/query/kernel")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +79,7 @@ def open_model(path, vocab_file=None, hparams=None):
         FileNotFoundError: nothing there, or no vocabulary. ValueError: something damaged, or that
             does not fit together, or an unknown hparam.
     """
+    from configure_finetuning import OF_MODEL
     from configure_pretraining import PretrainingConfig
     from electra.saving import checkpoints
 
@@ -93,7 +94,13 @@ def open_model(path, vocab_file=None, hparams=None):
                 f"{beside} lacks {', '.join(missing)}. Expected: the hparams of a run. Copy it anew"
             )
     else:
-        recorded = _of_shapes(checkpoint)
+        try:
+            recorded = _of_shapes(checkpoint)
+        except (KeyError, IndexError):
+            raise ValueError(
+                f"{checkpoint.path} is no ELECTRA checkpoint: a tensor of electra/encoder or "
+                "electra/embeddings is missing or misshapen. Expected: the official variable names"
+            ) from None
     refuse_unknown(hparams or {}, {**PretrainingConfig.knobs, **recorded})
     for name, value in (hparams or {}).items():  # overrides add to those that are there
         both = type(value) is dict and type(recorded.get(name)) is dict
@@ -101,16 +108,7 @@ def open_model(path, vocab_file=None, hparams=None):
     tasks = _tasks(recorded.get("tasks", []), beside)
     known = {name: recorded[name] for name in PretrainingConfig.knobs if name in recorded}
     if tasks:  # of fine-tuning's own hparams only those of the network
-        names = (
-            "model_size",
-            "model_hparam_overrides",
-            "embedding_size",
-            "vocab_size",
-            "do_lower_case",
-            "strip_accents",
-            "max_seq_length",
-        )
-        known = {name: known[name] for name in names if name in known}
+        known = {name: known[name] for name in (*OF_MODEL, "max_seq_length") if name in known}
     try:
         config = PretrainingConfig("model", folder, **known)
     except ValueError as error:
@@ -141,17 +139,16 @@ def _tasks(rows, where):
 
 
 def _of_shapes(checkpoint):
-    """Returns the hparams that the shapes of a checkpoint's tensors tell."""
+    """Returns the hparams that the shapes of a checkpoint's tensors tell.
+
+    Raises:
+        KeyError, IndexError: a tensor is missing or misshapen.
+    """
     from electra.saving.checkpoints import infer_generator_fractions
 
     shapes = checkpoint.tensors.shapes()
     layers = [found for name in shapes if (found := _LAYER.fullmatch(name))]
-    words = shapes.get("electra/embeddings/word_embeddings")
-    if not layers or words is None:
-        raise ValueError(
-            f"{checkpoint.path} is no ELECTRA checkpoint: it has no electra/encoder. Expected: the "
-            "official variable names"
-        )
+    words = shapes["electra/embeddings/word_embeddings"]
     hidden_size = shapes[layers[0].group()][0]
     hparams = {
         "vocab_size": words[0],

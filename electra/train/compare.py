@@ -111,9 +111,6 @@ def main(argv=None):
             write_text(arguments.output, "".join(f"{line}\n" for line in found))
     except (OSError, ValueError, MemoryError, tf.errors.OpError) as error:
         parser.error(" ".join(str(error).split()))
-    except KeyboardInterrupt as error:
-        print("Interrupted", file=sys.stderr)
-        return 128 + (error.args or (signal.SIGINT,))[0]
     print("\n".join(found[:_SHOWN]) if found else "equal")
     if found[_SHOWN:]:
         print(f"and {len(found) - _SHOWN} more: {arguments.output or '--output FILE takes all'}")

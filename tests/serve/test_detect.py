@@ -44,18 +44,3 @@ def test_the_command_prints_every_token(tmp_path):
         ["w7"],
         [],
     ]
-
-
-def test_output_that_nobody_reads_on_ends_quietly():
-    program = (
-        "from types import SimpleNamespace as n\nfrom electra.serve import detect\n"
-        "detect.flags.FLAGS = n(model_dir='', text=['a'] * 9999)\n"
-        "detect.load = lambda _: n(detect=lambda texts: [[('a', 0.5)]] * len(texts))\n"
-        "detect.main([])"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        process.stdout.readline()
-        process.stdout.close()
-        assert (process.stderr.read(), process.wait()) == (b"", 0)

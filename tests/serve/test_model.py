@@ -311,6 +311,14 @@ def test_a_vocabulary_larger_than_the_table_is_refused(run_folder, model):
         electra.load(run_folder)
 
 
+@pytest.mark.parametrize("words", [{}, {"electra/embeddings/word_embeddings": np.zeros(9, "f")}])
+def test_a_checkpoint_without_the_official_shapes_is_refused(tmp_path, words):
+    kernel = {"electra/encoder/layer_0/attention/self/query/kernel": np.zeros((4, 4), "f")}
+    checkpoints.save(tmp_path, 1, {**kernel, **words}, {})
+    with pytest.raises(ValueError, match="is no ELECTRA checkpoint: .*Expected: the official"):
+        electra.load(tmp_path)
+
+
 def test_a_checkpoint_of_another_size_is_refused(run_folder):
     change_hparams(run_folder, vocab_size=41)
     with pytest.raises(ValueError, match="word_embeddings has shape"):
