@@ -158,6 +158,11 @@ def _refuse_difference(before, now, folder):
 def _open_work(work, identity):
     """Makes or re-opens the folder of unfinished work and keeps other builds out of it."""
     output_dir, state = os.path.dirname(work), os.path.join(work, "state.json")
+    if os.path.islink(work):
+        raise OSError(
+            f"{work} is a link to {os.readlink(work)!r}, and what lies there would be overwritten. "
+            "Expected: a folder, or none. Remove the link"
+        )
     strangers = glob.glob("*.tfrecord*", root_dir=output_dir)
     if strangers and not os.path.exists(state):
         raise ValueError(

@@ -130,7 +130,8 @@ def remove(folder, kept=()):
     """
     names = [name for name in os.listdir(folder) if name.startswith("model.ckpt-")]
     for name in sorted(names):  # .json sorts before .safetensors
-        found = re.match(r"model\.ckpt-(\d+)\.(json|safetensors)", name)
+        # Only names that `save` gives: a user's model.ckpt-3.json.bak stays.
+        found = re.fullmatch(r"model\.ckpt-(\d+)\.(json|safetensors)((\.\d+)?\.tmp)?", name)
         if found and (int(found[1]) not in kept or name.endswith(".tmp")):
             with contextlib.suppress(FileNotFoundError):
                 os.remove(os.path.join(folder, name))

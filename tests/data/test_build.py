@@ -346,6 +346,15 @@ def test_records_of_someone_else_are_not_overwritten(place):
     assert read_files(place / "out") == {"pretrain_data.tfrecord-0-of-1": b"mine"}
 
 
+def test_a_work_folder_that_is_a_link_is_refused(place):
+    write_files(place / "elsewhere", {"unit-000000/mine": b"mine"})
+    (place / "out").mkdir()
+    (place / "out" / building.WORK).symlink_to(place / "elsewhere")
+    with pytest.raises(OSError, match=r"\.build is a link to .*elsewhere.*Remove the link"):
+        run(place)
+    assert read_files(place / "elsewhere") == {"unit-000000/mine": b"mine"}
+
+
 def test_a_corpus_that_gives_no_example_is_an_error(tmp_path):
     write_vocab(tmp_path)
     write_files(tmp_path / "corpus", {"a.txt": "\n \n", "b.txt": "", "c.txt": "\u200b\n"})

@@ -62,6 +62,14 @@ def test_the_newest_are_kept_and_left_overs_removed(tmp_path):
     assert checkpoints.latest(tmp_path) == str(tmp_path / "model.ckpt-100.safetensors")
 
 
+def test_a_users_copies_beside_checkpoints_stay(tmp_path):
+    copies = {"model.ckpt-3.json.bak", "model.ckpt-3.safetensors.gz", "model.ckpt-3.json.1.tmp.old"}
+    for name in (*copies, "model.ckpt-3.safetensors.17.tmp"):
+        (tmp_path / name).write_text("")
+    checkpoints.save(tmp_path, 9, VALUES, {}, keep_max=1)
+    assert {*os.listdir(tmp_path)} == {*copies, "model.ckpt-9.json", "model.ckpt-9.safetensors"}
+
+
 def test_keep_max_0_keeps_all(tmp_path):
     for step in range(4):
         checkpoints.save(tmp_path, step, VALUES, {}, keep_max=0)
