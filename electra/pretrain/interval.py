@@ -12,6 +12,7 @@ class PretrainingInterval(Interval):
         model: PretrainingModel.
         flops_per_example: of a training step, see pretrain/flops.py.
         peak_flops: function without arguments, FLOP/s of the devices; called when a line is due.
+            None leaves the share out.
     """
 
     def __init__(self, model, flops_per_example, peak_flops):
@@ -31,4 +32,5 @@ class PretrainingInterval(Interval):
 
     def speeds(self, examples_per_sec):
         made = examples_per_sec * self.flops_per_example
-        return {"model_flops_per_sec": made, "share_of_peak": made / self.peak_flops()}
+        share = {"share_of_peak": made / self.peak_flops()} if self.peak_flops else {}
+        return {"model_flops_per_sec": made, **share}

@@ -5,6 +5,7 @@ due: a log line, an evaluation, a checkpoint.
 """
 
 import contextlib
+import functools
 import os
 
 import keras
@@ -217,7 +218,10 @@ class _Run:
             flops,
             official_training_flops(self.model, *sizes),
         )
-        return PretrainingInterval(self.model, flops, lambda: peak_flops(self.placement))
+        peak = functools.partial(peak_flops, self.placement)
+        if self.placement.device == "CPU":  # others are at work on it: no two measures agree
+            peak = None
+        return PretrainingInterval(self.model, flops, peak)
 
     def _evaluator(self):
         config = self.config

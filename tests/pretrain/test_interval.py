@@ -39,6 +39,14 @@ def test_an_interval_that_was_broken_off_logs_all_its_steps_and_the_speed_of_the
     assert after.finish()["examples_per_sec"] == pytest.approx(10 * 8 / 4.0)
 
 
+def test_without_a_peak_no_share_of_it_is_logged():
+    interval = PretrainingInterval(MODEL, 1e9, None)
+    interval.add(steps(30, seconds=7.0))
+    line = interval.finish()
+    assert "model_flops_per_sec" in line
+    assert "share_of_peak" not in line
+
+
 @pytest.mark.parametrize("value", ["x", None, {}, [1, [2]], [1, 2], float("inf"), 10**400])
 def test_damaged_sums_of_a_checkpoint_are_named(value):
     interval = PretrainingInterval(MODEL, 1e9, lambda: 4e12)
