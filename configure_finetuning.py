@@ -73,6 +73,7 @@ class FinetuningConfig(RunConfig):
         "Runs with the seeds seed, seed + 1, ...",
         unit="trials",
         at_least=1,
+        at_most=LARGEST,
         may_change=True,
         of_task=True,
     )

@@ -5,7 +5,6 @@ import glob
 import hashlib
 import json
 import os
-import sys
 import time
 
 try:
@@ -16,6 +15,7 @@ except ImportError:  # on Windows, where two processes in one folder go unnotice
 _DEEPEST = 100  # brackets inside brackets: what follows a value to its end may recurse
 _LONGEST_NUMBER = 300  # digits: every whole number is one that a float can hold
 _SHOWN = 80  # characters of a foreign text in a message: the file may be one that is no data
+_LARGEST_FLOAT = 1e100  # of a number that this code wrote: its square is finite
 _KINDS = {
     str: "a string",
     int: "a whole number",
@@ -54,6 +54,8 @@ def excerpt(value, at=0):
     """Returns what a message shows of a foreign text, or of a value's `repr`: a few characters,
     around the character `at`."""
     text = value if isinstance(value, str) else repr(value)
+    if "\0" in text[at:]:  # it is no text, such as a file of /proc
+        text = text[: text.index("\0", at) + 1]
     start = max(0, min(at - _SHOWN // 2, len(text) - _SHOWN))
     return text[start : start + _SHOWN]
 
@@ -150,7 +152,7 @@ def _refuse_other_shape(value, shape, where="it"):
     kind = shape if isinstance(shape, type) else type(shape)
     is_right = type(value) is kind
     if kind is float:
-        is_right = type(value) in (int, float) and abs(value) <= sys.float_info.max
+        is_right = type(value) in (int, float) and abs(value) <= _LARGEST_FLOAT
     if not is_right:
         raise ValueError(f"{where} is {value!r:.80}, expected {_KINDS[kind]}")
     if kind is list:

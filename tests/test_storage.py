@@ -41,6 +41,7 @@ def test_what_was_written_is_read_in_its_shape(tmp_path):
         ("scores", '{"a": []}', "'a' of 'scores' of it is [], expected a dict"),
         ("scores", '{"a": {"b": "5"}}', "'b' of 'a' of 'scores' of it is '5', expected a finite"),
         ("scores", '{"a": {"b": 1e999}}', "is inf, expected a finite number"),
+        ("scores", '{"a": {"b": 1e290}}', "is 1e+290, expected a finite number"),
         ("scores", '{"a": {"b": NaN}}', "NaN is no JSON number"),
         ("scores", '{"a": {"b": 1%s}}' % ("0" * 400), "has 401 digits"),
         ("rows", '"tasks"', "'rows' of it is 'tasks', expected a list"),

@@ -378,7 +378,7 @@ class LoadedModel:
             )
         if name is None and len(self.tasks) == 1:
             return next(iter(self.tasks.values()))
-        if name not in self.tasks:
+        if type(name) is not str or name not in self.tasks:
             raise ValueError(f"task must be one of {', '.join(self.tasks)}. Received: {name!r}")
         return self.tasks[name]
 

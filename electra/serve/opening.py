@@ -83,6 +83,8 @@ def open_model(path, vocab_file=None, hparams=None):
     from configure_pretraining import PretrainingConfig
     from electra.saving import checkpoints
 
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"A model is opened by its path, a string. Received: {path!r:.80}")
     path = os.fspath(path)
     checkpoint = checkpoints.read(path)
     folder = os.path.dirname(checkpoint.path)

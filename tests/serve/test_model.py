@@ -244,6 +244,7 @@ def test_every_family_predicts(finetuned):
 @pytest.mark.parametrize(
     "task, rows, message",
     [
+        ([], ["w5"], "Received: []"),
         (None, ["w5"], "task must be one of topic, grade, chunk, ask. Received: None"),
         ("x", ["w5"], "Received: 'x'"),
         ("ask", ["w5"], "Row 0 for task 'ask' must be a pair of strings"),
@@ -408,3 +409,9 @@ def test_official_checkpoints_give_the_official_vectors(case, tmp_path):
         for name, official in expected.items():
             for mine, theirs, n in zip(found[name], official, counts, strict=True):
                 assert_close(mine[:n], theirs[:n], TENSOR, name=name)
+
+
+@pytest.mark.parametrize("path", [None, 1, b"x"])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(ValueError, match="A model is opened by its path, a string. Received"):
+        electra.load(path)

@@ -257,7 +257,7 @@ def _mark_spans(text, target, where):
 def _score(label, label_range, where):
     low, high = label_range
     try:
-        score = float(label)
+        score = float(label.replace("_", "x"))  # 1_0 is a number in Python only
     except ValueError:
         score = math.nan
     if not low <= score <= high:
