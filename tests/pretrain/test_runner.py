@@ -80,7 +80,7 @@ def test_the_logs_hold_every_interval_and_every_evaluation(unbroken):
         "disc_auc",
         "learning_rate",
         "grad_norm",
-        *logs.THROUGHPUT,
+        *set(logs.THROUGHPUT) - {"share_of_peak"},  # a CPU's is not measured
     }
     assert entries[0]["masked_lm_loss"] == pytest.approx(np.log(runs.VOCAB), rel=0.1)
     # The rate of step 1 (warm-up of 2 of 12 steps) is the last that the first line covers.
