@@ -158,9 +158,14 @@ class Finetuning:
                     self.placement.compile_step,
                 )
         self.pretrained = self._read_pretrained() if self.config.do_train else {}
-        sizes = self.config.values("max_seq_length", "n_best_size", "max_answer_length")
-        self.predictor = TaskPredictor(model, self.placement, self.data.tokenizer, **sizes)
         return Programs(model, self.placement, step)
+
+    @functools.cached_property
+    def predictor(self):
+        """The TaskPredictor of the run's model."""
+        sizes = self.config.values("max_seq_length", "n_best_size", "max_answer_length")
+        model, tokenizer = self.programs.model, self.data.tokenizer
+        return TaskPredictor(model, self.placement, tokenizer, **sizes)
 
     def _new_model(self):
         values = self.config.to_json()
