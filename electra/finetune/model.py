@@ -72,7 +72,7 @@ class FinetuningModel(keras.Model):
 
         Args:
             batch: dict of int32 (B, L) input_ids, input_mask, segment_ids, and the tasks'
-                features (see heads.py); perhaps data/batches.packed's.
+                features (see families/); perhaps data/batches.packed's.
             tasks: names of the heads to apply; None for all.
             seed: random.Seed of the dropout; None for none.
             training: whether the QA heads are given the gold start.

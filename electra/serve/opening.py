@@ -86,6 +86,12 @@ def open_model(path, vocab_file=None, hparams=None):
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"A model is opened by its path, a string. Received: {path!r:.80}")
     path = os.fspath(path)
+    trials = os.path.join(path, "finetuning_models")
+    if os.path.isdir(trials) and checkpoints.latest(path) is None:
+        raise FileNotFoundError(
+            f"{path} holds no checkpoint, but trials of a fine-tuned model. Name one of "
+            f"{', '.join(sorted(os.listdir(trials))[:3])} in {trials}"
+        )
     checkpoint = checkpoints.read(path)
     folder = os.path.dirname(checkpoint.path)
     beside = os.path.join(folder, "hparams.json")

@@ -209,7 +209,7 @@ def _answers(address):
     host = address.rpartition(":")[0].strip("[]")
     try:
         socket.create_connection((host, _port(address)), timeout=1).close()
-    except OSError:
+    except (OSError, UnicodeError):  # a..b is no host's name
         return False
     return True
 

@@ -353,6 +353,12 @@ def test_impossible_hparams_are_named(run_folder, change, message):
         electra.load(run_folder)
 
 
+def test_a_folder_of_trials_names_them(tmp_path):
+    (tmp_path / "finetuning_models" / "my_model_1").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="but trials of .*my_model_1 in .*finetuning_model"):
+        electra.load(tmp_path)
+
+
 def test_a_folder_without_model_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
         electra.load(tmp_path)
