@@ -12,7 +12,6 @@ import numpy as np
 import scipy.special
 from keras import ops
 
-from electra.finetune import plots
 from electra.finetune.predictions import write_rows
 from electra.hparams import is_text
 from electra.model import kernels
@@ -117,12 +116,13 @@ class Family:
 
     def confusion(self, task, examples, predictions):
         """Returns (labels, gold, predicted), lists of str, of a confusion matrix, or None."""
-        return
 
     def figures(self, dev, predictions, scores):
         """Returns dict name -> function that draws a Figure, of a Dev split."""
         if type(self).confusion is Family.confusion:
             return {}
+        from electra.finetune import plots  # with matplotlib, which a loaded model needs not
+
         counted = functools.partial(plots.confusion, dev.task, dev.examples, predictions)
         return {"confusion": lambda: plots.draw_confusion(dev.name, *counted())}
 

@@ -7,7 +7,7 @@ import collections
 
 import numpy as np
 
-from electra.finetune import metrics, plots
+from electra.finetune import metrics
 from electra.finetune.families.base import Family
 from electra.finetune.families.qa.answers import n_best_answers
 from electra.finetune.families.qa.head import QAHead
@@ -155,6 +155,8 @@ class QuestionAnswering(Family):
         write_json(score_file, scores)
 
     def figures(self, dev, predictions, scores):
+        from electra.finetune import plots
+
         def no_answer():
             curves = {
                 metric: (
