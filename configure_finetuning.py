@@ -8,52 +8,26 @@ import dataclasses
 import os
 import sys
 
-from configure_pretraining import LARGEST, PretrainingConfig, RunConfig
+from configure_pretraining import PretrainingConfig
 from electra.door import exit_status
+from electra.finetune.defaults import DEBUG, Pretrained, defaults_of_tasks
 from electra.finetune.tasks import get_task, read_task_file
-from electra.hparams import Knob, checked_record, refuse_unknown
-from electra.storage import read_json
-from electra.text.vocab import read_vocab
+from electra.hparams import Knob
+from electra.train.config import LARGEST, RunConfig
 
-# What `debug` stands for; hparams given beside it win.
-DEBUG = {
-    "num_trials": 1,
-    "iterations_per_loop": 1,
-    "log_every_steps": 1,
-    "train_batch_size": 32,
-    "num_train_epochs": 3.0,
-    "use_tfrecords_if_existing": False,
-    "log_examples": True,
-    "from_scratch": True,
-}
-LARGE = {"learning_rate": 5e-5, "layerwise_lr_decay": 0.9}  # defaults of the large model
-# What a pre-trained model has fixed.
-OF_MODEL = (
-    "model_size",
-    "model_hparam_overrides",
-    "embedding_size",
-    "vocab_size",
-    "do_lower_case",
-    "strip_accents",
-)
-# Fields of EncoderConfig that fine-tuning may change: they are no sizes.
-_RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
 _PRETRAINING = PretrainingConfig.knobs
+_BATCH = {"unit": "examples", "at_least": 1, "at_most": LARGEST, "of_task": True}
 
 
 class FinetuningConfig(RunConfig):
     """Settings of one fine-tuning run: its trials and tasks.
 
-    Args:
-        model_name: names the pre-trained model's folder under data_dir.
-        data_dir: root of the data layout.
-        **hparams: any of the knobs below; they win over every derived default.
+    Args: as in RunConfig.
     Attributes: one per knob, and
         given: frozenset of the hparams' names.
         tasks: list of Task, in the order of task_names.
         encoder: EncoderConfig.
-        pretrained: path of the checkpoint, or of a folder of checkpoints, to start from.
-        recorded: dict, the hparams of the pre-training run; {} where it left none (TF1).
+        pretrained: electra.finetune.defaults.Pretrained, the model to start from.
     Raises:
         ValueError: an unknown name or task, a wrong type, an impossible value, or one that
             contradicts the pre-trained model.
@@ -63,7 +37,7 @@ class FinetuningConfig(RunConfig):
         the longest of their lengths; results are JSON.
     """
 
-    elsewhere = "output_dir"
+    folder_hparam = "output_dir"
 
     # --- what to do ---
     debug = Knob(False, "A run from scratch with a line a step.", may_change=True)
@@ -191,26 +165,18 @@ class FinetuningConfig(RunConfig):
     max_seq_length = Knob(
         128, "Longest example L; chunk, csl: 256, QA: 512.", unit="tokens", at_least=5, of_task=True
     )
-    train_batch_size = Knob(
-        32, "Examples of an update.", unit="examples", at_least=1, at_most=LARGEST, of_task=True
-    )
+    train_batch_size = Knob(32, "Examples of an update.", **_BATCH)
     eval_batch_size = Knob(
         32,
         "Examples of max_seq_length scored at once; mostly more of shorter ones.",
-        unit="examples",
-        at_least=1,
-        at_most=LARGEST,
         may_change=True,
-        of_task=True,
+        **_BATCH,
     )
     predict_batch_size = Knob(
         32,
         "Examples of max_seq_length predicted at once; mostly more of shorter ones.",
-        unit="examples",
-        at_least=1,
-        at_most=LARGEST,
         may_change=True,
-        of_task=True,
+        **_BATCH,
     )
     double_unordered = Knob(True, "Train mrpc and sts on both orders of the texts.", of_task=True)
 
@@ -278,93 +244,48 @@ class FinetuningConfig(RunConfig):
         None, "QA null odds of the best trial. null: .../T_qa/{:}_null_odds.json", may_change=True
     )
 
-    def __init__(self, model_name, data_dir, **hparams):
-        self.model_name = model_name
-        self.data_dir = os.fspath(data_dir)
-        refuse_unknown(hparams, self.knobs)
-        for name, value in hparams.items():
-            self.knobs[name].checked(name, value)
+    def resolve(self, hparams):
+        self.check_given(hparams)
         names, files = (hparams.get(name, []) for name in ("task_names", "task_files"))
         for name, values in (("task_names", names), ("task_files", files)):
-            if not all(type(each) is str and "\0" not in each for each in values):
+            if not _are_strings(values):
                 raise ValueError(f"hparam {name!r} must be a list of strings. Received: {values}")
         own = [read_task_file(path) for path in files]
         names = names or [task.name for task in own] or ["chunk"]
         self.tasks = [get_task(name, own) for name in names]
-        home = os.path.join(self.data_dir, "models", model_name)
-        self.pretrained = hparams.get("init_checkpoint") or home
-        self.recorded = _recorded(self.pretrained)
-        derived = {"task_names": names, **self._of_model(hparams)}
-        if hparams.get("model_size", derived.get("model_size")) == "large":
-            derived |= LARGE
-        derived |= _of_tasks(self.tasks)
+        home = os.path.join(self.data_dir, "models", self.model_name)
+        self.pretrained = Pretrained(hparams.get("init_checkpoint") or home)
+        derived = {"task_names": names, **self.pretrained.defaults(hparams, self.knobs)}
+        derived |= defaults_of_tasks(self.tasks, self.knobs)
         if hparams.get("debug") is True:
             derived |= DEBUG
         self.fill(hparams, derived)
-        if self.strip_accents is None:
-            self.strip_accents = self.do_lower_case
-        self._fill_network()
+        self.model_hparam_overrides = self.pretrained.overrides(self)
+        encoder = self.make_encoder(self.model_hparam_overrides)
+        self.pretrained.check_encoder(self, encoder)
+        self.set_encoder(encoder)
         self._fill_places(home)
         self._check()
 
     def check_vocab(self, vocab):
-        """Compares the vocabulary with the pre-trained model's.
+        """Compares the vocabulary with the word table.
 
         Args:
             vocab: Vocabulary.
         Raises:
-            ValueError: it is another vocabulary, or does not fit the size of the word table.
+            ValueError: it does not fit the size of the word table.
         """
-        beside = os.path.join(_folder(self.pretrained), "vocab.txt")
-        of_model = vocab
-        if not self.from_scratch and os.path.exists(beside):
-            of_model = read_vocab(beside)
-        if of_model.sha256 != vocab.sha256:
-            raise ValueError(
-                f"{self.vocab_file} is not the vocabulary this model was trained with, {beside}. "
-                "Leave vocab_file out"
-            )
         unused = self.vocab_size - len(vocab)
-        if unused < 0 or (unused and "vocab_size" not in {*self.given, *self.recorded}):
+        if unused < 0 or (unused and "vocab_size" not in {*self.given, *self.pretrained.recorded}):
             raise ValueError(
                 f"{self.vocab_file} holds {len(vocab)} tokens, the word table {self.vocab_size}. "
                 "Set vocab_file to the vocabulary of the pre-trained model, or vocab_size to the "
                 "rows of its word table"
             )
 
-    def _of_model(self, hparams):
-        """Returns what the pre-trained model has fixed. Raises: ValueError for a contradiction."""
-        fixed = checked_record(self.recorded, OF_MODEL, _PRETRAINING, _folder(self.pretrained))
-        for name, value in fixed.items():
-            given = hparams.get(name)
-            if name != "model_hparam_overrides" and given not in (None, value):
-                self._refuse(name, given, value, hparams)
-        return fixed
-
-    def _fill_network(self):
-        """Resolves the encoder; rates of dropout may be other than in pre-training."""
-        before = self.recorded.get("model_hparam_overrides", {})
-        if self.from_scratch and "model_hparam_overrides" in self.given:
-            before = {}
-        self.model_hparam_overrides = {**before, **self.model_hparam_overrides}
-        encoder = self.make_encoder(self.model_hparam_overrides)
-        if self.recorded:
-            old, new = (dataclasses.asdict(each) for each in (self.make_encoder(before), encoder))
-            for name in sorted(set(old) - set(_RATES)):
-                if old[name] != new[name]:
-                    self._refuse(name, new[name], old[name], {"from_scratch": self.from_scratch})
-        self.set_encoder(encoder)
-
-    def _refuse(self, name, given, value, hparams):
-        if hparams.get("from_scratch") is not True:
-            raise ValueError(
-                f"hparam {name!r} is {given!r}, but the model in {self.pretrained} was "
-                f"pre-trained with {value!r}. Leave it out: it is taken over"
-            )
-
     def _fill_places(self, home):
         tasks = ",".join(self.task_names)
-        folders = (_folder(self.pretrained), home, self.data_dir)
+        folders = (self.pretrained.folder, home, self.data_dir)
         files = [os.path.join(folder, "vocab.txt") for folder in folders]
         found = [path for path in files if os.path.exists(path)]
         self.vocab_file = self.vocab_file or (found or files[-1:])[0]
@@ -405,14 +326,8 @@ class FinetuningConfig(RunConfig):
         names, given = self.task_names, self.predict_files
         if type(given) is list and (len(names) == 1 or not given):
             given = dict.fromkeys(names, given)
-        is_right = (
-            type(given) is dict
-            and set(given) <= set(names)
-            and all(
-                type(paths) is list and all(type(path) is str for path in paths)
-                for paths in given.values()
-            )
-        )
+        is_right = type(given) is dict and set(given) <= set(names)
+        is_right = is_right and all(map(_are_strings, given.values()))
         if not is_right or (self.do_predict and not any(given.values())):
             raise ValueError(
                 "do_predict wants predict_files: a list of paths, of several tasks a dict with a "
@@ -421,38 +336,8 @@ class FinetuningConfig(RunConfig):
         self.predict_files = given
 
 
-def _of_tasks(tasks):
-    """Returns the defaults of the tasks' rows; of several tasks the longest length only."""
-    knobs = FinetuningConfig.knobs
-    allowed = sorted(name for name, each in knobs.items() if each.of_task)
-    for task in tasks:
-        where = f"Task {task.name!r}: "
-        refuse_unknown(task.hparams, knobs, f"{where}hparam")
-        if wrong := sorted(set(task.hparams) - set(allowed)):
-            raise ValueError(
-                f"{where}{wrong} are no task's. Give them with --hparams. Expected of a task: "
-                f"{', '.join(allowed)}"
-            )
-        for name, value in task.hparams.items():
-            try:
-                knobs[name].checked(name, value)
-            except ValueError as error:
-                raise ValueError(f"{where}{error}") from None
-    if len(tasks) == 1:
-        return dict(tasks[0].hparams)
-    lengths = [task.hparams.get("max_seq_length", 0) for task in tasks]
-    return {"max_seq_length": max(*lengths, knobs["max_seq_length"].default)}
-
-
-def _folder(checkpoint):
-    return checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint)
-
-
-def _recorded(checkpoint):
-    path = os.path.join(_folder(checkpoint), "hparams.json")
-    if not os.path.exists(path):
-        return {}
-    return read_json(path, "Write it anew from the hparams of that run")
+def _are_strings(values):
+    return type(values) is list and all(type(each) is str and "\0" not in each for each in values)
 
 
 if __name__ == "__main__":

@@ -4,15 +4,14 @@ Enters: `--model_name`, `--data_dir` and the dict of `--hparams`. Leaves: a Pret
 has checked itself. `python configure_pretraining.py` prints the table of hparams in Markdown.
 """
 
-import dataclasses
 import os
-import pathlib
 import sys
 
 from electra.data.patterns import escaped
 from electra.door import exit_status
-from electra.hparams import Config, Knob, is_text, refuse_unknown
-from electra.model.config import MODEL_SIZES, EncoderConfig, encoder_config, generator_config
+from electra.hparams import Knob
+from electra.model.config import generator_config
+from electra.train.config import LARGEST, RunConfig
 
 # What `debug` stands for; hparams given beside it win.
 DEBUG = {
@@ -23,131 +22,12 @@ DEBUG = {
     "num_eval_steps": 2,
     "log_every_steps": 1,
 }
-LARGEST = 2**20  # of batches and lengths: beyond any run, so that a slip ends at once
-
-
-class RunConfig(Config):
-    """What pre-training and fine-tuning have in common."""
-
-    lr_decay_power = Knob(
-        1.0, "Power of the polynomial decay; 1 is linear.", at_least=0, of_task=True
-    )
-    weight_decay_rate = Knob(
-        0.01, "Decoupled weight decay.", unit="per rate", at_least=0, of_task=True
-    )
-    log_every_steps = Knob(
-        100, "Steps between log lines.", unit="steps", source="ours", at_least=1, may_change=True
-    )
-    results_pkl = Knob(
-        None,
-        "Accepted for old dicts; scores are written as JSON and nothing is pickled.",
-        may_change=True,
-    )
-
-    # --- network ---
-    model_size = Knob("small", "Size of the discriminator.", choices=tuple(MODEL_SIZES))
-    model_hparam_overrides = Knob({}, "Sizes that replace those of model_size; see EncoderConfig.")
-    embedding_size = Knob(
-        None,
-        "Width of the tables. null: 128 for small, else the hidden size.",
-        unit="units",
-        kinds=(int,),
-    )
-    vocab_size = Knob(30522, "Rows of the word table.", unit="tokens", at_least=1, at_most=2**24)
-    do_lower_case = Knob(True, "Lower-case the input.")
-    strip_accents = Knob(
-        None, "Strip accents from the input. null: as do_lower_case.", source="ours", kinds=(bool,)
-    )
-
-    # --- devices ---
-    strategy = Knob(
-        "auto",
-        "How devices share the work. auto: tpu with use_tpu, multi_worker with TF_CONFIG, "
-        "mirrored with several GPUs, else one.",
-        source="ours",
-        choices=("auto", "one", "mirrored", "multi_worker", "tpu"),
-        may_change=True,
-    )
-    precision = Knob(
-        "auto",
-        "Type of the matrix products; weights and moments are float32. auto: bfloat16 where the "
-        "device is fast at it.",
-        source="ours",
-        choices=("auto", "float32", "bfloat16"),
-    )
-    xla = Knob(
-        "auto",
-        "Compile the whole step with XLA. auto: on GPU and TPU.",
-        source="ours",
-        choices=("auto", True, False),
-        may_change=True,
-    )
-    require_gpu = Knob(False, "Stop if no GPU is found.", source="ours", may_change=True)
-    use_tpu = Knob(False, "Train on a TPU.", may_change=True)
-    num_tpu_cores = Knob(1, "Cores of the TPU.", unit="cores", at_least=1, may_change=True)
-    tpu_job_name = Knob(None, "Job of the TPU workers.", may_change=True)
-    tpu_name = Knob(None, "Cloud TPU to use.", may_change=True)
-    tpu_zone = Knob(None, "Zone of the Cloud TPU.", may_change=True)
-    gcp_project = Knob(None, "Project of the Cloud TPU.", may_change=True)
-
-    def to_json(self):
-        """Returns the model's name and every hparam, resolved, as a dict of JSON values."""
-        return {"model_name": self.model_name, **super().to_json()}
-
-    def make_encoder(self, overrides):
-        """Returns the EncoderConfig of this config's sizes with overrides, a dict of its fields."""
-        sizes = [field.name for field in dataclasses.fields(EncoderConfig)]
-        refuse_unknown(overrides, sizes, "model_hparam_overrides:")
-        return encoder_config(
-            self.model_size,
-            vocab_size=self.vocab_size,
-            embedding_size=self.embedding_size,
-            overrides=overrides,
-        )
-
-    def set_encoder(self, encoder):
-        """Sets the encoder and the sizes that follow from it."""
-        self.encoder = encoder
-        self.embedding_size, self.vocab_size = encoder.embedding_size, encoder.vocab_size
-
-    def check_run(self):
-        """Checks what pre-training and fine-tuning have in common. Raises: ValueError."""
-        name = self.model_name
-        is_name = name not in ("", os.curdir, os.pardir) and os.path.basename(name) == name
-        if not is_name or not is_text(name):
-            raise ValueError(f"model_name must be the name of a folder. Received: {name!r}")
-        if not is_text(self.data_dir):
-            raise ValueError(
-                f"data_dir {self.data_dir!r} is not in UTF-8: TensorFlow opens no such path. "
-                "Rename the folder"
-            )
-        results = pathlib.Path(self.results_txt)
-        if results.is_dir():
-            raise ValueError(f"results_txt {results} is a folder. Expected: a file's name")
-        nearest = next((folder for folder in results.parents if folder.exists()), None)
-        if nearest and not nearest.is_dir():
-            raise ValueError(f"results_txt {results} is under {nearest}, a file. Name a folder")
-        if self.use_tpu and self.strategy not in ("auto", "tpu"):
-            raise ValueError(
-                f"use_tpu is true and strategy is {self.strategy!r}. Expected: strategy 'tpu' or "
-                "'auto', or use_tpu false"
-            )
-        longest = self.encoder.max_position_embeddings
-        if self.max_seq_length > longest:
-            raise ValueError(
-                f"max_seq_length {self.max_seq_length} is more than the position table holds: "
-                f"max_position_embeddings {longest}. Lower max_seq_length; a network that is yet "
-                "to be trained may get a longer table in model_hparam_overrides"
-            )
 
 
 class PretrainingConfig(RunConfig):
     """Settings of one pre-training run.
 
-    Args:
-        model_name: names the run's folder under data_dir.
-        data_dir: root of the data layout.
-        **hparams: any of the knobs below; they win over every derived default.
+    Args: as in RunConfig.
     Attributes: one per knob, and
         given: frozenset of the hparams' names.
         encoder: EncoderConfig of the discriminator (of the only network without one).
@@ -161,6 +41,8 @@ class PretrainingConfig(RunConfig):
         network's size alone and does not delete the model's folder; the embedding size and the
         handling of accents are resolved here.
     """
+
+    shape_evaluation = ("eval_batch_size", "num_eval_steps")  # other batches: other masks
 
     # --- what to do ---
     debug = Knob(False, "A run of a few steps to see that all works.", may_change=True)
@@ -304,17 +186,13 @@ class PretrainingConfig(RunConfig):
         None, "Scores as text. null: results/unsup_results.txt in model_dir", may_change=True
     )
 
-    def __init__(self, model_name, data_dir, **hparams):
-        self.model_name = model_name
-        self.data_dir = os.fspath(data_dir)
+    def resolve(self, hparams):
         derived = dict(DEBUG) if hparams.get("debug") is True else {}
         if hparams.get("electric_objective") is True:
             derived["two_tower_generator"] = True
         self._refuse_computed(hparams)
         self.fill(hparams, derived)
         self._fill_places()
-        if self.strip_accents is None:
-            self.strip_accents = self.do_lower_case
         self.keep_checkpoint_max = self.keep_checkpoint_max or 0
         self.set_encoder(self.make_encoder(self.model_hparam_overrides))
         self.generator = self._generator()
@@ -354,51 +232,6 @@ class PretrainingConfig(RunConfig):
                 f'rows of the word table stay unused. A new run may have "vocab_size": {len(vocab)}'
             )
         return None
-
-    def going_on(self, recorded):
-        """As Config.going_on, for a run in model_dir.
-
-        Training takes the generator's fractions and the precision from the record unless they were
-        given. Evaluating alone takes every hparam from it that may not change and was not given,
-        and what the run's own evaluations were made with, and refuses nothing.
-        """
-        if recorded is None:
-            return self
-        kept = ("generator_hidden_size", "generator_layers", "precision")
-        if not self.do_train:
-            kept = [name for name, each in self.knobs.items() if not each.may_change]
-            kept += ["eval_batch_size", "num_eval_steps"]  # other batches are masked otherwise
-        return super().going_on(recorded, self.model_dir, kept, refuses=self.do_train)
-
-    def fit_generator(self, hidden_size_fraction, layers_fraction):
-        """Takes the generator's fractions from a checkpoint.
-
-        Args:
-            hidden_size_fraction, layers_fraction: of the discriminator's, as found there.
-        Returns: list of sentences, one per hparam that changed.
-        Raises:
-            ValueError: the user gave a fraction that makes another size.
-        """
-        before, notes = self.generator, []
-        found = generator_config(
-            self.encoder, hidden_size_fraction=hidden_size_fraction, layers_fraction=layers_fraction
-        )
-        for name, fraction, size in (
-            ("generator_hidden_size", hidden_size_fraction, "hidden_size"),
-            ("generator_layers", layers_fraction, "num_hidden_layers"),
-        ):
-            if getattr(found, size) == getattr(before, size):
-                continue
-            change = f"{name} {getattr(self, name):g} -> {fraction:g}"
-            if name in self.given:
-                raise ValueError(
-                    f"The checkpoint's generator has {size} {getattr(found, size)}, the hparams "
-                    f"make {getattr(before, size)}: {change}. Leave {name} out to take it over"
-                )
-            setattr(self, name, float(fraction))
-            notes.append(f"{change}, as its shapes say")
-        self.generator = self._generator()
-        return notes
 
     def _refuse_computed(self, hparams):
         if "max_predictions_per_seq" in hparams:

@@ -100,7 +100,6 @@ def ours(args):
     """Returns a function that trains for an epoch, or a share of it, and returns examples/s."""
     from electra.data import batches
     from electra.finetune.featurize import HOST_FEATURES
-    from electra.finetune.step import FinetuningLoop
 
     run = open_training(args)
     data, count = run.data, run.data.steps_per_epoch
@@ -113,7 +112,7 @@ def ours(args):
             batch = plan[step % data.steps_per_epoch]
             return batches.padded(data.train, batch, leave=HOST_FEATURES)
 
-    loop = FinetuningLoop(run.programs, batch_at, seed=0)
+    loop = run.trainer.loop(0, batch_at)
 
     def measure():
         steps = loop.run(next(passes) * data.steps_per_epoch, count)

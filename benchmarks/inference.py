@@ -50,11 +50,12 @@ def open_sentences(args):
 def ours(args):
     """Returns a function that predicts all sentences and returns sentences/s."""
     run, task, examples = open_sentences(args)
+    predictor = run.trainer.predictor
 
     def measure():
         started = time.monotonic()
         features = run.data.splits.features(task, "dev", examples)
-        run.predict(task, examples, features, run.config.predict_batch_size)
+        predictor.predict(task, examples, features, run.config.predict_batch_size)
         return len(examples) / (time.monotonic() - started)
 
     return measure

@@ -133,10 +133,11 @@ class Config:
     Attributes:
         knobs: dict name -> Knob, of the class.
         given: frozenset of the names the user set.
-        elsewhere: name of the knob that gives a run another folder.
+    Raises:
+        AttributeError: an attribute is set after `freeze`.
     """
 
-    elsewhere = "model_name"
+    _is_frozen = False
 
     def __init_subclass__(cls):
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Knob)}
@@ -149,11 +150,28 @@ class Config:
         Raises:
             ValueError: an unknown name or an impossible value.
         """
-        refuse_unknown(given, self.knobs)
+        self.check_given(given)
         self.given = frozenset(given)
         for name, each in self.knobs.items():
             value = given.get(name, derived.get(name, each.default))
             setattr(self, name, each.checked(name, value))
+
+    def check_given(self, given):
+        """Checks names and values that the user gave. Raises: ValueError."""
+        refuse_unknown(given, self.knobs)
+        for name, value in given.items():
+            self.knobs[name].checked(name, value)
+
+    def freeze(self):
+        """Ends the making of the config: no attribute can be set any more."""
+        self._is_frozen = True
+
+    def __setattr__(self, name, value):
+        if self._is_frozen:
+            raise AttributeError(
+                f"{type(self).__name__} is frozen: {name} cannot be set. Make another with replace"
+            )
+        super().__setattr__(name, value)
 
     def values(self, *names):
         """Returns some of the config's attributes as a dict."""
@@ -162,54 +180,6 @@ class Config:
     def to_json(self):
         """Returns the values of all knobs as a dict of JSON values."""
         return {name: copy.deepcopy(getattr(self, name)) for name in self.knobs}
-
-    def going_on(self, recorded, where, takes=(), refuses=True):
-        """Returns the config with which a run goes on.
-
-        Args:
-            recorded: dict, `to_json()` of the run so far.
-            where: its folder, for messages.
-            takes: names of hparams that are taken from `recorded` unless they were given.
-            refuses: whether a changed hparam that may not change is an error.
-        Returns: a config of the same class and the same `given`.
-        Raises:
-            ValueError: an hparam that may not change is another; all of them are named. A value to
-                take is impossible.
-        """
-        own = {name: getattr(self, name) for name in self.given if getattr(self, name) != "auto"}
-        names = [name for name in takes if name not in own]
-        taken = checked_record(recorded, names, self.knobs, where)
-        result = type(self)(self.model_name, self.data_dir, **{**taken, **own})
-        result.given = self.given
-        refused = self.changes_refused(recorded, result.to_json()) if refuses else []
-        if refused:
-            raise ValueError(
-                f"{where} holds a run with other hparams: {'; '.join(refused)}. Go on with the old "
-                f"values, choose another {self.elsewhere}, or remove the folder to begin anew. "
-                f"These may change: {', '.join(self.changeable())}"
-            )
-        return result
-
-    @classmethod
-    def changes_refused(cls, recorded, now):
-        """Lists the changes of hparams that are not allowed when a run goes on.
-
-        Args:
-            recorded: dict, `to_json()` of the run so far; a name it lacks counts as its default.
-            now: dict, `to_json()` of the command that goes on.
-        Returns: list of sentences, one per refused change; empty if the run may go on.
-        """
-        refused = []
-        for name, each in cls.knobs.items():
-            before, after = recorded.get(name, each.default), now.get(name, each.default)
-            if not each.may_change and before != after:
-                refused.append(f"hparam {name!r} was {before!r:.200} and is now {after!r:.200}")
-        return refused
-
-    @classmethod
-    def changeable(cls):
-        """Returns the names of the hparams that may change when a run goes on."""
-        return [name for name, each in cls.knobs.items() if each.may_change]
 
     @classmethod
     def markdown(cls):

@@ -125,7 +125,7 @@ def test_a_models_sizes_flags_and_vocabulary_travel_with_it(pretrained):
     assert result.vocab_file == str(pretrained / "vocab.txt")
     (pretrained / "models" / "M" / "vocab.txt").write_text("the model's")
     assert config(pretrained).vocab_file == str(pretrained / "models" / "M" / "vocab.txt")
-    elsewhere = FinetuningConfig("N", str(pretrained), init_checkpoint=result.pretrained)
+    elsewhere = FinetuningConfig("N", str(pretrained), init_checkpoint=result.pretrained.path)
     assert elsewhere.encoder == result.encoder
     assert elsewhere.vocab_file == str(pretrained / "models" / "M" / "vocab.txt")
     rates = config(pretrained, model_hparam_overrides={"hidden_dropout_prob": 0.2}).encoder
@@ -206,9 +206,18 @@ def test_two_task_files_may_not_name_one_task(tmp_path):
         config(task_files=paths, task_names=["my"])
 
 
+def test_a_config_is_frozen_and_replaced(tmp_path):
+    result = config(tmp_path, task_names=["cola"])
+    with pytest.raises(AttributeError, match="FinetuningConfig is frozen: vocab_file cannot be"):
+        result.vocab_file = "v.txt"
+    other = result.replace(vocab_file="v.txt", precision="float32")
+    assert (other.vocab_file, other.precision, other.given) == ("v.txt", "float32", {"task_names"})
+    assert other.replace(precision="bfloat16").vocab_file == "v.txt"
+
+
 def test_what_is_written_goes_to_output_dir(tmp_path):
     result = config(tmp_path, output_dir="out")
-    assert result.pretrained == str(tmp_path / "models" / "M")
+    assert result.pretrained.path == str(tmp_path / "models" / "M")
     assert result.model_dir == "out/finetuning_models/chunk_model"
     assert result.results_txt == "out/results/chunk_results.txt"
 

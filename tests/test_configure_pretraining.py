@@ -8,6 +8,7 @@ import pytest
 
 from configure_pretraining import PretrainingConfig
 from electra.hparams import load_hparams
+from electra.train import resume
 from tests.shared import FIXTURES, ROOT, needs_fixtures
 
 OFFICIAL_DEFAULTS = {
@@ -66,6 +67,14 @@ SELECTRA = (
     '"gcp_project": "p", "do_lower_case": false, "vocab_size": 50000, "max_seq_length": 512, '
     '"num_eval_steps": 2000, "num_train_steps": 3000000}'
 )
+
+
+def resumed(config, recorded):
+    return resume.resumed(config, recorded, config.model_dir)
+
+
+def refused_changes(recorded, now):
+    return resume.refused_changes(PretrainingConfig.knobs, recorded, now)
 
 
 def config(**hparams):
@@ -252,7 +261,7 @@ def test_the_written_config_loads_again():
     ],
 )
 def test_a_run_may_go_on_with_other_lengths_places_and_devices(change):
-    assert PretrainingConfig.changes_refused(config().to_json(), config(**change).to_json()) == []
+    assert refused_changes(config().to_json(), config(**change).to_json()) == []
 
 
 @pytest.mark.parametrize(
@@ -272,7 +281,7 @@ def test_a_run_may_go_on_with_other_lengths_places_and_devices(change):
 )
 def test_a_run_may_not_go_on_with_other_numbers(change):
     recorded = config().to_json()
-    refused = PretrainingConfig.changes_refused(recorded, config(**change).to_json())
+    refused = refused_changes(recorded, config(**change).to_json())
     name = next(iter(change))
     assert refused == [f"hparam {name!r} was {recorded[name]!r} and is now {change[name]!r}"]
 
@@ -280,53 +289,70 @@ def test_a_run_may_not_go_on_with_other_numbers(change):
 def test_a_run_recorded_before_a_knob_existed_goes_on():
     recorded = config().to_json()
     del recorded["gradient_accumulation_steps"]
-    assert PretrainingConfig.changes_refused(recorded, config().to_json()) == []
+    assert refused_changes(recorded, config().to_json()) == []
+
+
+def test_a_config_is_frozen_and_replaced():
+    first = config(seed=1)
+    for name in ("seed", "given", "other"):
+        with pytest.raises(AttributeError, match=f"PretrainingConfig is frozen: {name} cannot"):
+            setattr(first, name, 2)
+    second = first.replace(seed=2, precision="bfloat16")
+    assert (first.seed, second.seed, second.precision) == (1, 2, "bfloat16")
+    assert second.given == {"seed"}
 
 
 def test_a_new_run_goes_on_from_nothing():
     new = config(seed=1)
-    assert new.going_on(None) is new
+    assert resumed(new, None) is new
 
 
 def test_training_goes_on_with_what_was_found_when_it_began():
     recorded = config(seed=1).to_json()
     recorded.update(precision="bfloat16", generator_hidden_size=1.0)
-    result = config(seed=1, num_train_steps=7).going_on(recorded)
+    result = resumed(config(seed=1, num_train_steps=7), recorded)
     assert (result.precision, result.generator.hidden_size) == ("bfloat16", 256)
     assert result.num_train_steps == 7
     assert result.given == {"seed", "num_train_steps"}
-    assert config(seed=1, precision="auto").going_on(recorded).precision == "bfloat16"
+    assert resumed(config(seed=1, precision="auto"), recorded).precision == "bfloat16"
 
 
 def test_training_does_not_go_on_with_other_numbers():
     recorded = config(seed=1).to_json()
     with pytest.raises(ValueError, match=r"D/models/M holds .* 'seed' was 1 and is now 0"):
-        config().going_on(recorded)
+        resumed(config(), recorded)
     with pytest.raises(ValueError, match="'precision' was 'bfloat16' and is now 'float32'"):
         recorded.update(seed=0, precision="bfloat16")
-        config(precision="float32").going_on(recorded)
+        resumed(config(precision="float32"), recorded)
 
 
 def test_evaluation_alone_takes_the_recorded_network():
     recorded = config(debug=True, model_size="base", seed=3).to_json()
-    result = config(do_train=False, do_eval=True, temperature=2.0).going_on(recorded)
+    result = resumed(config(do_train=False, do_eval=True, temperature=2.0), recorded)
     assert (result.model_size, result.encoder.hidden_size, result.seed) == ("base", 768, 3)
     assert (result.temperature, result.do_train, result.eval_batch_size) == (2.0, False, 4)
 
 
-def test_generator_fractions_come_from_a_checkpoint_unless_given():
-    result = config()
-    assert result.fit_generator(1.0, 1.0) == ["generator_hidden_size 0.25 -> 1, as its shapes say"]
+def test_generator_fractions_come_from_a_checkpoint_unless_given(caplog):
+    caplog.set_level("INFO", logger="absl")
+    result = resume.fit_generator(config(), (1.0, 1.0), "a")
+    assert caplog.messages == ["a: generator_hidden_size 0.25 -> 1, as its shapes say"]
     assert result.generator.hidden_size == 256
     assert result.to_json()["generator_hidden_size"] == 1.0
-    assert config(generator_hidden_size=0.25).fit_generator(0.25, 1.0) == []
+    assert result.given == set()
+    given = config(generator_hidden_size=0.25)
+    assert resume.fit_generator(given, (0.25, 1.0), "a") is given
     with pytest.raises(ValueError, match="Leave generator_layers out to take it over"):
-        config(generator_layers=0.5).fit_generator(0.25, 1.0)
+        resume.fit_generator(config(generator_layers=0.5), (0.25, 1.0), "a")
 
 
 def test_what_may_change_is_listed():
-    assert "num_train_steps" in PretrainingConfig.changeable()
-    assert "learning_rate" not in PretrainingConfig.changeable()
+    recorded = config(seed=1).to_json()
+    with pytest.raises(ValueError, match="These may change: (.*)") as refused:
+        resumed(config(), recorded)
+    listed = str(refused.value).partition("These may change: ")[2].split(", ")
+    assert "num_train_steps" in listed
+    assert "learning_rate" not in listed
 
 
 def test_the_module_prints_its_table():
@@ -375,4 +401,4 @@ def test_an_odd_record_is_named_with_its_file(tmp_path, name, value):
     result = PretrainingConfig("M", str(tmp_path), do_train=False, do_eval=True)
     message = f"models/M/hparams.json is damaged: hparam '{name}' must be"
     with pytest.raises(ValueError, match=message):
-        result.going_on({**result.to_json(), name: value})
+        resumed(result, {**result.to_json(), name: value})

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "optim": {"features"},
     "saving": BASE,
     "predictor": {"data", "model"},
-    "train": BASE | {"data", "model", "saving"},
+    "train": BASE | {"text", "data", "model", "saving"},
     "pretrain": BASE | {"text", "data", "model", "optim", "saving", "train"},
     "finetune": BASE | {"text", "data", "model", "optim", "saving", "train", "predictor"},
     "serve": BASE

@@ -1,32 +1,36 @@
 """The ensemble of a run: the mean of what its trials predict, scored and written.
 
-Enters: a run and the records of its trials. Leaves: what the results say of the ensemble.
+Enters: the results of trials, and a predictor that each trial's weights are loaded into. Leaves:
+what the results say of the ensemble.
 """
 
 from absl import logging
 
-from electra.finetune import outputs, trials
+from electra.finetune import results, trials
 from electra.finetune.families import family
 from electra.saving import checkpoints
 
 _NAME = "ensemble"  # of its folder in test_predictions
 
 
-def of_trials(run, finished):
+def of_trials(config, devs, submissions, finished, trainer):
     """Scores and writes what all trials predict together; what an earlier run did is kept.
 
     Args:
-        run: Finetuning; finished: list of records.
+        config: FinetuningConfig; devs: list of TaskSplit; submissions: Submissions.
+        finished: list of TrialResult.
+        trainer: Trainer.
     Returns: dict trials (names), scores, and test_outputs where test files are predicted.
     Raises:
         ValueError: a trial has no model any more.
     """
-    names = [each["trial"] for each in finished]
-    known = trials.known_ensemble(run.config, finished)
-    result = known or {"trials": names, "scores": {}}
-    devs = [] if known else run.data.dev
-    tests = [] if outputs.has_tests(run, _NAME, result) else run.tests
-    members = [trial for trial in trials.planned(run.config) if trial.name in names]
+    names = [each.trial for each in finished]
+    known = results.known_ensemble(config, finished)
+    made = known or {"trials": names, "scores": {}}
+    devs = [] if known else devs
+    has_tests = submissions.are_written(_NAME, made.get("test_outputs"))
+    tests = [] if has_tests else submissions.tests
+    members = [trial for trial in trials.planned(config) if trial.name in names]
     lacking = [trial.folder for trial in members if checkpoints.latest(trial.folder) is None]
     if lacking and devs:
         raise ValueError(
@@ -36,20 +40,24 @@ def of_trials(run, finished):
     if lacking and tests:
         logging.warning("%s holds no model for the ensemble's test predictions", lacking[0])
     if lacking or not [*devs, *tests]:
-        return result
-    made = []
+        return made
+    predicted = []
     for trial in members:
-        run.restore(trial)
-        made.append([run.predict(dev.task, dev.examples, dev.features)[0] for dev in devs])
-        made[-1] += [outputs.predict(run, test) for test in tests]
+        trainer.restore(trial)
+        of_trial = [trainer.predictor.predict(*dev.inputs, config.eval_batch_size) for dev in devs]
+        of_tests = submissions.predict(trainer.predictor) if tests else ()
+        predicted.append([each for each, _ in of_trial] + [*of_tests])
     means = [
-        family(split.task.family).mean(predictions)
-        for split, predictions in zip([*devs, *tests], zip(*made, strict=True), strict=True)
+        family(split.task.family).mean(each)
+        for split, each in zip([*devs, *tests], zip(*predicted, strict=True), strict=True)
     ]
     if devs:
-        scores = [run.score(dev, mean) for dev, mean in zip(devs, means, strict=False)]
-        result["scores"] = {dev.name: each for dev, each in zip(devs, scores, strict=True)}
-        logging.info("Ensemble of %d trials: %s", len(names), trials.readable(result["scores"]))
+        made["scores"] = {
+            dev.name: dev.score(mean, config.qa_na_threshold)
+            for dev, mean in zip(devs, means, strict=False)
+        }
+        shown = results.readable(made["scores"])
+        logging.info("Ensemble of %d trials: %s", len(names), shown)
     if tests:
-        result["test_outputs"] = outputs.write_tests(run, _NAME, means[len(devs) :])
-    return result
+        made["test_outputs"] = submissions.write(_NAME, means[len(devs) :])
+    return made

@@ -1,7 +1,8 @@
 """What a fine-tuning run writes besides its scores: predictions and plots.
 
-Enters: a run with its weights loaded. Leaves: submissions of the test files, predictions of a
-user's own files, and of the dev files what the best trial says: SQuAD's files and plots.
+Enters: splits, and a predictor with its weights loaded. Leaves: submissions of the test files,
+predictions of a user's own files, and of the dev files what the best trial says: SQuAD's files and
+plots.
 """
 
 import copy
@@ -12,10 +13,9 @@ import os
 
 from absl import logging
 
-from electra.finetune import plots, trials
-from electra.finetune import predictions as writers
+from electra.finetune import plots, predictions, trials
 from electra.finetune.families import family
-from electra.finetune.run_data import Dev
+from electra.finetune.run_data import TaskSplit
 from electra.finetune.tasks import TASKS
 from electra.saving import checkpoints
 from electra.storage import file_digest
@@ -27,7 +27,7 @@ def read_tests(data):
 
     Args:
         data: FinetuningData.
-    Returns: list of Dev; a test file that is missing is logged and left out.
+    Returns: list of TaskSplit; a test file that is missing is logged and left out.
     Raises:
         FileNotFoundError: there is none at all. ValueError: one cannot be read.
     """
@@ -58,7 +58,7 @@ def read_files(data, predict_files):
         data: FinetuningData.
         predict_files: dict task name -> list of paths. A file that is named like one of the
             task's own has its layout, another that of its test file, or else of its dev file.
-    Returns: list of Dev; the names are those of the predictions.
+    Returns: list of TaskSplit; the names are those of the predictions.
     Raises: as readers.read_examples.
     """
     splits = copy.copy(data.splits)
@@ -79,118 +79,141 @@ def read_files(data, predict_files):
     return list(found.values())
 
 
-def write_trial(run, trial, record, predictions, finished):
-    """Writes all that a trial, whose weights are loaded, predicts and draws.
+class Submissions:
+    """What is predicted of a run's test files, as their leaderboards want it, or as JSON lines.
 
     Args:
-        run: Finetuning; trial: Trial.
-        record: of it, with its scores; gets its test_outputs.
-        predictions: dict name of a Dev -> its predictions, written if no trial before was better.
-        finished: records of the trials before.
+        config: FinetuningConfig.
+        splits: Splits, which find the files.
+        tests: list of TaskSplit; empty where nothing is to be predicted.
     """
-    devs, figures = run.data.dev, {}
-    if devs and not trial.is_retry:
-        ranks = [trials.rank(each, devs) for each in finished]
-        if trials.rank(record, devs) > max(ranks, default=-math.inf):
-            figures = write_dev(run, record, predictions)
-    if devs or run.config.do_train:
-        write_summary(run, trial, record, figures)
-    if lacks_tests(run, trial, {}):
-        write_tests_of(run, trial, record)
 
+    def __init__(self, config, splits, tests):
+        self.config, self.splits, self.tests = config, splits, tests
 
-def lacks_tests(run, trial, record):
-    """Whether a trial has to predict the test files, and its record does not say that it did."""
-    is_asked = run.tests and not trial.is_retry and int(trial.name) <= run.config.n_writes_test
-    if not is_asked or has_tests(run, f"trial_{trial.name}", record):
-        return False
-    has_model = checkpoints.latest(trial.folder) is not None
-    if not has_model:
-        logging.warning("%s holds no model to predict the test files with", trial.folder)
-    return has_model
+    def are_due(self, trial, written):
+        """Whether a trial has to predict the test files.
 
+        Args:
+            trial: Trial; written: its test_outputs, or None to write them anew.
+        """
+        is_asked = not trial.is_retry and int(trial.name) <= self.config.n_writes_test
+        if not is_asked or not self.tests or self.are_written(f"trial_{trial.name}", written):
+            return False
+        has_model = checkpoints.latest(trial.folder) is not None
+        if not has_model:
+            logging.warning("%s holds no model to predict the test files with", trial.folder)
+        return has_model
 
-def write_tests_of(run, trial, record):
-    """Writes what a trial, whose weights are loaded, predicts for the test files; records it."""
-    predicted = (predict(run, test) for test in run.tests)
-    record["test_outputs"] = write_tests(run, f"trial_{trial.name}", predicted)
+    def are_written(self, name, written):
+        """Whether what `write` returned says that the files, as they are, were predicted."""
+        described = self._described(name)
+        return written == described and os.path.isdir(described["folder"])
 
+    def predict(self, predictor):
+        """Yields what the weights of a TaskPredictor predict for each test file."""
+        for test in self.tests:
+            yield predictor.predict(*test.inputs, self.config.predict_batch_size)[0]
 
-def has_tests(run, name, record):
-    """Whether a record says that the test files, as they are, were predicted, and where."""
-    described = _described_tests(run, name)
-    return record.get("test_outputs") == described and os.path.isdir(described["folder"])
+    def write(self, name, predicted):
+        """Writes predictions.
 
+        Args:
+            name: of the folder in test_predictions.
+            predicted: iterable, the predictions of each test file.
+        Returns: what a result says of them as test_outputs: folder, and dict files of what is
+            predicted -> its SHA-256.
+        """
+        described = self._described(name)
+        for test, found in zip(self.tests, predicted, strict=True):
+            self._write(described["folder"], test, found)
+        logging.info("Predictions of the test files: %s", described["folder"])
+        return described
 
-def write_tests(run, name, predicted):
-    """Writes predictions of the test files, each as its leaderboard wants it, or as JSON lines.
-
-    Args:
-        run: Finetuning.
-        name: of the folder in test_predictions.
-        predicted: iterable, the predictions of run.tests.
-    Returns: what a record says of them as "test_outputs": folder, and dict files of what is
-        predicted -> its SHA-256.
-    """
-    described = _described_tests(run, name)
-    folder = described["folder"]
-    threshold = run.config.qa_na_threshold
-    for test, predictions in zip(run.tests, predicted, strict=True):
+    def _write(self, folder, test, found):
         task, name = test.task, test.task.leaderboard.get(test.split, "")
-        of_family = family(task.family)
+        of_family, threshold = family(task.family), self.config.qa_na_threshold
         if not name:
             stem = os.path.join(folder, test.name)
-            of_family.write_predictions(stem, task, test.examples, predictions, threshold)
-            continue
-        values = of_family.labels_of(task, test.examples, predictions)
+            of_family.write_predictions(stem, task, test.examples, found, threshold)
+            return
+        values = of_family.labels_of(task, test.examples, found)
         if name.endswith(".tsv"):
-            missing = writers.write_glue(folder, task, test.split, values)
-            logging.info("%s of %s; it lacks: %s", writers.GLUE_ZIP, folder, missing or "nothing")
+            missing = predictions.write_glue(folder, task, test.split, values) or "nothing"
+            logging.info("%s of %s; it lacks: %s", predictions.GLUE_ZIP, folder, missing)
         else:
-            writers.write_clue(folder, task, test.split, values, [e.id for e in test.examples])
-    logging.info("Predictions of the test files: %s", folder)
-    return described
+            ids = [example.id for example in test.examples]
+            predictions.write_clue(folder, task, test.split, values, ids)
+
+    def _described(self, name):
+        files = {
+            test.name: file_digest(self.splits.find(test.task, test.split)[0])
+            for test in self.tests
+        }
+        return {"folder": os.path.join(self.config.test_predictions, name), "files": files}
 
 
-def write_files(run):
-    """Writes what the weights of a run predict for the user's files, a row an example, in order."""
-    for each in run.files:
-        predictions = predict(run, each)
+def write_files(config, predictor, files):
+    """Writes what a TaskPredictor says of the user's files, a row an example, in order.
+
+    Args:
+        config: FinetuningConfig; files: list of TaskSplit.
+    """
+    for each in files:
+        found = predictor.predict(*each.inputs, config.predict_batch_size)[0]
         rows = family(each.task.family).rows(
-            each.task, each.examples, predictions, run.config.qa_na_threshold
+            each.task, each.examples, found, config.qa_na_threshold
         )
-        path = os.path.join(run.config.test_predictions, f"{each.name}.jsonl")
-        writers.write_rows(path, each.examples, rows)
+        path = os.path.join(config.test_predictions, f"{each.name}.jsonl")
+        predictions.write_rows(path, each.examples, rows)
         logging.info("Predictions: %s", path)
 
 
-def write_dev(run, record, predictions):
+def write_trial(config, devs, trial, result, predicted, before):
+    """Writes what a trial predicts of the dev files, if none before was better, and its plots.
+
+    Args:
+        config: FinetuningConfig; devs: list of TaskSplit.
+        trial: Trial; result: TrialResult, with its scores.
+        predicted: dict name of a dev -> its predictions.
+        before: TrialResults of the trials before.
+    """
+    figures = {}
+    if devs and not trial.is_retry:
+        best = max((each.rank(devs) for each in before), default=-math.inf)
+        if result.rank(devs) > best:
+            figures = write_dev(config, devs, result, predicted)
+    if devs or config.do_train:
+        write_summary(config, trial, result, figures)
+
+
+def write_dev(config, devs, result, predicted):
     """Writes what the families say of the dev files, such as SQuAD's files.
 
     Args:
-        run: Finetuning.
-        record: of the trial, with its scores.
-        predictions: dict name of a Dev -> its predictions.
+        config: FinetuningConfig; devs: list of TaskSplit.
+        result: TrialResult, with its scores.
+        predicted: dict name of a dev -> its predictions.
     Returns: dict name -> function that draws a Figure.
     """
     figures = {}
-    for dev in run.data.dev:
-        of_family, scores = family(dev.task.family), record["scores"][dev.name]
-        of_family.write_dev(run.config, dev, predictions[dev.name], scores)
-        drawn = of_family.figures(dev, predictions[dev.name], scores)
+    for dev in devs:
+        of_family, scores = family(dev.task.family), result.scores[dev.name]
+        of_family.write_dev(config, dev, predicted[dev.name], scores)
+        drawn = of_family.figures(dev, predicted[dev.name], scores)
         figures |= {f"{dev.name}_{name}": draw for name, draw in drawn.items()}
     return figures
 
 
-def write_summary(run, trial, record, figures):
+def write_summary(config, trial, result, figures):
     """Shows a trial's scores and plots in TensorBoard, these also as PNGs beside the results.
 
     Args:
-        run: Finetuning; trial: Trial; record: of it.
+        config: FinetuningConfig; trial: Trial; result: TrialResult.
         figures: as write_dev returns them; the learning curves of all trials so far are added.
     """
-    stem, images = os.path.splitext(run.config.results_txt)[0].removesuffix("_results"), {}
-    drawn = {**figures, "learning_curves": functools.partial(_learning_curves, run.config)}
+    stem, images = os.path.splitext(config.results_txt)[0].removesuffix("_results"), {}
+    drawn = {**figures, "learning_curves": functools.partial(_learning_curves, config)}
     for name, draw in drawn.items():
         path = f"{stem}_{name}.png"
         try:
@@ -199,15 +222,10 @@ def write_summary(run, trial, record, figures):
             logging.warning("%s is not drawn. %s: %s", path, type(error).__name__, error)
     numbers = {
         f"scores/{name}/{metric}": value
-        for name, scores in record["scores"].items()
+        for name, scores in result.scores.items()
         for metric, value in scores.items()
     }
-    write_summaries(trial.folder, record.get("steps", 0), numbers, images)
-
-
-def predict(run, each):
-    """Returns what the weights of a run predict for a Dev of its test files or the user's."""
-    return run.predict(each.task, each.examples, each.features, run.config.predict_batch_size)[0]
+    write_summaries(trial.folder, result.steps or 0, numbers, images)
 
 
 def _learning_curves(config):
@@ -220,19 +238,13 @@ def _learning_curves(config):
     return plots.draw_curves(", ".join(config.task_names), curves)
 
 
-def _described_tests(run, name):
-    find = run.data.splits.find
-    files = {test.name: file_digest(find(test.task, test.split)[0]) for test in run.tests}
-    return {"folder": os.path.join(run.config.test_predictions, name), "files": files}
-
-
 def _read(splits, name, task, split, sources):
     """Reads a file to predict; unlike in training no row of it is left out."""
     task = dataclasses.replace(
         task, sources={split: tuple(sources)}, skipped_labels=(), skips_short_rows=False
     )
     examples = splits.examples(task, split)
-    return Dev(name, task, split, examples, splits.features(task, split, examples))
+    return TaskSplit(name, task, split, examples, splits.features(task, split, examples))
 
 
 def _unlabelled(source, *roles):

@@ -9,20 +9,23 @@ from absl import logging
 
 from electra.data import batches
 from electra.finetune.dataset import Splits
-from electra.finetune.families import FROM_FILES, FROM_TRAIN
+from electra.finetune.families import FROM_FILES, FROM_TRAIN, family
 from electra.finetune.featurize import HOST_FEATURES
 from electra.finetune.readers import resolve_labels
 from electra.storage import file_digest
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
 
-# What a row has in common with the model that was trained on it.
-_OF_MODEL = ("family", "labels", "label_range")
-
 
 @dataclasses.dataclass(frozen=True)
-class Dev:
-    """A split to score: `name` is the task's, with the split's own part (mnli_mismatched)."""
+class TaskSplit:
+    """A split of a task, read and featurised.
+
+    Attributes:
+        name: the task's, with the split's own part (mnli_mismatched).
+        task: Task; split: name of the split among its sources.
+        examples: list; features: Features of them.
+    """
 
     name: str
     task: object
@@ -30,17 +33,15 @@ class Dev:
     examples: list
     features: object
 
+    @property
+    def inputs(self):
+        """What a predictor takes."""
+        return self.task, self.examples, self.features
 
-def _identity(row):
-    """Returns what makes a task's row another: not where its files lie, whose contents digests
-    compare, nor its hparams, which are compared as the run's."""
-    kept = {name: value for name, value in row.items() if name not in ("folder", "hparams")}
-    kept["sources"] = {
-        split: [{name: each for name, each in source.items() if name != "path"} for source in found]
-        for split, found in row["sources"].items()
-        if not split.startswith("test")
-    }
-    return kept
+    def score(self, predictions, qa_na_threshold):
+        """Returns dict metric -> float of predictions that a family made."""
+        of_family = family(self.task.family)
+        return of_family.score(self.task, self.examples, predictions, qa_na_threshold)
 
 
 class FinetuningData:
@@ -54,7 +55,7 @@ class FinetuningData:
         tasks: list of Task with their labels.
         tokenizer: WordPieceTokenizer.
         splits: electra.finetune.dataset.Splits.
-        dev: list of Dev; train: dict task -> Features.
+        dev: list of TaskSplit; train: dict task -> Features.
     Raises:
         ValueError, FileNotFoundError: what the user can mend in a vocabulary or a task's files.
     """
@@ -102,26 +103,6 @@ class FinetuningData:
             for split in (split for split, is_read in wanted.items() if is_read):
                 self.splits.find(task, split)
 
-    def check_tasks(self, recorded, folder):
-        """Compares the tasks' rows with those of a model's folder.
-
-        Args:
-            recorded: `described_tasks()` of the run there.
-            folder: for messages.
-        Raises:
-            ValueError: labels or layout of a task differ; without training, labels only.
-        """
-        rows = {task["name"]: _identity(task) for task in recorded}
-        for task in map(_identity, self.described_tasks()):
-            before = rows.get(task["name"], {})
-            names = task if self.config.do_train else _OF_MODEL
-            for name in [name for name in names if before.get(name) != task[name]]:
-                raise ValueError(
-                    f"{folder} holds a model of another task {task['name']!r}: {name} was "
-                    f"{before.get(name)!s:.200} and is now {task[name]!s:.200}. Go on with the "
-                    "old one, or choose another output_dir or model_dir"
-                )
-
     def _read_dev(self):
         """Reads what is scored: the dev split, and further ones that are there."""
         found = []
@@ -135,7 +116,7 @@ class FinetuningData:
                     logging.info("%s. It is not scored", error)
                     continue
                 features = self.splits.features(task, split, examples)
-                found.append(Dev(task.name + split[3:], task, split, examples, features))
+                found.append(TaskSplit(task.name + split[3:], task, split, examples, features))
         return found
 
     def _read_train(self):

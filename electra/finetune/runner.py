@@ -1,33 +1,23 @@
 """The runner behind run_finetuning.py: config in, trained trials and their scores out.
 
-It reads and featurises the tasks, builds the model and its programs once, and runs trial after
-trial: weights as pre-trained, heads drawn anew, training, scores. A trial that was killed goes on
-from its checkpoint; one that has its scores is not run again.
+It reads and featurises the tasks and runs trial after trial: weights as pre-trained, heads drawn
+anew, training, scores. A trial that was killed goes on from its checkpoint; one that has its scores
+is not run again.
 """
 
-import functools
+import dataclasses
 import os
-import time
 
-import keras
-import numpy as np
 from absl import logging
 
-from electra.finetune import ensemble, outputs, trials
+from electra.finetune import ensemble, outputs, results, trials
 from electra.finetune.families import family
-from electra.finetune.model import FinetuningModel
-from electra.finetune.predictor import TaskPredictor
 from electra.finetune.run_data import FinetuningData
-from electra.finetune.step import FinetuningLoop, FinetuningStep, Programs
-from electra.optim.adamw import AdamW
-from electra.optim.layerwise import layer_wise_multipliers
-from electra.optim.schedule import learning_rate_at
+from electra.finetune.trainer import Trainer
 from electra.saving import checkpoints
 from electra.saving.folder import held, read_hparams, write_folder
 from electra.text.vocab import read_vocab
-from electra.train.interval import Interval
-from electra.train.logs import RunLog
-from electra.train.loop import next_boundary, refuse_non_finite, stopping_signals
+from electra.train import resume
 from electra.train.strategy import placement_of
 
 
@@ -48,7 +38,7 @@ def run_finetuning(config):
 
 
 class Finetuning:
-    """One run: its data, its programs, its trials.
+    """One run: its data, its trainer, its trials.
 
     Args:
         config: FinetuningConfig.
@@ -56,40 +46,29 @@ class Finetuning:
         config: as the run goes on with it.
         data: FinetuningData.
         inputs: dict what trials learn from and are scored on -> its SHA-256.
-        tests, files: list of Dev, what to predict of test files and of the user's.
+        submissions: outputs.Submissions.
+        files: list of TaskSplit, the user's files to predict.
+        trainer: Trainer.
     """
 
     def __init__(self, config):
-        folders = [trial.folder for trial in trials.planned(config)]
-        shape = trials.FOLDER_SHAPE
-        found = [(each, read) for each in folders if (read := read_hparams(each, shape))]
-        if found:
-            folder, recorded = found[0]
-            takes = ["precision"]
-            if not config.do_train:
-                takes = [name for name, each in config.knobs.items() if not each.may_change]
-            config = config.going_on(recorded, folder, takes, refuses=config.do_train)
-            if not config.do_train and "vocab_file" not in config.given:
-                config.vocab_file = os.path.join(folder, "vocab.txt")
-        elif not config.do_train:
-            raise FileNotFoundError(f"{folders[0]} holds no model. Train first (do_train)")
-        self.config = config
-        self.inputs = {}
-        if config.do_train and not config.from_scratch:
-            opened = checkpoints.read(config.pretrained, verify=False)
-            opened.check_vocab(read_vocab(config.vocab_file), config.vocab_file)
-            self.inputs["pre-trained weights"] = opened.digest
+        config, folder, recorded = _resumed(config)
+        self.inputs = _check_pretrained(config)
         self.data = FinetuningData(config, () if config.do_train else recorded["tasks"])
-        if found:
-            self.data.check_tasks(recorded["tasks"], folder)
+        if recorded:
+            described = self.data.described_tasks()
+            resume.check_tasks(described, recorded["tasks"], folder, config.do_train)
         self.inputs |= self.data.digests()
-        if found and config.do_train:
-            self._check_inputs(recorded.get("inputs", {}), folder)
-        self.tests = outputs.read_tests(self.data) if config.write_test_outputs else []
+        if recorded and config.do_train:
+            resume.check_inputs(self.inputs, recorded.get("inputs", {}), folder)
+        tests = outputs.read_tests(self.data) if config.write_test_outputs else []
+        self.submissions = outputs.Submissions(config, self.data.splits, tests)
         predict_files = config.predict_files if config.do_predict else {}
         self.files = outputs.read_files(self.data, predict_files)
-        self.placement = placement_of(config)
-        self._check_shares()
+        placement = placement_of(config)
+        _check_shares(config, placement)
+        self.config = config.replace(precision=placement.precision)
+        self.trainer = Trainer(self.config, self.data, placement)
 
     def run(self):
         """Runs the trials that are left and writes the results. Returns: the signal that stopped
@@ -97,267 +76,135 @@ class Finetuning:
         config, finished, retries = self.config, [], []
         runs_trials = config.do_train or config.do_eval or config.write_test_outputs
         for trial in trials.planned(config) if runs_trials else ():
-            stopped_by = self._run_trial(trial, finished)
-            is_new = bool(finished) and finished[-1]["trial"] == trial.name
-            if not stopped_by and config.retry_collapsed and is_new and finished[-1]["collapsed"]:
-                stopped_by = self._run_trial(trial.retry(), retries)
-            if stopped_by:
-                return stopped_by
+            result = self._run_trial(trial, finished)
+            made = [result] if result else []
+            if result and result.collapsed and config.retry_collapsed and not result.stop_signal:
+                made += filter(None, [self._run_trial(trial.retry(), finished)])
+            if made and made[-1].stop_signal:
+                return made[-1].stop_signal
+            finished += made[:1]
+            retries += made[1:]
         if runs_trials and not finished:
             raise FileNotFoundError(
                 f"{config.model_dir}_1 holds no model to score. Train first (do_train)"
             )
-        made = ensemble.of_trials(self, finished) if config.ensemble and runs_trials else None
+        devs, of_all = self.data.dev, None
+        if config.ensemble and runs_trials:
+            of_all = ensemble.of_trials(config, devs, self.submissions, finished, self.trainer)
         if config.do_eval:
-            trials.write_results(self, finished, retries, made)
+            results.write_results(config, devs, finished, retries, of_all)
         if config.do_predict:
-            self.restore(trials.best_kept(config))
-            outputs.write_files(self)
+            self.trainer.restore(results.best_kept(config))
+            outputs.write_files(config, self.trainer.predictor, self.files)
         return None
 
-    # ---- before the first step ----
-
-    def _check_inputs(self, recorded, folder):
-        """Refuses to count a trial that learnt from, or was scored on, other contents."""
-        changed = [name for name, now in self.inputs.items() if recorded.get(name, now) != now]
-        if changed:
-            raise ValueError(
-                f"{folder} holds a trial with other contents of: {', '.join(changed)}. To train "
-                "anew choose another output_dir or model_dir; to go on put the old "
-                "contents back; do_train false scores the model that is there"
-            )
-
-    def _check_shares(self):
-        replicas = self.placement.num_replicas
-        if self.placement.num_workers > 1:
-            raise ValueError(
-                "Fine-tuning runs in one process: unset TF_CONFIG, or set strategy to 'one' or "
-                "'mirrored'"
-            )
-        if self.config.train_batch_size % replicas:
-            raise ValueError(
-                f"train_batch_size {self.config.train_batch_size} must be a multiple of the "
-                f"{replicas} replicas"
-            )
-
-    # ---- model and programs, once for all trials ----
-
-    @functools.cached_property
-    def programs(self):
-        """The Programs of the run, made when first needed."""
-        with self.placement.strategy.scope():
-            model = self._new_model()
-            self.variables = model.named_variables()
-            self.optimizer = step = None
-            if self.config.do_train:
-                self.optimizer = self._optimizer()
-                step = FinetuningStep(
-                    model,
-                    self.optimizer,
-                    self.placement.num_replicas,
-                    self.placement.compile_step,
-                )
-        self.pretrained = self._read_pretrained() if self.config.do_train else {}
-        return Programs(model, self.placement, step)
-
-    @functools.cached_property
-    def predictor(self):
-        """The TaskPredictor of the run's model."""
-        sizes = self.config.values("max_seq_length", "n_best_size", "max_answer_length")
-        model, tokenizer = self.programs.model, self.data.tokenizer
-        return TaskPredictor(model, self.placement, tokenizer, **sizes)
-
-    def _new_model(self):
-        values = self.config.to_json()
-        heads = {
-            task.name: {"kind": task.family, **family(task.family).head_arguments(task, values)}
-            for task in self.data.tasks
-        }
-        return FinetuningModel(self.config.encoder, heads, dtype=self.placement.dtype)
-
-    def _optimizer(self):
-        config, multipliers = self.config, None
-        if config.layerwise_lr_decay:
-            multipliers = layer_wise_multipliers(
-                self.variables,
-                decay=config.layerwise_lr_decay,
-                num_layers=config.encoder.num_hidden_layers,
-            )
-        shape = config.values("learning_rate", "warmup_proportion", "lr_decay_power")
-        shape["num_train_steps"] = self.data.num_train_steps
-        return AdamW(
-            self.variables,
-            learning_rate=lambda step: learning_rate_at(step, **shape),
-            rate_multipliers=multipliers,
-            weight_decay_rate=config.weight_decay_rate,
-            compiled=not self.placement.compile_step,
-        )
-
-    def _read_pretrained(self):
-        """Returns dict name -> array of the encoder as it was pre-trained; {} from scratch."""
-        if self.config.from_scratch:
-            logging.info("From scratch: all weights are drawn anew")
-            return {}
-        checkpoint = checkpoints.read(self.config.pretrained)
-        encoder = {k: v for k, v in self.variables.items() if k.startswith("electra/")}
-        report = checkpoints.restore(encoder, checkpoint, require_all=True)
-        logging.info(
-            "%s: matched the %d variables of the encoder; %d others are not used; drawn anew: %s",
-            checkpoint.path,
-            len(report.matched),
-            len(report.unused),
-            ", ".join(sorted(set(self.variables) - set(encoder))),
-        )
-        return {name: variable.numpy() for name, variable in encoder.items()}
-
-    # ---- a trial ----
-
-    def _run_trial(self, trial, finished):
-        """Runs a trial and appends its record. Returns: the signal that stopped it, or None."""
-        record = trials.read_record(trial)
-        has_model = checkpoints.latest(trial.folder) is not None
-        is_scored = trials.is_scored(record, self.data.dev)
-        if self.config.do_train and is_scored and not (record.get("outputs_due") and has_model):
-            logging.info("Trial %s is finished: %s", trial.name, trials.readable(record["scores"]))
-            if outputs.lacks_tests(self, trial, record):
-                self.restore(trial)
-                outputs.write_tests_of(self, trial, record)
-                trials.write_record(trial, record)
-            finished.append(record)
-            return None
-        if not self.config.do_train and not has_model:
-            if is_scored:  # another trial's model was kept
-                finished.append(record)
-            elif record:
-                logging.warning("%s lacks the model and some of the scores: left out", trial.folder)
-            return None
-        record = record or trials.new_record(trial)
-        if self.config.do_train:
-            stopped_by, record = self._train_trial(trial, record)
-            if stopped_by:
-                return stopped_by
-        else:
-            self.restore(trial)
-        made = self._score(record)
-        record["outputs_due"] = True
-        trials.write_record(trial, record)
-        outputs.write_trial(self, trial, record, made, finished)
-        del record["outputs_due"]
-        trials.write_record(trial, record)
-        finished.append(record)
-        return None
-
-    def _score(self, record):
-        """Puts the scores of a trial, whose weights are loaded, into its record.
-
-        Returns: dict name of a Dev -> its predictions.
-        """
-        made, constant, threshold = {}, [], self.config.values("qa_na_threshold")
-        for dev in self.data.dev:
-            made[dev.name], loss = self.predict(dev.task, dev.examples, dev.features)
-            scores = self.score(dev, made[dev.name])
-            record["scores"][dev.name] = {**scores, **({} if loss is None else {"loss": loss})}
-            judge = family(dev.task.family).is_constant
-            if judge(dev.task, dev.examples, made[dev.name], **threshold):
-                constant.append(dev.name)
-        if made or not record["collapsed"]:  # what was not scored now may have collapsed before
-            record["collapsed"] = trials.collapsed(record, constant)
-        if record["collapsed"]:
-            logging.warning("Trial %s collapsed: %s", record["trial"], record["collapsed"])
-        logging.info("Trial %s: %s", record["trial"], trials.readable(record["scores"]))
-        return made
-
-    def _train_trial(self, trial, record):
-        """Trains from the trial's checkpoint, or from the start. Returns: (signal, record)."""
-        config, programs, last = self.config, self.programs, self.data.num_train_steps
-        interval, curve, started = Interval(), trials.Curve(last), time.monotonic()
-        step = 0
-        checkpoint = checkpoints.latest(trial.folder)
-        if checkpoint is None:
-            described = {"tasks": self.data.described_tasks(), "trial_seed": trial.seed}
-            described["inputs"] = self.inputs
-            write_folder(trial.folder, {**config.to_json(), **described}, config.vocab_file)
-            self._draw(trial.seed)
-        else:
-            opened = self.restore(trial)
-            step = opened.step
-            if step < last:
-                checkpoints.restore_slots(self.optimizer.slots, opened)
-            interval.load(opened)
-            curve.load(opened)
-            started -= float(opened.numbers(opened.state.get("seconds", 0), ()))
-            logging.info("Trial %s goes on from %s, step %d", trial.name, opened.path, step)
-        loop = FinetuningLoop(
-            programs, functools.partial(self.data.batch_at, trial.seed), trial.seed
-        )
-        saved_step, saved_at = step, time.monotonic()
-
-        def save(tensors):
-            log.flush()
-            seconds = round(time.monotonic() - started, 1)
-            state = {"interval": interval.dump(), "curve": curve.sums, "seconds": seconds}
-            state["vocab_sha256"] = self.data.tokenizer.vocab.sha256
-            checkpoints.save(trial.folder, step, tensors, state, keep_max=1)
-
-        with RunLog(trial.folder, resume_step=step, last_step=last) as log, stopping_signals(loop):
-            loop.on_progress = log.progress
-            log.hparams({**config.to_json(), "model_name": trial.folder, "seed": trial.seed})
-            while step < last and not loop.stop_signal:
-                due = next_boundary(
-                    step, last, config.log_every_steps, config.save_checkpoints_steps
-                )
-                steps = loop.run(step, min(due - step, config.iterations_per_loop))
-                refuse_non_finite(steps, trial.folder, "warmup_proportion")
-                interval.add(steps)
-                curve.add(steps)
-                step += len(steps)
-                if step % config.log_every_steps == 0 or step == last:
-                    log.train(step, interval.finish())
-                is_late = time.monotonic() - saved_at >= config.save_checkpoints_seconds
-                is_due = step % config.save_checkpoints_steps == 0 or is_late
-                if step < last and (is_due or loop.stop_signal) and saved_step != step:
-                    save({**self.variables, **self.optimizer.slots})
-                    saved_step, saved_at = step, time.monotonic()
-            if step == last and saved_step != step:
-                save(self.variables)  # the moments have served
-        if loop.stop_signal:
-            logging.info("Stopped at step %d; the same command goes on from there", step)
-            return loop.stop_signal, None
-        about = {"steps": last, "seconds": round(time.monotonic() - started, 1)}
-        return None, {**record, **about, **curve.summary()}
-
-    def _draw(self, seed):
-        """Sets all weights to the start of a trial, and the moments to 0."""
-        keras.utils.set_random_seed(seed)
-        fresh = self._new_model().named_variables()
-        for name, variable in self.variables.items():
-            variable.assign(self.pretrained.get(name, fresh[name].value))
-        for slot in self.optimizer.slots.values():
-            slot.assign(np.zeros(slot.shape, np.float32))
-
-    def restore(self, trial):
-        """Loads the weights of a trial's newest checkpoint. Returns: Checkpoint."""
-        _ = self.programs
-        opened = checkpoints.read(trial.folder)
-        opened.check_vocab(self.data.tokenizer.vocab, self.config.vocab_file)
-        checkpoints.restore(self.variables, opened, require_all=True)
-        return opened
-
-    # ---- predictions ----
-
-    def predict(self, task, examples, features, batch_size=None):
-        """Predicts a split with the weights as they are.
+    def _run_trial(self, trial, before):
+        """Runs a trial, or takes what an earlier run made of it.
 
         Args:
-            task: Task, one of the run's.
-            examples: list; features: Features of them.
-            batch_size: None for eval_batch_size.
-        Returns: (the family's predictions, mean loss or None without labels).
+            trial: Trial; before: TrialResults of the trials before.
+        Returns: TrialResult; None where nothing is to train, and no model or score is there.
         """
-        batch_size = batch_size or self.config.eval_batch_size
-        return self.predictor.predict(task, examples, features, batch_size)
+        config, devs = self.config, self.data.dev
+        result = trials.read_result(trial)
+        has_model = checkpoints.latest(trial.folder) is not None
+        is_scored = result is not None and result.is_scored(devs)
+        if config.do_train and is_scored and not (result.outputs_due and has_model):
+            logging.info("Trial %s is finished: %s", trial.name, results.readable(result.scores))
+            if self.submissions.are_due(trial, result.test_outputs):
+                self.trainer.restore(trial)
+                result = self._with_tests(trial, result)
+                trials.write_result(trial, result)
+            return result
+        if not config.do_train and not has_model:
+            if result and not is_scored:
+                logging.warning("%s lacks the model and some of the scores: left out", trial.folder)
+            return result if is_scored else None  # another trial's model was kept
+        result = result or trials.TrialResult(trial.name, trial.seed)
+        if config.do_train:
+            if not has_model:
+                described = {"tasks": self.data.described_tasks(), "trial_seed": trial.seed}
+                hparams = {**config.to_json(), **described, "inputs": self.inputs}
+                write_folder(trial.folder, hparams, config.vocab_file)
+            result = self.trainer.train(trial, result)
+            if result.stop_signal:
+                return result
+        else:
+            self.trainer.restore(trial)
+        result, predicted = self._score(result)
+        trials.write_result(trial, dataclasses.replace(result, outputs_due=True))
+        outputs.write_trial(config, devs, trial, result, predicted, before)
+        if self.submissions.are_due(trial, None):
+            result = self._with_tests(trial, result)
+        trials.write_result(trial, result)
+        return result
 
-    def score(self, dev, predictions):
-        """Returns the scores of predictions on a Dev split: dict metric -> float."""
-        threshold = self.config.qa_na_threshold
-        return family(dev.task.family).score(dev.task, dev.examples, predictions, threshold)
+    def _score(self, result):
+        """Scores a trial, whose weights are loaded.
+
+        Returns: (TrialResult with the scores, dict name of a dev -> its predictions).
+        """
+        config, scores, predicted, constant = self.config, dict(result.scores), {}, []
+        for dev in self.data.dev:
+            found, loss = self.trainer.predictor.predict(*dev.inputs, config.eval_batch_size)
+            predicted[dev.name] = found
+            scores[dev.name] = dev.score(found, config.qa_na_threshold)
+            if loss is not None:
+                scores[dev.name] = {**scores[dev.name], "loss": loss}
+            threshold = config.values("qa_na_threshold")
+            if family(dev.task.family).is_constant(dev.task, dev.examples, found, **threshold):
+                constant.append(dev.name)
+        collapsed = result.collapsed
+        if predicted or not collapsed:  # what was not scored now may have collapsed before
+            collapsed = result.why_collapsed(constant)
+        if collapsed:
+            logging.warning("Trial %s collapsed: %s", result.trial, collapsed)
+        logging.info("Trial %s: %s", result.trial, results.readable(scores))
+        result = dataclasses.replace(result, scores=scores, collapsed=collapsed, outputs_due=False)
+        return result, predicted
+
+    def _with_tests(self, trial, result):
+        """Writes what a trial, whose weights are loaded, predicts for the test files."""
+        predicted = self.submissions.predict(self.trainer.predictor)
+        written = self.submissions.write(f"trial_{trial.name}", predicted)
+        return dataclasses.replace(result, test_outputs=written)
+
+
+def _resumed(config):
+    """Returns the config to go on with, and the folder and hparams of the first trial that is
+    there, or None."""
+    folders = [trial.folder for trial in trials.planned(config)]
+    recorded = {each: read_hparams(each, trials.FOLDER_SHAPE) for each in folders}
+    folder = next((each for each in folders if recorded[each]), None)
+    if folder is None:
+        if not config.do_train:
+            raise FileNotFoundError(f"{folders[0]} holds no model. Train first (do_train)")
+        return config, None, None
+    config = resume.resumed(config, recorded[folder], folder)
+    if not config.do_train and "vocab_file" not in config.given:
+        config = config.replace(vocab_file=os.path.join(folder, "vocab.txt"))
+    return config, folder, recorded[folder]
+
+
+def _check_pretrained(config):
+    """Compares the vocabulary with the pre-trained model's. Returns: dict with its digest."""
+    opened = None
+    if config.do_train and not config.from_scratch:
+        opened = checkpoints.read(config.pretrained.path, verify=False)
+    if not config.from_scratch and (config.do_train or "vocab_file" in config.given):
+        vocab = read_vocab(config.vocab_file)
+        resume.check_vocab(vocab, config.vocab_file, config.pretrained.folder, opened)
+    return {"pre-trained weights": opened.digest} if opened else {}
+
+
+def _check_shares(config, placement):
+    if placement.num_workers > 1:
+        raise ValueError(
+            "Fine-tuning runs in one process: unset TF_CONFIG, or set strategy to 'one' or "
+            "'mirrored'"
+        )
+    if config.train_batch_size % placement.num_replicas:
+        raise ValueError(
+            f"train_batch_size {config.train_batch_size} must be a multiple of the "
+            f"{placement.num_replicas} replicas"
+        )

@@ -1,17 +1,12 @@
-"""One fine-tuning step, as every replica computes it, the loop of steps, and predictions.
+"""One fine-tuning step, as every replica computes it.
 
-Enters: batches of one of few lengths, each length a program; to predict, the features of a split.
-Leaves: changed variables and numbers, or the outputs of the heads.
+Enters: a batch of one of few lengths, each length a program. Leaves: changed variables and numbers.
 """
 
-import time
-
-import numpy as np
 import tensorflow as tf
 
 from electra import random
 from electra.model import kernels
-from electra.train.loop import POLL_SECONDS, Steps, constant
 from electra.train.step import Step, replica_number
 
 
@@ -52,58 +47,3 @@ class FinetuningStep(Step):
         tokens = tf.reduce_sum(tf.cast(batch["input_mask"], tf.float32))
         sums = {"loss": loss, "examples": tf.reduce_sum(counts), "tokens": tokens}
         return self._gradients_of(tape, loss), sums
-
-
-class Programs:
-    """Runs steps and predictions on the devices.
-
-    Args:
-        model: FinetuningModel.
-        placement: Placement.
-        step: FinetuningStep, or None to predict only.
-    """
-
-    def __init__(self, model, placement, step=None):
-        self.step, self.model, self.placement = step, model, placement
-        self.strategy = placement.strategy
-
-    @tf.function(autograph=False)
-    def train(self, batch, step, seed):
-        """Makes a step; a program for each shape of the batch."""
-        row = self.strategy.run(self.step, args=(batch, step, seed))
-        return self.strategy.experimental_local_results(row)[0]
-
-
-class FinetuningLoop:
-    """Runs the steps of a trial and can be stopped between two of them.
-
-    Args:
-        programs: Programs.
-        batches: function from a step to its batch, a dict of arrays.
-        seed: of the trial.
-    """
-
-    def __init__(self, programs, batches, seed):
-        self.programs, self.batches, self.seed = programs, batches, constant(seed)
-        self.on_progress = lambda steps: None
-        self.stop_signal = None
-
-    def request_stop(self, signum):
-        """Ends the running call after its current step."""
-        self.stop_signal = signum
-
-    def run(self, first, count):
-        """Makes up to `count` steps from step `first` on. Returns: Steps."""
-        started = shown = time.monotonic()
-        rows = []
-        for step in range(first, first + count):
-            batch = self.programs.placement.spread(self.batches(step))
-            rows.append(self.programs.train(batch, constant(step), self.seed))
-            if time.monotonic() > shown + POLL_SECONDS:
-                shown = time.monotonic()
-                self.on_progress(step + 1)
-            if self.stop_signal:
-                break
-        unpacked = [self.programs.step.unpack(row.numpy()) for row in rows]
-        values = {name: np.stack([each[name] for each in unpacked]) for name in unpacked[0]}
-        return Steps(first, values, time.monotonic() - started)

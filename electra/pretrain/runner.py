@@ -1,7 +1,7 @@
 """The runner behind run_pretraining.py: config in, trained and evaluated model out.
 
-It opens the data, builds or restores the model, and decides after every call of the loop what is
-due: a log line, an evaluation, a checkpoint.
+It opens the data, builds or restores the model, and says how to evaluate and to save; what is due
+when is decided in train/drive.py.
 """
 
 import contextlib
@@ -23,8 +23,10 @@ from electra.saving import checkpoints
 from electra.saving.folder import held, read_hparams, write_folder
 from electra.storage import write_text
 from electra.text.vocab import read_vocab
+from electra.train import resume
+from electra.train.drive import Driven, drive
 from electra.train.logs import EVAL_LOG, RunLog, read_lines
-from electra.train.loop import Loop, next_boundary, refuse_non_finite, stopping_signals
+from electra.train.loop import CompiledSteps, Loop
 from electra.train.peak import peak_flops
 from electra.train.strategy import placement_of
 
@@ -44,27 +46,35 @@ def run_pretraining(config):
             be known then.
         NonFiniteLossError: the training diverged.
     """
-    if checkpoints.latest(config.model_dir) is not None:
-        config = config.going_on(read_hparams(config.model_dir))
+    folder = config.model_dir
+    if checkpoints.latest(folder) is not None:
+        config = resume.resumed(config, read_hparams(folder), folder)
     placement = placement_of(config)
+    config = config.replace(precision=placement.precision)
     with contextlib.ExitStack() as until_end:
-        return _Run(config, placement, until_end).run()
+        return Pretraining(config, placement, until_end).run()
 
 
-class _Run:
+class Pretraining:
     """One run: what its parts share; `until_end` is an ExitStack for what is held that long."""
 
     def __init__(self, config, placement, until_end):
-        self.config, self.placement = config, placement
-        self.folder = config.model_dir
+        self.placement, self.folder = placement, config.model_dir
         self.vocab = read_vocab(config.vocab_file)
         note = config.check_vocab(self.vocab)
         if note:
             logging.warning("%s", note)
-        self._check_vocab_of_folder()
+        newest = checkpoints.latest(self.folder)
+        resume.check_vocab(
+            self.vocab,
+            config.vocab_file,
+            self.folder,
+            newest and checkpoints.read(newest, verify=False),
+            "Set vocab_file to that one, or model_name to a new model",
+        )
         if config.do_train:
-            self._check_shares()
-        self.records, self.held_out = self._open_records()
+            _check_shares(config, placement)
+        self.records, self.held_out = _open_records(config, self.vocab)
         until_end.enter_context(held(self.folder, config.do_train and placement.is_chief))
         self.checkpoint = checkpoints.latest(self.folder)
         if self.checkpoint is None and not config.do_train:
@@ -72,7 +82,7 @@ class _Run:
                 f"{self.folder} holds no checkpoint to evaluate. Train first (do_train), or set "
                 "model_name or model_dir to a trained model"
             )
-        self._infer_generator(self.checkpoint or config.init_checkpoint)
+        self.config = config = _with_generator_of(config, self.checkpoint)
         if config.do_train and placement.is_chief:
             write_folder(self.folder, config.to_json(), config.vocab_file)
         keras.utils.set_random_seed(config.seed)
@@ -91,81 +101,19 @@ class _Run:
         """Trains and evaluates. Returns: the exit status."""
         config = self.config
         evaluator = self._evaluator() if self.held_out is not None else None
-        stopped_by = self._train(evaluator) if config.do_train else None
-        if stopped_by and (self.step < config.num_train_steps or config.do_eval):
-            logging.info("Stopped at step %d; the same command goes on from there", self.step)
-            return 128 + stopped_by
+        reached = self._train(evaluator) if config.do_train else Driven(self.step, None)
+        if reached.stop_signal and (reached.step < config.num_train_steps or config.do_eval):
+            logging.info("Stopped at step %d; the same command goes on from there", reached.step)
+            return 128 + reached.stop_signal
         if config.do_eval:
             step, results = self.evaluated
-            if step != self.step:
+            if step != reached.step:
                 results = evaluator.run()
-            results = {**results, "global_step": self.step}
             if self.placement.is_chief:
-                write_results(config.results_txt, results)
+                write_results(config.results_txt, {**results, "global_step": reached.step})
         return 0
 
     # ---- before the first step ----
-
-    def _check_vocab_of_folder(self):
-        path = os.path.join(self.folder, "vocab.txt")
-        if not os.path.exists(path):
-            return
-        if read_vocab(path).sha256 != self.vocab.sha256:
-            raise ValueError(
-                f"{self.config.vocab_file} is not the vocabulary this model was trained with, "
-                f"{path}. Set vocab_file to that one, or model_name to a new model"
-            )
-
-    def _check_shares(self):
-        parts = self.placement.num_replicas * self.config.gradient_accumulation_steps
-        if self.config.train_batch_size % parts:
-            raise ValueError(
-                f"train_batch_size {self.config.train_batch_size} must be a multiple of replicas "
-                f"x gradient_accumulation_steps = {self.placement.num_replicas} x "
-                f"{self.config.gradient_accumulation_steps}"
-            )
-
-    def _open_records(self):
-        """Returns the training and the held-out Records; either may be None if not needed."""
-        config = self.config
-
-        def open_(pattern, kind):
-            return reader.Records(
-                pattern,
-                max_seq_length=config.max_seq_length,
-                vocab=self.vocab,
-                kind=kind,
-                do_lower_case=config.do_lower_case,
-                strip_accents=config.strip_accents,
-            )
-
-        training = held_out = None
-        if "eval_tfrecords" in config.given or find_files(config.eval_tfrecords):
-            held_out = open_(config.eval_tfrecords, "held-out")
-        if config.do_train or held_out is None:
-            training = open_(config.pretrain_tfrecords, "training")
-        if held_out is None:
-            instead = "nothing is evaluated while training"
-            if config.do_eval:
-                instead = "evaluating at the end on the training records, as the official code does"
-                held_out = training
-            logging.warning(
-                "No held-out records match %s: %s. build_pretraining_dataset.py --eval_fraction "
-                "sets some aside",
-                config.eval_tfrecords,
-                instead,
-            )
-        return training, held_out
-
-    def _infer_generator(self, checkpoint):
-        """Takes the generator's sizes from a checkpoint's shapes where the user gave none."""
-        if checkpoint is None or self.config.generator is None:
-            return
-        shapes = checkpoints.read(checkpoint, verify=False).tensors.shapes()
-        fractions = checkpoints.infer_generator_fractions(shapes)
-        if fractions is not None:
-            for note in self.config.fit_generator(*fractions):
-                logging.info("%s: %s", checkpoint, note)
 
     def _restore(self):
         """Loads the newest checkpoint, or init_checkpoint's weights. Returns the step."""
@@ -177,7 +125,6 @@ class _Run:
                 self._report(checkpoint, report, ": weights only, step 0")
             return 0
         checkpoint = checkpoints.read(self.checkpoint)
-        checkpoint.check_vocab(self.vocab, self.config.vocab_file)
         report = checkpoints.restore(variables, checkpoint, require_all=True)
         if checkpoint.kind == "tf1":
             self._report(checkpoint, report)
@@ -246,45 +193,32 @@ class _Run:
     # ---- training ----
 
     def _train(self, evaluator):
-        """Makes the steps that are left. Returns: the signal that stopped it, or None."""
+        """Makes the steps that are left. Returns: Driven."""
         config, last = self.config, self.config.num_train_steps
         if self.step >= last:
             logging.info("Step %d of %d is reached: nothing to train", self.step, last)
-            return None
+            return Driven(self.step, None)
         eval_every = config.eval_every_steps
         if eval_every is None:
             eval_every = config.save_checkpoints_steps
         if self.held_out is None or self.held_out is self.records:  # no held-out text
             eval_every = 0
-        loop, saved_step = self._loop(), self.step
-        log = RunLog(
+        loop = self._loop()
+        with RunLog(
             self.folder, resume_step=self.step, last_step=last, enabled=self.placement.is_chief
-        )
-        with log, stopping_signals(loop):
-            loop.on_progress = log.progress
+        ) as log:
             log.hparams(config.to_json())
-            if eval_every and self.step == 0:
-                self._evaluate(evaluator, log)
-            while self.step < last and not loop.stop_signal:
-                due = next_boundary(
-                    self.step,
-                    last,
-                    config.log_every_steps,
-                    config.save_checkpoints_steps,
-                    eval_every,
-                )
-                count = min(due - self.step, config.iterations_per_loop)
-                self._advance(loop.run(self.step, count))
-                is_last = self.step == last
-                if self.step % config.log_every_steps == 0 or is_last:
-                    log.train(self.step, self.interval.finish())
-                if eval_every and (self.step % eval_every == 0 or is_last):
-                    self._evaluate(evaluator, log)
-                if self.step % config.save_checkpoints_steps == 0 or is_last:
-                    saved_step = self._save(log)
-            if saved_step != self.step:
-                self._save(log)
-        return loop.stop_signal
+            return drive(
+                loop,
+                log,
+                self.interval,
+                step=self.step,
+                last_step=last,
+                evaluate=functools.partial(self._evaluate, evaluator, log),
+                eval_every_steps=eval_every,
+                save=functools.partial(self._save, log),
+                **config.values("iterations_per_loop", "log_every_steps", "save_checkpoints_steps"),
+            )
 
     def _loop(self):
         config, placement = self.config, self.placement
@@ -304,37 +238,80 @@ class _Run:
             )
 
         batches = placement.strategy.distribute_datasets_from_function(dataset)
-        return Loop(step_function, placement, iter(batches))
+        return Loop(CompiledSteps(step_function, placement, iter(batches)), placement)
 
-    def _advance(self, steps):
-        """Takes over the results of some steps. Raises: NonFiniteLossError."""
-        self.interval.add(steps)
-        self.step += len(steps)
-        refuse_non_finite(steps, self.folder, "num_warmup_steps")
-
-    def _evaluate(self, evaluator, log):
+    def _evaluate(self, evaluator, log, step):
         results = evaluator.run()
-        self.evaluated = self.step, results
-        log.eval(self.step, results)
-        log.text(self.step, "held_out/corrupted", evaluator.corrupted_examples(self.vocab.tokens))
+        self.evaluated = step, results
+        log.eval(step, results)
+        log.text(step, "held_out/corrupted", evaluator.corrupted_examples(self.vocab.tokens))
         if self.config.init_checkpoint and self.placement.is_chief:
             first = read_lines(os.path.join(self.folder, EVAL_LOG))[0]
             if first["step"] == 0 and results["loss"] > first["loss"]:
                 logging.warning(
                     "Step %d: the held-out loss %.3f is worse than the %.3f of init_checkpoint at "
                     "step 0. Consider a lower learning_rate or a longer warm-up",
-                    self.step,
+                    step,
                     results["loss"],
                     first["loss"],
                 )
 
-    def _save(self, log):
-        """Saves a checkpoint, after all that was logged. Returns: its step."""
+    def _save(self, log, step):
+        """Saves a checkpoint, after all that was logged."""
         if self.placement.is_chief:
             log.flush()
             tensors = {**self.model.named_variables(), **self.optimizer.slots}
             state = {"interval": self.interval.dump(), "vocab_sha256": self.vocab.sha256}
-            checkpoints.save(
-                self.folder, self.step, tensors, state, keep_max=self.config.keep_checkpoint_max
-            )
-        return self.step
+            kept = self.config.keep_checkpoint_max
+            checkpoints.save(self.folder, step, tensors, state, keep_max=kept)
+
+
+def _check_shares(config, placement):
+    parts = placement.num_replicas * config.gradient_accumulation_steps
+    if config.train_batch_size % parts:
+        raise ValueError(
+            f"train_batch_size {config.train_batch_size} must be a multiple of replicas "
+            f"x gradient_accumulation_steps = {placement.num_replicas} x "
+            f"{config.gradient_accumulation_steps}"
+        )
+
+
+def _open_records(config, vocab):
+    """Returns the training and the held-out Records; either may be None if not needed."""
+
+    def open_(pattern, kind):
+        return reader.Records(
+            pattern,
+            vocab=vocab,
+            kind=kind,
+            **config.values("max_seq_length", "do_lower_case", "strip_accents"),
+        )
+
+    training = held_out = None
+    if "eval_tfrecords" in config.given or find_files(config.eval_tfrecords):
+        held_out = open_(config.eval_tfrecords, "held-out")
+    if config.do_train or held_out is None:
+        training = open_(config.pretrain_tfrecords, "training")
+    if held_out is None:
+        instead = "nothing is evaluated while training"
+        if config.do_eval:
+            instead = "evaluating at the end on the training records, as the official code does"
+            held_out = training
+        logging.warning(
+            "No held-out records match %s: %s. build_pretraining_dataset.py --eval_fraction "
+            "sets some aside",
+            config.eval_tfrecords,
+            instead,
+        )
+    return training, held_out
+
+
+def _with_generator_of(config, checkpoint):
+    """Returns the config with the sizes of the generator in the checkpoint, or else of
+    init_checkpoint; see resume.fit_generator."""
+    checkpoint = checkpoint or config.init_checkpoint
+    if checkpoint is None or config.generator is None:
+        return config
+    shapes = checkpoints.read(checkpoint, verify=False).tensors.shapes()
+    fractions = checkpoints.infer_generator_fractions(shapes)
+    return resume.fit_generator(config, fractions, checkpoint) if fractions else config

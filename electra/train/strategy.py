@@ -47,6 +47,11 @@ class Placement:
         return self.strategy.num_replicas_in_sync
 
     @property
+    def precision(self):
+        """The hparam that chooses this dtype."""
+        return "float32" if self.dtype == "float32" else "bfloat16"
+
+    @property
     def calls_at_once(self):
         """Predictions that run side by side: one alone leaves cores of a CPU idle."""
         return 2 if self.device == "CPU" and self.num_replicas == 1 else 1
@@ -144,7 +149,6 @@ def placement_of(config):
         )
     )
     logging.info("%s", placement.describe())
-    config.precision = "float32" if placement.dtype == "float32" else "bfloat16"
     return placement
 
 

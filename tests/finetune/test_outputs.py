@@ -21,11 +21,11 @@ from electra.finetune import outputs, plots
 from electra.finetune.dataset import Splits
 from electra.finetune.families import CLASSIFICATION, FAMILIES, QA, REGRESSION, family
 from electra.finetune.runner import Finetuning
-from electra.finetune.step import FinetuningLoop
 from electra.finetune.tasks import get_task
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
 from electra.train import logs
+from electra.train.loop import Loop
 from tests.finetune.runs import SQUAD, config_of, finetune
 from tests.pretrain.runs import LENGTH, TOKENS
 
@@ -33,7 +33,7 @@ SIZES = {"max_seq_length": LENGTH, "max_query_length": 4, "doc_stride": 4}
 
 
 class StandIn:
-    """A run whose model says of a text what its number of words says."""
+    """A predictor that says of a text what its number of words says; with its data and config."""
 
     def __init__(self, folder, *names):
         (folder / "vocab.txt").write_text("\n".join(TOKENS) + "\n")
@@ -64,13 +64,12 @@ class StandIn:
         return np.eye(count)[[n % count for n in words]] * 0.5 + 0.5 / count, None
 
     def write_tests(self):
-        self.tests = outputs.read_tests(self.data)
-        predicted = [outputs.predict(self, test) for test in self.tests]
-        return Path(outputs.write_tests(self, "trial_1", predicted)["folder"])
+        tests = outputs.read_tests(self.data)
+        submissions = outputs.Submissions(self.config, self.data.splits, tests)
+        return Path(submissions.write("trial_1", submissions.predict(self))["folder"])
 
     def write_files(self, **files):
-        self.files = outputs.read_files(self.data, files)
-        outputs.write_files(self)
+        outputs.write_files(self.config, self, outputs.read_files(self.data, files))
         return [
             [json.loads(line) for line in path.read_text("utf-8").splitlines()]
             for path in sorted(Path(self.config.test_predictions).iterdir())
@@ -228,7 +227,7 @@ def test_a_finished_model_predicts_without_its_data(finetuned, tmp_path, monkeyp
         if path.is_file():
             path.unlink()
     (tmp_path / "mine.tsv").write_text("sentence\nw9 w5\nw9\n")
-    monkeypatch.setattr(FinetuningLoop, "run", None)
+    monkeypatch.setattr(Loop, "run", None)
     files = {"cola": [str(tmp_path / "mine.tsv")]}
     predicts = {"do_train": False, "do_eval": False, "do_predict": True, "predict_files": files}
     run = Finetuning(config_of(data, task_names=finetuned.hparams["task_names"], **predicts))
@@ -247,7 +246,7 @@ def test_a_finished_model_predicts_without_its_data(finetuned, tmp_path, monkeyp
 def test_what_was_trained_before_is_predicted_later(finetuned, tmp_path, monkeypatch):
     data, best = tmp_path / "data", finetuned.results["best_trial"]
     shutil.copytree(finetuned.data, data)
-    monkeypatch.setattr(FinetuningLoop, "run", None)
+    monkeypatch.setattr(Loop, "run", None)
     places = {"test_predictions": str(data / "later"), "n_writes_test": int(best)}
     _, again = finetune(data, **finetuned.hparams | places)
     made = [path.name for path in (data / "later").glob("*")]
@@ -258,7 +257,7 @@ def test_what_was_trained_before_is_predicted_later(finetuned, tmp_path, monkeyp
 def test_another_test_file_is_predicted_by_a_finished_trial(finetuned, tmp_path, monkeypatch):
     data, best = tmp_path / "data", finetuned.results["best_trial"]
     shutil.copytree(finetuned.data, data)
-    monkeypatch.setattr(FinetuningLoop, "run", None)
+    monkeypatch.setattr(Loop, "run", None)
     hparams = finetuned.hparams | {"n_writes_test": int(best)}
     table = data / "models/m/test_predictions" / f"trial_{best}" / "CoLA.tsv"
     for sentences in (["w9"], ["w9", "w5", "w6"]):
@@ -271,7 +270,7 @@ def test_another_test_file_is_predicted_by_a_finished_trial(finetuned, tmp_path,
 def test_scores_outlive_a_kill_and_plots_that_fail(finetuned, tmp_path, monkeypatch, caplog):
     data, best = tmp_path / "data", finetuned.results["best_trial"]
     shutil.copytree(finetuned.data, data)
-    monkeypatch.setattr(FinetuningLoop, "run", None)
+    monkeypatch.setattr(Loop, "run", None)
     models, results = (data / "models" / "m" / each for each in ("finetuning_models", "results"))
     folder = models / f"cola,chunk,sts,squad_model_{best}"
     before = json.loads((folder / "scores.json").read_text())
@@ -319,12 +318,14 @@ def test_scores_outlive_a_kill_and_plots_that_fail(finetuned, tmp_path, monkeypa
 
 def test_a_model_that_predicts_no_numbers_is_named(finetuned):
     run, dev = finetuned.run, finetuned.run.data.dev[0]
-    variable = next(v for name, v in run.variables.items() if name.startswith("task_specific/cola"))
+    variable = next(
+        v for name, v in run.trainer.variables.items() if name.startswith("task_specific/cola")
+    )
     before = variable.numpy()
     variable.assign(before * np.nan)
     try:
         with pytest.raises(ValueError, match="The model gives task .cola. logits, loss that are"):
-            run.predict(dev.task, dev.examples, dev.features)
+            run.trainer.predictor.predict(*dev.inputs)
     finally:
         variable.assign(before)
 

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from configure_finetuning import FinetuningConfig
-from electra.finetune import outputs, trials
+from electra.finetune import outputs
 from electra.finetune.families import CLASSIFICATION
+from electra.finetune.results import best_kept
 from electra.finetune.runner import Finetuning, run_finetuning
-from electra.finetune.step import FinetuningLoop
 from electra.saving import checkpoints
 from electra.saving.folder import held, write_folder
 from electra.text.vocab import Vocabulary
 from electra.train.compare import differences
+from electra.train.loop import Loop
 from tests.finetune.reference import HEADS, heads_of, pick, values_of
 from tests.finetune.runs import config_of, finetune, make_data
 from tests.pretrain.runs import TOKENS
@@ -88,7 +89,7 @@ def test_only_the_best_trials_model_is_kept(finetuned):
 
 @pytest.mark.parametrize("num_trials", [1, 2])
 def test_finished_trials_are_neither_run_again_nor_forgotten(finetuned, monkeypatch, num_trials):
-    monkeypatch.setattr(FinetuningLoop, "run", None)
+    monkeypatch.setattr(Loop, "run", None)
     _, results = finetune(finetuned.data, **finetuned.hparams | {"num_trials": num_trials})
     assert results == finetuned.results
 
@@ -98,7 +99,7 @@ def test_a_trial_that_was_stopped_goes_on_as_if_it_had_not(data, tmp_path, monke
         return {"model_dir": str(tmp_path / name), "results_txt": str(tmp_path / f"{name}.txt")}
 
     _, unbroken = finetune(data, **places("unbroken"))
-    run = FinetuningLoop.run
+    run = Loop.run
 
     def stop(loop, first, count):
         if first in (7, 15):  # in the middle, and in the last call
@@ -106,11 +107,11 @@ def test_a_trial_that_was_stopped_goes_on_as_if_it_had_not(data, tmp_path, monke
         return run(loop, first, count)
 
     hparams = places("stopped") | {"save_checkpoints_steps": 7}
-    monkeypatch.setattr(FinetuningLoop, "run", stop)
+    monkeypatch.setattr(Loop, "run", stop)
     assert finetune(data, **hparams)[1] is None
     assert finetune(data, **hparams)[1] is None
     assert not (tmp_path / "stopped.json").exists()
-    monkeypatch.setattr(FinetuningLoop, "run", run)
+    monkeypatch.setattr(Loop, "run", run)
     _, results = finetune(data, **hparams)
     assert differences(str(tmp_path / "stopped_1"), str(tmp_path / "unbroken_1")) == []
     assert results["trials"][0]["scores"] == unbroken["trials"][0]["scores"]
@@ -266,7 +267,7 @@ def test_a_vocabulary_cut_short_after_fine_tuning_is_noticed(finetuned, tmp_path
     scores = finetuned.hparams | {"do_train": False, "num_trials": 1, "write_test_outputs": False}
     run = Finetuning(config_of(data, **scores))
     with pytest.raises(ValueError, match="model_[12]/vocab.txt is not the vocabulary that "):
-        run.restore(trials.best_kept(run.config))
+        run.trainer.restore(best_kept(run.config))
 
 
 def test_two_runs_of_the_same_tasks_are_refused(data):
@@ -345,12 +346,12 @@ def test_a_tf1_checkpoint_serves_as_the_pretrained_model(tmp_path):
         **sizes,
     )
     run = Finetuning(config)
-    assert run.programs
-    assert all(name.startswith("electra/") for name in run.pretrained)
+    trainer = run.trainer
+    assert all(name.startswith("electra/") for name in trainer.pretrained)
     expected = checkpoints.read(path).tensors
-    for name, value in run.pretrained.items():
+    for name, value in trainer.pretrained.items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
-    assert set(run.variables) - set(run.pretrained) == {
+    assert set(trainer.variables) - set(trainer.pretrained) == {
         f"task_specific/{task}/dense/kernel",
         f"task_specific/{task}/dense/bias",
     }

@@ -6,8 +6,9 @@ import types
 import numpy as np
 import pytest
 
-from electra.finetune import trials
+from electra.finetune import results, trials
 from electra.finetune.tasks import get_task
+from electra.finetune.trials import TrialResult
 from electra.saving import checkpoints
 
 RECORD = {"trial": "1", "seed": 0, "collapsed": "", "scores": {"cola": {"mcc": 50.0, "loss": 0.5}}}
@@ -32,20 +33,42 @@ def run(tmp_path):
     return types.SimpleNamespace(config=config, data=types.SimpleNamespace(dev=[dev]))
 
 
+def result(**changes):
+    return TrialResult(**{**RECORD, **changes})
+
+
+def write_record(trial, record):
+    with open(f"{trial.folder}/scores.json", "w") as file:
+        json.dump(record, file)
+
+
 def with_model(tmp_path):
     return sorted(path.parent.name for path in tmp_path.rglob("model.ckpt-*.json"))
 
 
 def test_a_record_names_no_folder(run, tmp_path):
     first, second = trials.planned(run.config)
-    trials.write_record(first, {**RECORD, "trial": "1/../../../victim"})
+    write_record(first, {**RECORD, "trial": "1/../../../victim"})
     with pytest.raises(ValueError, match="_1/scores.json is of trial '1/../../../victim', not 1"):
-        trials.read_record(first)
-    other = {**RECORD, "trial": "1/../../../victim", "scores": {"cola": {"mcc": 10.0}}}
-    trials.write_results(run, [{**RECORD, "trial": second.name}, other], [], None)
+        trials.read_result(first)
+    other = result(trial="1/../../../victim", scores={"cola": {"mcc": 10.0}})
+    devs = run.data.dev
+    results.write_results(run.config, devs, [result(trial=second.name), other], [], None)
     assert with_model(tmp_path) == ["cola_model_1", "cola_model_2", "victim"]
-    trials.write_results(run, [RECORD, {**RECORD, "trial": second.name}], [], None)
+    results.write_results(run.config, devs, [result(), result(trial=second.name)], [], None)
     assert with_model(tmp_path) == ["cola_model_1", "victim"]
+
+
+def test_a_result_is_read_as_it_was_written(run):
+    trial = trials.planned(run.config)[0]
+    assert trials.read_result(trial) is None
+    for changes in ({}, RUN, {"outputs_due": True, "test_outputs": {"folder": "a", "files": {}}}):
+        trials.write_result(trial, result(**changes))
+        with open(f"{trial.folder}/scores.json") as file:
+            assert json.load(file) == RECORD | changes
+        assert trials.read_result(trial) == result(**changes)
+    trials.write_result(trial, result(stop_signal=15))
+    assert trials.read_result(trial) == result()
 
 
 @pytest.mark.parametrize(
@@ -66,23 +89,22 @@ def test_a_record_names_no_folder(run, tmp_path):
 )
 def test_a_record_of_another_shape_is_refused(run, change):
     trial = trials.planned(run.config)[0]
-    trials.write_record(trial, RECORD | RUN | change)
+    write_record(trial, RECORD | RUN | change)
     with pytest.raises(ValueError, match="scores.json is damaged: .* Remove it to score the trial"):
-        trials.read_record(trial)
+        trials.read_result(trial)
 
 
 def test_a_record_without_the_main_score_is_not_scored(run):
     devs = run.data.dev
-    assert trials.is_scored(RECORD, devs)
-    assert trials.is_scored(RECORD, [])
-    assert not trials.is_scored(None, devs)
+    assert result().is_scored(devs)
+    assert result().is_scored([])
     for scores in ({}, {"cola": {"loss": 0.5}}, {"rte": {"accuracy": 50.0}}):
-        assert not trials.is_scored({**RECORD, "scores": scores}, devs)
+        assert not result(scores=scores).is_scored(devs)
 
 
 def test_trials_that_were_scored_on_fewer_files_are_summed_up():
-    more = {**RECORD, "scores": {**RECORD["scores"], "rte": {"accuracy": 50.0}}}
-    found = trials.summary([more, RECORD])
+    more = result(scores={**RECORD["scores"], "rte": {"accuracy": 50.0}})
+    found = results.summary([more, result()])
     assert [found[name]["mcc" if name == "cola" else "accuracy"]["trials"] for name in found] == [
         2,
         1,
@@ -90,7 +112,7 @@ def test_trials_that_were_scored_on_fewer_files_are_summed_up():
 
 
 @pytest.mark.parametrize(
-    "results",
+    "written",
     [
         {"summary": {}},
         {"trials": {}},
@@ -99,21 +121,21 @@ def test_trials_that_were_scored_on_fewer_files_are_summed_up():
     ],
     ids=str,
 )
-def test_results_of_another_shape_are_refused(run, tmp_path, results):
+def test_results_of_another_shape_are_refused(run, tmp_path, written):
     path = tmp_path / "results" / "cola_results.json"
     path.parent.mkdir()
-    path.write_text(json.dumps(results))
-    for read in (trials.best_kept, lambda config: trials.known_ensemble(config, [])):
+    path.write_text(json.dumps(written))
+    for read in (results.best_kept, lambda config: results.known_ensemble(config, [])):
         with pytest.raises(ValueError, match="cola_results.json is damaged: .* Remove it"):
             read(run.config)
 
 
 def test_all_that_collapsed_is_told():
     loss = "loss 0.7 at the end, 0.6 at the start"
-    assert trials.collapsed(RECORD | RUN, []) == loss
-    assert trials.collapsed(RECORD | RUN, ["afqmc", "tnews"]) == (
+    assert result(**RUN).why_collapsed([]) == loss
+    assert result(**RUN).why_collapsed(["afqmc", "tnews"]) == (
         f"{loss}; afqmc: one label for everything; tnews: one label for everything"
     )
-    assert trials.collapsed(RECORD | RUN | {"last_loss": 0.5}, []) == ""
-    assert trials.collapsed(RECORD | RUN | {"steps": 1}, []) == ""  # one step has no curve
-    assert trials.collapsed(RECORD, ["cola"]) == "cola: one label for everything"  # not trained
+    assert result(**RUN | {"last_loss": 0.5}).why_collapsed([]) == ""
+    assert result(**RUN | {"steps": 1}).why_collapsed([]) == ""  # one step has no curve
+    assert result().why_collapsed(["cola"]) == "cola: one label for everything"  # not trained

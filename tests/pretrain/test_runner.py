@@ -19,6 +19,7 @@ from electra.saving.folder import held
 from electra.train import logs
 from electra.train import loop as loop_module
 from electra.train.compare import differences
+from electra.train.drive import NonFiniteLossError
 from tests.pretrain import runs
 from tests.pretrain.reference import FOLDERS, config_of, load_batches
 from tests.shared import needs_fixtures
@@ -247,7 +248,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_step_rate_and_checkpoint(data
     hparams = json.loads((folder / "hparams.json").read_text())
     diverging = {"learning_rate": 1e30, "xla": xla}
     (folder / "hparams.json").write_text(json.dumps(hparams | diverging))
-    with pytest.raises(loop_module.NonFiniteLossError) as stopped:
+    with pytest.raises(NonFiniteLossError) as stopped:
         runs.train(data, name, num_train_steps=20, eval_every_steps=0, **diverging)
     expected = ("Step 14: ", "not finite at learning rate ", "e+29", str(folder / "model.ckpt-12"))
     for part in expected:

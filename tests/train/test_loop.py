@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from electra.train import loop as loop_module
-from electra.train.loop import Loop, next_boundary, stopping_signals
+from electra.train.loop import CompiledSteps, HostSteps, Loop, stopping_signals
 from electra.train.strategy import choose_placement
 
 
@@ -34,7 +34,8 @@ class CountingStep:
 def make_loop(step_function, dataset=None):
     if dataset is None:
         dataset = tf.data.Dataset.range(10**9)
-    return Loop(step_function, choose_placement("one"), iter(dataset))
+    placement = choose_placement("one")
+    return Loop(CompiledSteps(step_function, placement, iter(dataset)), placement)
 
 
 def test_one_call_returns_the_numbers_of_every_step():
@@ -49,13 +50,13 @@ def test_one_call_returns_the_numbers_of_every_step():
 def test_many_calls_leave_nothing_behind_in_tensorflow():
     """It keeps the tensors of Python's own numbers, and something of every thread it ran in."""
     loop, threads = make_loop(CountingStep()), set()
-    run_in_scope = loop._run_in_scope
+    run = loop.steps.run
 
     def watched(*numbers):
         threads.add(threading.get_ident())
-        return run_in_scope(*numbers)
+        return run(*numbers)
 
-    loop._run_in_scope = watched
+    loop.steps.run = watched
     numbers = [int("5000001"), int("300")]
     before = [*map(sys.getrefcount, numbers)]
     for _ in range(2):
@@ -113,16 +114,19 @@ def test_an_error_of_the_data_comes_out_as_the_reader_raised_it():
         make_loop(CountingStep(), dataset).run(0, 9)
 
 
-@pytest.mark.parametrize(
-    ("step", "last", "periods", "expected"),
-    [
-        (0, 1000, (100, 250), 100),
-        (100, 1000, (100, 250), 200),
-        (200, 1000, (100, 250), 250),
-        (249, 1000, (100, 250), 250),
-        (950, 1000, (300, 0), 1000),
-        (5, 9, (), 9),
-    ],
-)
-def test_next_boundary(step, last, periods, expected):
-    assert next_boundary(step, last, *periods) == expected
+def test_batches_of_the_host_make_steps_too():
+    made = []
+
+    def program(batch, step):
+        made.append(step)
+        return tf.constant([float(step), batch])
+
+    step = CountingStep()
+    steps = HostSteps(program, step.unpack, lambda step: (step**2, step))
+    loop = Loop(steps, choose_placement("one"))
+    found = loop.run(5, 3)
+    np.testing.assert_array_equal(found.values["value"], [5, 6, 7])
+    np.testing.assert_array_equal(found.values["square"], [25, 36, 49])
+    loop.request_stop(signal.SIGTERM)
+    assert len(loop.run(8, 10)) == 1
+    assert made == [5, 6, 7, 8]

@@ -118,7 +118,7 @@ class Family:
         """Returns (labels, gold, predicted), lists of str, of a confusion matrix, or None."""
 
     def figures(self, dev, predictions, scores):
-        """Returns dict name -> function that draws a Figure, of a Dev split."""
+        """Returns dict name -> function that draws a Figure, of a dev TaskSplit."""
         if type(self).confusion is Family.confusion:
             return {}
         from electra.finetune import plots  # with matplotlib, which a loaded model needs not

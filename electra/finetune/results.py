@@ -1,0 +1,143 @@
+"""The tables of results: what all trials of a command come to, and which model is the best.
+
+Enters: TrialResults. Leaves: results_txt and the JSON beside it.
+"""
+
+import glob
+import os
+
+import numpy as np
+from absl import logging
+
+from electra.finetune.trials import SCORES, planned
+from electra.saving import checkpoints
+from electra.storage import read_json, write_json, write_text
+
+GATHERED = "results.json"  # the summaries of all commands on a model
+_SHAPE = {"trials": [SCORES], "ensemble?": SCORES}
+
+
+def best_kept(config):
+    """Returns the Trial that the results call the best, or else the first that has its model.
+
+    Raises:
+        FileNotFoundError: no trial has a model.
+    """
+    best = _read_results(config).get("best_trial")
+    for trial in sorted(planned(config), key=lambda trial: trial.name != best):
+        if checkpoints.latest(trial.folder) is not None:
+            return trial
+    raise FileNotFoundError(f"{config.model_dir}_1 holds no model. Train first (do_train)")
+
+
+def known_ensemble(config, results):
+    """Returns the ensemble of an earlier run of this command, if its trials were the same."""
+    before = _read_results(config)
+    old, new = [each["scores"] for each in before["trials"]], [each.scores for each in results]
+    return before.get("ensemble") if old == new else None
+
+
+def readable(scores):
+    """Returns the scores of a trial as one line.
+
+    >>> readable({"cola": {"mcc": 56.789, "loss": 0.4}})
+    'cola: mcc: 56.79 - loss: 0.40'
+    """
+    return "  ".join(_lines(scores))
+
+
+def _lines(scores):
+    """A line a task. Kept from the official code: their form."""
+    return [
+        f"{name}: " + " - ".join(f"{metric}: {value:.2f}" for metric, value in each.items())
+        for name, each in scores.items()
+    ]
+
+
+def summary(results):
+    """Returns dict task -> metric -> mean, deviation (of a sample), median, best of all trials."""
+    found = {}
+    for name, scores in results[0].scores.items():
+        found[name] = {}
+        for metric in scores:
+            values = [
+                each.scores[name][metric] for each in results if metric in each.scores.get(name, ())
+            ]
+            found[name][metric] = {
+                "mean": float(np.mean(values)),
+                "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
+                "median": float(np.median(values)),
+                "best": float(np.min(values) if metric in ("loss", "mse") else np.max(values)),
+                "trials": len(values),
+            }
+    return found
+
+
+def write_results(config, devs, results, retries, ensemble):
+    """Writes results_txt, a line a trial and task, and beside it the JSON with all there is;
+    GATHERED there holds the summaries of all commands on this model.
+
+    Args:
+        config: FinetuningConfig; devs: list of TaskSplit.
+        results, retries: lists of TrialResult; ensemble: None, or of ensemble.py.
+    """
+    mains = {dev.name: dev.task.main_metric for dev in devs}
+    best = max(results, key=lambda each: each.rank(devs)).trial  # the first of equals
+    about = {
+        "model_name": config.model_name,
+        "task_names": config.task_names,
+        "main_metrics": mains,
+        "summary": summary(results),
+        "best_trial": best,
+        "trials": [each.to_json() for each in results],
+        "retries": [each.to_json() for each in retries],
+    }
+    if ensemble:
+        about["ensemble"] = ensemble
+    lines = [line for each in results for line in _lines(each.scores)]
+    write_text(config.results_txt, "\n".join(lines) + "\n")
+    path = _results_json(config)
+    write_json(path, about)
+    print("\n".join(lines))  # last: perhaps nobody reads on
+    if os.path.basename(path) != GATHERED:
+        _gather(os.path.dirname(path))
+    for name, main in mains.items():
+        each = about["summary"][name][main]
+        logging.info(
+            "%s %s: mean %.2f, deviation %.2f, median %.2f, best %.2f of %d trials",
+            name,
+            main,
+            each["mean"],
+            each["std"],
+            each["median"],
+            each["best"],
+            each["trials"],
+        )
+    if not config.keep_all_models:
+        _keep_only(config, best, {each.trial for each in results + retries})
+
+
+def _results_json(config):
+    return os.path.splitext(config.results_txt)[0] + ".json"
+
+
+def _read_results(config):
+    path = _results_json(config)
+    return read_json(path, "Remove it", _SHAPE) if os.path.exists(path) else {"trials": []}
+
+
+def _gather(folder):
+    summaries = {}
+    for path in sorted(glob.glob(os.path.join(glob.escape(folder), "*_results.json"))):
+        results = read_json(path, "Remove it")
+        if "summary" in results:
+            summaries[os.path.basename(path).removesuffix("_results.json")] = results["summary"]
+    write_json(os.path.join(folder, GATHERED), summaries)
+
+
+def _keep_only(config, best, names):
+    """Removes the checkpoints of the trials with these names, but for the best's."""
+    for trial in planned(config):
+        for each in (trial, trial.retry()):
+            if each.name in names - {best} and os.path.isdir(each.folder):
+                checkpoints.remove(each.folder)

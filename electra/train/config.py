@@ -1,0 +1,157 @@
+"""The hparams that pre-training and fine-tuning have in common, and what must hold between them.
+
+Enters: names and values as the doors take them. Leaves: the base of the two configs.
+"""
+
+import dataclasses
+import os
+import pathlib
+
+from electra.hparams import Config, Knob, is_text, refuse_unknown
+from electra.model.config import MODEL_SIZES, EncoderConfig, encoder_config
+
+LARGEST = 2**20  # of batches and lengths: beyond any run, so that a slip ends at once
+
+
+class RunConfig(Config):
+    """What pre-training and fine-tuning have in common. Frozen once it is made.
+
+    Args:
+        model_name: names the model's folder under data_dir; of fine-tuning the pre-trained one.
+        data_dir: root of the data layout.
+        **hparams: any of the knobs; they win over every derived default.
+    Attributes:
+        folder_hparam: name of the one that gives a run another folder.
+        shape_evaluation: names of those that may change in a run, and its evaluations with them.
+    """
+
+    folder_hparam, shape_evaluation = "model_name", ()
+
+    lr_decay_power = Knob(
+        1.0, "Power of the polynomial decay; 1 is linear.", at_least=0, of_task=True
+    )
+    weight_decay_rate = Knob(
+        0.01, "Decoupled weight decay.", unit="per rate", at_least=0, of_task=True
+    )
+    log_every_steps = Knob(
+        100, "Steps between log lines.", unit="steps", source="ours", at_least=1, may_change=True
+    )
+    results_pkl = Knob(
+        None,
+        "Accepted for old dicts; scores are written as JSON and nothing is pickled.",
+        may_change=True,
+    )
+
+    # --- network ---
+    model_size = Knob("small", "Size of the discriminator.", choices=tuple(MODEL_SIZES))
+    model_hparam_overrides = Knob({}, "Sizes that replace those of model_size; see EncoderConfig.")
+    embedding_size = Knob(
+        None,
+        "Width of the tables. null: 128 for small, else the hidden size.",
+        unit="units",
+        kinds=(int,),
+    )
+    vocab_size = Knob(30522, "Rows of the word table.", unit="tokens", at_least=1, at_most=2**24)
+    do_lower_case = Knob(True, "Lower-case the input.")
+    strip_accents = Knob(
+        None, "Strip accents from the input. null: as do_lower_case.", source="ours", kinds=(bool,)
+    )
+
+    # --- devices ---
+    strategy = Knob(
+        "auto",
+        "How devices share the work. auto: tpu with use_tpu, multi_worker with TF_CONFIG, "
+        "mirrored with several GPUs, else one.",
+        source="ours",
+        choices=("auto", "one", "mirrored", "multi_worker", "tpu"),
+        may_change=True,
+    )
+    precision = Knob(
+        "auto",
+        "Type of the matrix products; weights and moments are float32. auto: bfloat16 where the "
+        "device is fast at it.",
+        source="ours",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    xla = Knob(
+        "auto",
+        "Compile the whole step with XLA. auto: on GPU and TPU.",
+        source="ours",
+        choices=("auto", True, False),
+        may_change=True,
+    )
+    require_gpu = Knob(False, "Stop if no GPU is found.", source="ours", may_change=True)
+    use_tpu = Knob(False, "Train on a TPU.", may_change=True)
+    num_tpu_cores = Knob(1, "Cores of the TPU.", unit="cores", at_least=1, may_change=True)
+    tpu_job_name = Knob(None, "Job of the TPU workers.", may_change=True)
+    tpu_name = Knob(None, "Cloud TPU to use.", may_change=True)
+    tpu_zone = Knob(None, "Zone of the Cloud TPU.", may_change=True)
+    gcp_project = Knob(None, "Project of the Cloud TPU.", may_change=True)
+
+    def __init__(self, model_name, data_dir, **hparams):
+        self.model_name, self.data_dir = model_name, os.fspath(data_dir)
+        self._hparams = hparams
+        self.resolve(hparams)
+        if self.strip_accents is None:
+            self.strip_accents = self.do_lower_case
+        self.freeze()
+
+    def resolve(self, hparams):
+        """Sets every attribute and checks it; called once, with the hparams of `__init__`."""
+        raise NotImplementedError
+
+    def replace(self, **hparams):
+        """Returns a config with other values of some hparams; `given` stays as it is."""
+        result = type(self)(self.model_name, self.data_dir, **{**self._hparams, **hparams})
+        result.__dict__["given"] = self.given
+        return result
+
+    def to_json(self):
+        """Returns the model's name and every hparam, resolved, as a dict of JSON values."""
+        return {"model_name": self.model_name, **super().to_json()}
+
+    def make_encoder(self, overrides):
+        """Returns the EncoderConfig of this config's sizes with overrides, a dict of its fields."""
+        sizes = [field.name for field in dataclasses.fields(EncoderConfig)]
+        refuse_unknown(overrides, sizes, "model_hparam_overrides:")
+        return encoder_config(
+            self.model_size,
+            vocab_size=self.vocab_size,
+            embedding_size=self.embedding_size,
+            overrides=overrides,
+        )
+
+    def set_encoder(self, encoder):
+        """Sets the encoder and the sizes that follow from it."""
+        self.encoder = encoder
+        self.embedding_size, self.vocab_size = encoder.embedding_size, encoder.vocab_size
+
+    def check_run(self):
+        """Checks what pre-training and fine-tuning have in common. Raises: ValueError."""
+        name = self.model_name
+        is_name = name not in ("", os.curdir, os.pardir) and os.path.basename(name) == name
+        if not is_name or not is_text(name):
+            raise ValueError(f"model_name must be the name of a folder. Received: {name!r}")
+        if not is_text(self.data_dir):
+            raise ValueError(
+                f"data_dir {self.data_dir!r} is not in UTF-8: TensorFlow opens no such path. "
+                "Rename the folder"
+            )
+        results = pathlib.Path(self.results_txt)
+        if results.is_dir():
+            raise ValueError(f"results_txt {results} is a folder. Expected: a file's name")
+        nearest = next((folder for folder in results.parents if folder.exists()), None)
+        if nearest and not nearest.is_dir():
+            raise ValueError(f"results_txt {results} is under {nearest}, a file. Name a folder")
+        if self.use_tpu and self.strategy not in ("auto", "tpu"):
+            raise ValueError(
+                f"use_tpu is true and strategy is {self.strategy!r}. Expected: strategy 'tpu' or "
+                "'auto', or use_tpu false"
+            )
+        longest = self.encoder.max_position_embeddings
+        if self.max_seq_length > longest:
+            raise ValueError(
+                f"max_seq_length {self.max_seq_length} is more than the position table holds: "
+                f"max_position_embeddings {longest}. Lower max_seq_length; a network that is yet "
+                "to be trained may get a longer table in model_hparam_overrides"
+            )

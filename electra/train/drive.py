@@ -1,0 +1,129 @@
+"""A run's way to its last step: what is due after each call of the loop, in which order.
+
+Enters: a Loop and the step it goes on from; functions that evaluate and save. Leaves: how far it
+came, and the signal that stopped it.
+"""
+
+import dataclasses
+import math
+import time
+
+import numpy as np
+
+from electra.saving import checkpoints
+from electra.train.loop import stopping_signals
+
+
+class NonFiniteLossError(ValueError):
+    """The loss or the gradient norm became infinite or not a number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Driven:
+    """How a drive ended: the step it reached, and the signal that stopped it, or None."""
+
+    step: int
+    stop_signal: int | None
+
+
+def drive(
+    loop,
+    log,
+    interval,
+    *,
+    step,
+    last_step,
+    iterations_per_loop,
+    log_every_steps,
+    save,
+    save_checkpoints_steps,
+    save_checkpoints_seconds=math.inf,
+    evaluate=None,
+    eval_every_steps=0,
+    warmup="num_warmup_steps",
+):
+    """Makes the steps that are left; logs, evaluates and saves in this order where it is due.
+
+    SIGTERM and Ctrl-C end it after the running step, with a checkpoint.
+
+    Args:
+        loop: Loop.
+        log: RunLog, entered.
+        interval: Interval, with what a checkpoint brought of the line that has begun.
+        step: updates made; last_step: at the end.
+        iterations_per_loop: steps of a call, at most.
+        log_every_steps, save_checkpoints_steps, eval_every_steps: each is due at its multiples and
+            at the end; 0: never.
+        save: function of the step.
+        save_checkpoints_seconds: since the last checkpoint, after which one is due.
+        evaluate: function of the step; called at step 0 too.
+        warmup: name of the hparam that lengthens the warm-up.
+    Returns: Driven.
+    Raises:
+        NonFiniteLossError: the training diverged.
+    """
+    evaluations = eval_every_steps if evaluate else 0
+    periods = (log_every_steps, save_checkpoints_steps, evaluations)
+    saved_step, saved_at = step, time.monotonic()
+    loop.on_progress = log.progress
+    with stopping_signals(loop):
+        if evaluations and step == 0:
+            evaluate(step)
+        while step < last_step and not loop.stop_signal:
+            due = next_boundary(step, last_step, *periods)
+            steps = loop.run(step, min(due - step, iterations_per_loop))
+            refuse_non_finite(steps, log.folder, warmup)
+            interval.add(steps)
+            step += len(steps)
+            is_last = step == last_step
+            if step % log_every_steps == 0 or is_last:
+                log.train(step, interval.finish())
+            if evaluations and (step % evaluations == 0 or is_last):
+                evaluate(step)
+            is_late = time.monotonic() - saved_at >= save_checkpoints_seconds
+            if step % save_checkpoints_steps == 0 or is_last or is_late:
+                save(step)
+                saved_step, saved_at = step, time.monotonic()
+        if saved_step != step:
+            save(step)
+    return Driven(step, loop.stop_signal)
+
+
+def refuse_non_finite(steps, folder, warmup):
+    """Stops a run that diverged.
+
+    Args:
+        steps: Steps with a learning_rate.
+        folder: of the run's checkpoints.
+        warmup: name of the hparam that lengthens the warm-up.
+    Raises:
+        NonFiniteLossError: a number is not finite; step, name and last checkpoint are named.
+    """
+    finite = {
+        name: np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+        for name, rows in steps.values.items()
+    }
+    is_good = np.all(list(finite.values()), axis=0)
+    if is_good.all():
+        return
+    first = int(np.argmin(is_good))
+    bad = [name for name, rows in finite.items() if not rows[first]]
+    last_good = checkpoints.latest(folder) or "none was saved yet"
+    raise NonFiniteLossError(
+        f"Step {steps.first + first + 1}: {', '.join(bad)} not finite at learning rate "
+        f"{steps.values['learning_rate'][first]:.3g}. Last good checkpoint: {last_good}. "
+        f"Lower learning_rate, lengthen {warmup}, or use precision float32"
+    )
+
+
+def next_boundary(step, last, *periods):
+    """Returns the next step after `step` at which something is due.
+
+    Args:
+        step: now; last: the end of the run.
+        periods: numbers of steps; 0 means never.
+
+    >>> next_boundary(130, 1000, 100, 250)
+    200
+    """
+    return min([last, *(step - step % period + period for period in periods if period)])
