@@ -8,15 +8,11 @@ import dataclasses
 import os
 import sys
 
-from configure_pretraining import PretrainingConfig
 from electra.door import exit_status
 from electra.finetune.defaults import DEBUG, Pretrained, defaults_of_tasks
 from electra.finetune.tasks import get_task, read_task_file
 from electra.hparams import Knob
-from electra.train.config import LARGEST, RunConfig
-
-_PRETRAINING = PretrainingConfig.knobs
-_BATCH = {"unit": "examples", "at_least": 1, "at_most": LARGEST, "of_task": True}
+from electra.train.config import COUNT, EXAMPLES, LARGEST, SHARE, STEPS, Place, RunConfig
 
 
 class FinetuningConfig(RunConfig):
@@ -46,10 +42,9 @@ class FinetuningConfig(RunConfig):
         1,
         "Runs with the seeds seed, seed + 1, ...",
         unit="trials",
-        at_least=1,
         at_most=LARGEST,
         may_change=True,
-        of_task=True,
+        **COUNT,
     )
     do_train = Knob(True, "Train; finished trials are not run again.", may_change=True)
     do_eval = Knob(True, "Score on the dev files.", may_change=True)
@@ -88,16 +83,11 @@ class FinetuningConfig(RunConfig):
         unit="examples",
         source="ours",
         kinds=(int,),
-        at_least=1,
-        of_task=True,
+        **COUNT,
     )
 
     # --- network: as pre-trained ---
-    init_checkpoint = Knob(
-        None,
-        "Checkpoint, or folder of checkpoints, to start from. null: D/models/M",
-        may_change=True,
-    )
+    init_checkpoint = Place("Checkpoint, or folder of checkpoints, to start from. null: D/models/M")
     from_scratch = Knob(
         False, "Draw all weights anew: the same network, not pre-trained.", source="ours"
     )
@@ -107,22 +97,17 @@ class FinetuningConfig(RunConfig):
     layerwise_lr_decay = Knob(
         0.8,
         "Rate of a layer as a share of the one above; large: 0.9; 0: no such decay.",
-        at_least=0,
-        at_most=1,
         of_task=True,
+        **SHARE,
     )
     num_train_epochs = Knob(
         3.0, "Passes over the data; rte and sts: 10, QA: 2.", unit="epochs", above=0, of_task=True
     )
-    warmup_proportion = Knob(
-        0.1, "Warm-up as a share of the steps.", at_least=0, at_most=1, of_task=True
-    )
+    warmup_proportion = Knob(0.1, "Warm-up as a share of the steps.", of_task=True, **SHARE)
 
     # --- training ---
-    iterations_per_loop = dataclasses.replace(_PRETRAINING["iterations_per_loop"], default=1000)
-    save_checkpoints_steps = dataclasses.replace(
-        _PRETRAINING["save_checkpoints_steps"], default=1000000
-    )
+    iterations_per_loop = Knob(1000, "Steps per call into the graph.", **STEPS)
+    save_checkpoints_steps = Knob(1000000, "Steps between checkpoints.", **STEPS)
     save_checkpoints_seconds = Knob(
         300,
         "Seconds between checkpoints, from which a killed trial goes on.",
@@ -148,9 +133,7 @@ class FinetuningConfig(RunConfig):
         at_least=1,
         may_change=True,
     )
-    test_predictions = Knob(
-        None, "Folder of predictions. null: D/models/M/test_predictions", may_change=True
-    )
+    test_predictions = Place("Folder of predictions. null: D/models/M/test_predictions")
 
     predict_files = Knob(
         [],
@@ -165,28 +148,28 @@ class FinetuningConfig(RunConfig):
     max_seq_length = Knob(
         128, "Longest example L; chunk, csl: 256, QA: 512.", unit="tokens", at_least=5, of_task=True
     )
-    train_batch_size = Knob(32, "Examples of an update.", **_BATCH)
+    train_batch_size = Knob(32, "Examples of an update.", of_task=True, **EXAMPLES)
     eval_batch_size = Knob(
         32,
         "Examples of max_seq_length scored at once; mostly more of shorter ones.",
         may_change=True,
-        **_BATCH,
+        of_task=True,
+        **EXAMPLES,
     )
     predict_batch_size = Knob(
         32,
         "Examples of max_seq_length predicted at once; mostly more of shorter ones.",
         may_change=True,
-        **_BATCH,
+        of_task=True,
+        **EXAMPLES,
     )
     double_unordered = Knob(True, "Train mrpc and sts on both orders of the texts.", of_task=True)
 
     # --- question answering ---
-    max_query_length = Knob(64, "Longest question.", unit="tokens", at_least=1, of_task=True)
-    doc_stride = Knob(
-        128, "Distance between the starts of two windows.", unit="tokens", at_least=1, of_task=True
-    )
-    n_best_size = Knob(20, "Answers kept of a question.", unit="answers", at_least=1, of_task=True)
-    max_answer_length = Knob(30, "Longest answer.", unit="tokens", at_least=1, of_task=True)
+    max_query_length = Knob(64, "Longest question.", unit="tokens", **COUNT)
+    doc_stride = Knob(128, "Distance between the starts of two windows.", unit="tokens", **COUNT)
+    n_best_size = Knob(20, "Answers kept of a question.", unit="answers", **COUNT)
+    max_answer_length = Knob(30, "Longest answer.", unit="tokens", **COUNT)
     answerable_classifier = Knob(True, "Score whether a question has an answer.", of_task=True)
     answerable_uses_start_logits = Knob(
         True, "The answerable score also uses the likely starts.", of_task=True
@@ -195,54 +178,38 @@ class FinetuningConfig(RunConfig):
         0.5, "Weight of the answerable score's loss.", at_least=0, of_task=True
     )
     joint_prediction = Knob(True, "The end of an answer is scored given its start.", of_task=True)
-    beam_size = Knob(20, "Starts, and ends of each, that are tried.", at_least=1, of_task=True)
+    beam_size = Knob(20, "Starts, and ends of each, that are tried.", **COUNT)
     qa_na_threshold = Knob(
         -2.75, "Null odds above which a question counts as unanswered.", of_task=True
     )
 
     # --- devices ---
     strategy = dataclasses.replace(
-        _PRETRAINING["strategy"],
+        RunConfig.strategy,
         choices=("auto", "one", "mirrored", "tpu"),
         help="How devices share the work. auto: tpu with use_tpu, mirrored with several GPUs, else "
         "one.",
     )
 
     # --- places; null: from data_dir (D), model_name (M) and the names of the tasks (T) ---
-    output_dir = Knob(
-        None, "Folder for all that is written. null: D/models/M", source="ours", may_change=True
+    output_dir = Place("Folder for all that is written. null: D/models/M", source="ours")
+    vocab_file = Place("Vocabulary. null: vocab.txt beside init_checkpoint, in D/models/M, or in D")
+    raw_data_dir = Place("The tasks' folders. null: D/finetuning_data")
+    preprocessed_data_dir = Place(
+        "Featurised data. null: D/models/M/finetuning_tfrecords/T_tfrecords"
     )
-    vocab_file = Knob(
-        None,
-        "Vocabulary. null: vocab.txt beside init_checkpoint, in D/models/M, or in D",
-        may_change=True,
-    )
-    raw_data_dir = Knob(None, "The tasks' folders. null: D/finetuning_data", may_change=True)
-    preprocessed_data_dir = Knob(
-        None, "Featurised data. null: D/models/M/finetuning_tfrecords/T_tfrecords", may_change=True
-    )
-    model_dir = Knob(
-        None,
+    model_dir = Place(
         "Prefix of the trials' folders; _1, _2, ... follow. null: "
-        "D/models/M/finetuning_models/T_model",
-        may_change=True,
+        "D/models/M/finetuning_models/T_model"
     )
-    results_txt = Knob(
-        None,
-        "Scores as text, and beside it as JSON. null: D/models/M/results/T_results.txt",
-        may_change=True,
+    results_txt = Place(
+        "Scores as text, and beside it as JSON. null: D/models/M/results/T_results.txt"
     )
-    qa_eval_file = Knob(
-        None,
-        "QA scores of the best trial; {:} is the task. null: D/models/M/results/T_qa/{:}_eval.json",
-        may_change=True,
+    qa_eval_file = Place(
+        "QA scores of the best trial; {:} is the task. null: D/models/M/results/T_qa/{:}_eval.json"
     )
-    qa_preds_file = Knob(
-        None, "QA answers of the best trial. null: .../T_qa/{:}_preds.json", may_change=True
-    )
-    qa_na_file = Knob(
-        None, "QA null odds of the best trial. null: .../T_qa/{:}_null_odds.json", may_change=True
-    )
+    qa_preds_file = Place("QA answers of the best trial. null: .../T_qa/{:}_preds.json")
+    qa_na_file = Place("QA null odds of the best trial. null: .../T_qa/{:}_null_odds.json")
 
     def resolve(self, hparams):
         self.check_given(hparams)

@@ -11,7 +11,7 @@ from electra.data.patterns import escaped
 from electra.door import exit_status
 from electra.hparams import Knob
 from electra.model.config import generator_config
-from electra.train.config import LARGEST, RunConfig
+from electra.train.config import EXAMPLES, LARGEST, SHARE, STEPS, Place, RunConfig
 
 # What `debug` stands for; hparams given beside it win.
 DEBUG = {
@@ -65,8 +65,7 @@ class PretrainingConfig(RunConfig):
         0.0,
         "Warm-up as a share of num_train_steps; the longer of the two warm-ups counts.",
         source="official (fine-tuning)",
-        at_least=0,
-        at_most=1,
+        **SHARE,
     )
     lr_restart_step = Knob(
         0,
@@ -87,12 +86,8 @@ class PretrainingConfig(RunConfig):
     )
 
     # --- training ---
-    iterations_per_loop = Knob(
-        200, "Steps per call into the graph.", unit="steps", at_least=1, may_change=True
-    )
-    save_checkpoints_steps = Knob(
-        1000, "Steps between checkpoints.", unit="steps", at_least=1, may_change=True
-    )
+    iterations_per_loop = Knob(200, "Steps per call into the graph.", **STEPS)
+    save_checkpoints_steps = Knob(1000, "Steps between checkpoints.", **STEPS)
     keep_checkpoint_max = Knob(
         5,
         "Newest checkpoints kept. 0 or null: all.",
@@ -102,16 +97,9 @@ class PretrainingConfig(RunConfig):
         may_change=True,
     )
     num_train_steps = Knob(
-        1000000,
-        "Updates from the first to the last.",
-        unit="steps",
-        at_least=1,
-        at_most=2**31 - 1,
-        may_change=True,
+        1000000, "Updates from the first to the last.", at_most=2**31 - 1, **STEPS
     )
-    num_eval_steps = Knob(
-        100, "Batches of an evaluation, at most.", unit="steps", at_least=1, may_change=True
-    )
+    num_eval_steps = Knob(100, "Batches of an evaluation, at most.", **STEPS)
     eval_every_steps = Knob(
         None,
         "Steps between evaluations on eval_tfrecords while training, if such records exist. "
@@ -129,12 +117,10 @@ class PretrainingConfig(RunConfig):
         at_least=0,
         at_most=2**32 - 1,  # Keras takes no more
     )
-    init_checkpoint = Knob(
-        None,
+    init_checkpoint = Place(
         "Checkpoint whose weights a new run starts from, at step 0 with fresh moments. Read only "
         "when the model's folder holds no checkpoint.",
         source="ours",
-        may_change=True,
     )
 
     # --- generator ---
@@ -153,38 +139,20 @@ class PretrainingConfig(RunConfig):
 
     # --- batches ---
     max_seq_length = Knob(128, "Length L of an example.", unit="tokens", at_least=5)
-    train_batch_size = Knob(
-        128, "Global batch of an update.", unit="examples", at_least=1, at_most=LARGEST
-    )
-    eval_batch_size = Knob(
-        128,
-        "Global batch of an evaluation.",
-        unit="examples",
-        at_least=1,
-        at_most=LARGEST,
-        may_change=True,
-    )
+    train_batch_size = Knob(128, "Global batch of an update.", **EXAMPLES)
+    eval_batch_size = Knob(128, "Global batch of an evaluation.", may_change=True, **EXAMPLES)
 
     # --- places; null: from data_dir (D) and model_name (M) ---
-    pretrain_tfrecords = Knob(
-        None,
+    pretrain_tfrecords = Place(
         "Records, a glob, or several with commas between them; [,] is a comma in a name. "
-        "null: D/pretrain_tfrecords/pretrain_data.tfrecord*",
-        may_change=True,
+        "null: D/pretrain_tfrecords/pretrain_data.tfrecord*"
     )
-    eval_tfrecords = Knob(
-        None,
-        "Held-out records, a glob. null: D/pretrain_tfrecords/eval_data.tfrecord*",
-        source="ours",
-        may_change=True,
+    eval_tfrecords = Place(
+        "Held-out records, a glob. null: D/pretrain_tfrecords/eval_data.tfrecord*", source="ours"
     )
-    vocab_file = Knob(
-        None, "Vocabulary. null: D/vocab.txt, or model_dir's where there is none", may_change=True
-    )
-    model_dir = Knob(None, "The run's folder. null: D/models/M", may_change=True)
-    results_txt = Knob(
-        None, "Scores as text. null: results/unsup_results.txt in model_dir", may_change=True
-    )
+    vocab_file = Place("Vocabulary. null: D/vocab.txt, or model_dir's where there is none")
+    model_dir = Place("The run's folder. null: D/models/M")
+    results_txt = Place("Scores as text. null: results/unsup_results.txt in model_dir")
 
     def resolve(self, hparams):
         derived = dict(DEBUG) if hparams.get("debug") is True else {}

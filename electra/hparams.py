@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import difflib
 import json
+import operator
 import os
 import sys
 
@@ -20,6 +21,12 @@ _KIND_NAMES = {
     str: "a string",
     dict: "a dict",
     list: "a list",
+}
+_BOUNDS = {
+    "at_least": operator.ge,
+    "above": operator.gt,
+    "at_most": operator.le,
+    "below": operator.lt,
 }
 
 
@@ -102,29 +109,19 @@ class Knob:
             expected += " or null" if self.null else ""
             expected += "" if is_text(value) else ", in UTF-8 without NUL"
             raise ValueError(f"hparam {name!r} must be {expected}. Received: {found}")
-        wrong = (
-            (self.at_least is not None and not value >= self.at_least)
-            or (self.above is not None and not value > self.above)
-            or (self.at_most is not None and not value <= self.at_most)
-            or (self.below is not None and not value < self.below)
-        )
-        if wrong:
+        if not all(_BOUNDS[name](value, bound) for name, bound in self._bounds()):
             raise ValueError(f"hparam {name!r} must be {self.range()}. Received: {found}")
         return copy.deepcopy(value)
 
     def range(self):
         """Returns the allowed range in words, empty without one."""
-        bounds = (
-            ("at least", self.at_least),
-            ("above", self.above),
-            ("at most", self.at_most),
-            ("below", self.below),
-        )
         return " and ".join(
-            f"{words} {bound if type(bound) is int else format(bound, 'g')}"
-            for words, bound in bounds
-            if bound is not None
+            f"{name.replace('_', ' ')} {bound if type(bound) is int else format(bound, 'g')}"
+            for name, bound in self._bounds()
         )
+
+    def _bounds(self):
+        return [(name, getattr(self, name)) for name in _BOUNDS if getattr(self, name) is not None]
 
 
 class Config:

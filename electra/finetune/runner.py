@@ -66,7 +66,12 @@ class Finetuning:
         predict_files = config.predict_files if config.do_predict else {}
         self.files = outputs.read_files(self.data, predict_files)
         placement = placement_of(config)
-        _check_shares(config, placement)
+        if placement.num_workers > 1:
+            raise ValueError(
+                "Fine-tuning runs in one process: unset TF_CONFIG, or set strategy to 'one' or "
+                "'mirrored'"
+            )
+        placement.check_batch_size(config.train_batch_size)
         self.config = config.replace(precision=placement.precision)
         self.trainer = Trainer(self.config, self.data, placement)
 
@@ -76,14 +81,13 @@ class Finetuning:
         config, finished, retries = self.config, [], []
         runs_trials = config.do_train or config.do_eval or config.write_test_outputs
         for trial in trials.planned(config) if runs_trials else ():
-            result = self._run_trial(trial, finished)
-            made = [result] if result else []
+            result, retry = self._run_trial(trial, finished), None
             if result and result.collapsed and config.retry_collapsed and not result.stop_signal:
-                made += filter(None, [self._run_trial(trial.retry(), finished)])
-            if made and made[-1].stop_signal:
-                return made[-1].stop_signal
-            finished += made[:1]
-            retries += made[1:]
+                retry = self._run_trial(trial.retry(), finished)
+            for each, group in ((result, finished), (retry, retries)):
+                if each and each.stop_signal:
+                    return each.stop_signal
+                group += [each] if each else []
         if runs_trials and not finished:
             raise FileNotFoundError(
                 f"{config.model_dir}_1 holds no model to score. Train first (do_train)"
@@ -195,16 +199,3 @@ def _check_pretrained(config):
         vocab = read_vocab(config.vocab_file)
         resume.check_vocab(vocab, config.vocab_file, config.pretrained.folder, opened)
     return {"pre-trained weights": opened.digest} if opened else {}
-
-
-def _check_shares(config, placement):
-    if placement.num_workers > 1:
-        raise ValueError(
-            "Fine-tuning runs in one process: unset TF_CONFIG, or set strategy to 'one' or "
-            "'mirrored'"
-        )
-    if config.train_batch_size % placement.num_replicas:
-        raise ValueError(
-            f"train_batch_size {config.train_batch_size} must be a multiple of the "
-            f"{placement.num_replicas} replicas"
-        )

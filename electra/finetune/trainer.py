@@ -127,16 +127,12 @@ class Trainer:
                 self.loop(trial.seed),
                 log,
                 interval,
+                config,
                 step=step,
                 last_step=last_step,
                 save=functools.partial(self._save, trial, log, interval, started),
+                save_seconds=config.save_checkpoints_seconds,
                 warmup="warmup_proportion",
-                **config.values(
-                    "iterations_per_loop",
-                    "log_every_steps",
-                    "save_checkpoints_steps",
-                    "save_checkpoints_seconds",
-                ),
             )
         if reached.stop_signal:
             logging.info("Stopped at step %d; the same command goes on from there", reached.step)

@@ -73,7 +73,7 @@ class Pretraining:
             "Set vocab_file to that one, or model_name to a new model",
         )
         if config.do_train:
-            _check_shares(config, placement)
+            placement.check_batch_size(config.train_batch_size, config.gradient_accumulation_steps)
         self.records, self.held_out = _open_records(config, self.vocab)
         until_end.enter_context(held(self.folder, config.do_train and placement.is_chief))
         self.checkpoint = checkpoints.latest(self.folder)
@@ -212,12 +212,12 @@ class Pretraining:
                 loop,
                 log,
                 self.interval,
+                config,
                 step=self.step,
                 last_step=last,
                 evaluate=functools.partial(self._evaluate, evaluator, log),
-                eval_every_steps=eval_every,
+                evaluate_every=eval_every,
                 save=functools.partial(self._save, log),
-                **config.values("iterations_per_loop", "log_every_steps", "save_checkpoints_steps"),
             )
 
     def _loop(self):
@@ -264,16 +264,6 @@ class Pretraining:
             state = {"interval": self.interval.dump(), "vocab_sha256": self.vocab.sha256}
             kept = self.config.keep_checkpoint_max
             checkpoints.save(self.folder, step, tensors, state, keep_max=kept)
-
-
-def _check_shares(config, placement):
-    parts = placement.num_replicas * config.gradient_accumulation_steps
-    if config.train_batch_size % parts:
-        raise ValueError(
-            f"train_batch_size {config.train_batch_size} must be a multiple of replicas "
-            f"x gradient_accumulation_steps = {placement.num_replicas} x "
-            f"{config.gradient_accumulation_steps}"
-        )
 
 
 def _open_records(config, vocab):

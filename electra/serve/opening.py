@@ -8,6 +8,7 @@ import dataclasses
 import os
 import re
 
+from electra.finetune.defaults import OF_MODEL
 from electra.finetune.families import family
 from electra.finetune.tasks import Task
 from electra.hparams import refuse_unknown
@@ -79,7 +80,6 @@ def open_model(path, vocab_file=None, hparams=None):
         FileNotFoundError: nothing there, or no vocabulary. ValueError: something damaged, or that
             does not fit together, or an unknown hparam.
     """
-    from configure_finetuning import OF_MODEL
     from configure_pretraining import PretrainingConfig
     from electra.saving import checkpoints
 

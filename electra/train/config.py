@@ -4,6 +4,7 @@ Enters: names and values as the doors take them. Leaves: the base of the two con
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
 
@@ -11,6 +12,11 @@ from electra.hparams import Config, Knob, is_text, refuse_unknown
 from electra.model.config import MODEL_SIZES, EncoderConfig, encoder_config
 
 LARGEST = 2**20  # of batches and lengths: beyond any run, so that a slip ends at once
+EXAMPLES = {"unit": "examples", "at_least": 1, "at_most": LARGEST}  # of a batch
+STEPS = {"unit": "steps", "at_least": 1, "may_change": True}  # after which something is due
+COUNT = {"at_least": 1, "of_task": True}
+SHARE = {"at_least": 0, "at_most": 1}
+Place = functools.partial(Knob, None, may_change=True)  # a path or name; null: derived
 
 
 class RunConfig(Config):
@@ -33,13 +39,9 @@ class RunConfig(Config):
     weight_decay_rate = Knob(
         0.01, "Decoupled weight decay.", unit="per rate", at_least=0, of_task=True
     )
-    log_every_steps = Knob(
-        100, "Steps between log lines.", unit="steps", source="ours", at_least=1, may_change=True
-    )
-    results_pkl = Knob(
-        None,
-        "Accepted for old dicts; scores are written as JSON and nothing is pickled.",
-        may_change=True,
+    log_every_steps = Knob(100, "Steps between log lines.", source="ours", **STEPS)
+    results_pkl = Place(
+        "Accepted for old dicts; scores are written as JSON and nothing is pickled."
     )
 
     # --- network ---
@@ -83,10 +85,10 @@ class RunConfig(Config):
     require_gpu = Knob(False, "Stop if no GPU is found.", source="ours", may_change=True)
     use_tpu = Knob(False, "Train on a TPU.", may_change=True)
     num_tpu_cores = Knob(1, "Cores of the TPU.", unit="cores", at_least=1, may_change=True)
-    tpu_job_name = Knob(None, "Job of the TPU workers.", may_change=True)
-    tpu_name = Knob(None, "Cloud TPU to use.", may_change=True)
-    tpu_zone = Knob(None, "Zone of the Cloud TPU.", may_change=True)
-    gcp_project = Knob(None, "Project of the Cloud TPU.", may_change=True)
+    tpu_job_name = Place("Job of the TPU workers.")
+    tpu_name = Place("Cloud TPU to use.")
+    tpu_zone = Place("Zone of the Cloud TPU.")
+    gcp_project = Place("Project of the Cloud TPU.")
 
     def __init__(self, model_name, data_dir, **hparams):
         self.model_name, self.data_dir = model_name, os.fspath(data_dir)

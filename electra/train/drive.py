@@ -30,16 +30,14 @@ def drive(
     loop,
     log,
     interval,
+    config,
     *,
     step,
     last_step,
-    iterations_per_loop,
-    log_every_steps,
     save,
-    save_checkpoints_steps,
-    save_checkpoints_seconds=math.inf,
+    save_seconds=math.inf,
     evaluate=None,
-    eval_every_steps=0,
+    evaluate_every=0,
     warmup="num_warmup_steps",
 ):
     """Makes the steps that are left; logs, evaluates and saves in this order where it is due.
@@ -50,38 +48,36 @@ def drive(
         loop: Loop.
         log: RunLog, entered.
         interval: Interval, with what a checkpoint brought of the line that has begun.
+        config: RunConfig: its log_every_steps and save_checkpoints_steps are due at their multiples
+            and at the end, its iterations_per_loop are the steps of a call at most.
         step: updates made; last_step: at the end.
-        iterations_per_loop: steps of a call, at most.
-        log_every_steps, save_checkpoints_steps, eval_every_steps: each is due at its multiples and
-            at the end; 0: never.
-        save: function of the step.
-        save_checkpoints_seconds: since the last checkpoint, after which one is due.
-        evaluate: function of the step; called at step 0 too.
+        save: function of the step; due too when save_seconds have passed since it was called.
+        evaluate: function of the step; due at multiples of evaluate_every (0: never), at step 0 and
+            at the end.
         warmup: name of the hparam that lengthens the warm-up.
     Returns: Driven.
     Raises:
         NonFiniteLossError: the training diverged.
     """
-    evaluations = eval_every_steps if evaluate else 0
-    periods = (log_every_steps, save_checkpoints_steps, evaluations)
+    log_every, save_every = config.log_every_steps, config.save_checkpoints_steps
     saved_step, saved_at = step, time.monotonic()
     loop.on_progress = log.progress
     with stopping_signals(loop):
-        if evaluations and step == 0:
+        if evaluate_every and step == 0:
             evaluate(step)
         while step < last_step and not loop.stop_signal:
-            due = next_boundary(step, last_step, *periods)
-            steps = loop.run(step, min(due - step, iterations_per_loop))
+            due = next_boundary(step, last_step, log_every, save_every, evaluate_every)
+            steps = loop.run(step, min(due - step, config.iterations_per_loop))
             refuse_non_finite(steps, log.folder, warmup)
             interval.add(steps)
             step += len(steps)
             is_last = step == last_step
-            if step % log_every_steps == 0 or is_last:
+            if step % log_every == 0 or is_last:
                 log.train(step, interval.finish())
-            if evaluations and (step % evaluations == 0 or is_last):
+            if evaluate_every and (step % evaluate_every == 0 or is_last):
                 evaluate(step)
-            is_late = time.monotonic() - saved_at >= save_checkpoints_seconds
-            if step % save_checkpoints_steps == 0 or is_last or is_late:
+            is_late = time.monotonic() - saved_at >= save_seconds
+            if step % save_every == 0 or is_last or is_late:
                 save(step)
                 saved_step, saved_at = step, time.monotonic()
         if saved_step != step:

@@ -63,11 +63,7 @@ class RunLog:
             for name in (TRAIN_LOG, EVAL_LOG):
                 self._files[name] = open(os.path.join(self.folder, name), "a", encoding="utf-8")
             self._writer = tf.summary.create_file_writer(self.folder)
-            seconds = (
-                {}
-                if sys.stderr and sys.stderr.isatty()
-                else dict.fromkeys(("mininterval", "maxinterval"), _SECONDS_BETWEEN_BARS)
-            )
+            is_shown = sys.stderr and sys.stderr.isatty()
             self._bar = tqdm.tqdm(
                 total=self.last_step,
                 initial=self._first_step,
@@ -76,7 +72,8 @@ class RunLog:
                 smoothing=0.1,
                 desc="training",
                 disable=sys.stderr is None,
-                **seconds,
+                mininterval=0.1 if is_shown else _SECONDS_BETWEEN_BARS,
+                maxinterval=10 if is_shown else _SECONDS_BETWEEN_BARS,
             )
             self._started = time.monotonic()
         return self

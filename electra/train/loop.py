@@ -70,7 +70,7 @@ class Loop:
         try:
             while not call.done():
                 concurrent.futures.wait([call], timeout=POLL_SECONDS)
-                self.on_progress(first + self.steps.made())
+                self.on_progress(first + self.steps.made)
                 self._pass_on_stop()
             rows = call.result()
         except tf.errors.OpError as error:
@@ -124,8 +124,9 @@ class CompiledSteps:
         with self.strategy.scope():
             return self._run(self.iterator, constant(first), constant(count)).numpy()
 
+    @property
     def made(self):
-        """Returns the number of steps made so far in the running call."""
+        """Steps made so far in the running call."""
         return int(self._made.numpy())
 
     def stop(self):
@@ -161,27 +162,25 @@ class HostSteps:
         program: what `compiled` returned of the step, made once for all runs of it.
         unpack: of that Step.
         inputs: function from a step to what the program takes.
+    Attributes:
+        made: steps made so far in the running call.
     """
 
     def __init__(self, program, unpack, inputs):
         self.program, self.unpack, self.inputs = program, unpack, inputs
-        self._stopped, self._made = False, 0
+        self.made, self.is_stopped = 0, False
 
     def run(self, first, count):
         """Returns the numbers of each step, a list of vectors."""
-        rows, self._made = [], 0
-        while self._made < count and not (rows and self._stopped):
-            rows.append(self.program(*self.inputs(first + self._made)))
-            self._made += 1
+        rows = []
+        while len(rows) < count and not (rows and self.is_stopped):
+            rows.append(self.program(*self.inputs(first + len(rows))))
+            self.made = len(rows)
         return [row.numpy() for row in rows]
-
-    def made(self):
-        """Returns the number of steps made so far in the running call."""
-        return self._made
 
     def stop(self):
         """Ends the running call after its current step."""
-        self._stopped = True
+        self.is_stopped = True
 
 
 def compiled(step, strategy):

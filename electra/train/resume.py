@@ -111,13 +111,13 @@ def check_vocab(vocab, vocab_file, folder, checkpoint=None, advice="Leave vocab_
     Raises:
         ValueError: it is another vocabulary.
     """
-    if checkpoint is not None:
-        checkpoint.check_vocab(vocab, vocab_file)
     beside = os.path.join(folder, "vocab.txt")
     if os.path.exists(beside) and read_vocab(beside).sha256 != vocab.sha256:
         raise ValueError(
             f"{vocab_file} is not the vocabulary this model was trained with, {beside}. {advice}"
         )
+    if checkpoint is not None:
+        checkpoint.check_vocab(vocab, vocab_file)
 
 
 def check_inputs(inputs, recorded, folder):

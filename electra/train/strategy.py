@@ -4,6 +4,7 @@ Enters: hparams. Leaves: a Placement.
 """
 
 import dataclasses
+import inspect
 import os
 import re
 import socket
@@ -55,6 +56,14 @@ class Placement:
     def calls_at_once(self):
         """Predictions that run side by side: one alone leaves cores of a CPU idle."""
         return 2 if self.device == "CPU" and self.num_replicas == 1 else 1
+
+    def check_batch_size(self, train_batch_size, micro_batches=1):
+        """Refuses a batch that cannot be shared out alike. Raises: ValueError."""
+        if train_batch_size % (self.num_replicas * micro_batches):
+            raise ValueError(
+                f"train_batch_size {train_batch_size} must be a multiple of replicas x "
+                f"gradient_accumulation_steps = {self.num_replicas} x {micro_batches}"
+            )
 
     def spread(self, batch):
         """Returns a batch of NumPy arrays as tensors, cut into the replicas' shares."""
@@ -134,20 +143,8 @@ def choose_placement(
 
 def placement_of(config):
     """Returns the Placement that a config's hparams describe, and says so in the log."""
-    placement = choose_placement(
-        **config.values(
-            "strategy",
-            "precision",
-            "xla",
-            "require_gpu",
-            "use_tpu",
-            "tpu_name",
-            "tpu_zone",
-            "gcp_project",
-            "tpu_job_name",
-            "num_tpu_cores",
-        )
-    )
+    names = inspect.signature(choose_placement).parameters
+    placement = choose_placement(**config.values(*names))
     logging.info("%s", placement.describe())
     return placement
 
