@@ -12,7 +12,7 @@ from configure_pretraining import LARGEST, PretrainingConfig, RunConfig
 from electra.door import exit_status
 from electra.finetune.tasks import get_task, read_task_file
 from electra.hparams import Knob, checked_record, refuse_unknown
-from electra.storage import read_json
+from electra.saving.folder import OF_MODEL, ModelFolder
 from electra.text.vocab import read_vocab
 
 # What `debug` stands for; hparams given beside it win.
@@ -27,15 +27,6 @@ DEBUG = {
     "from_scratch": True,
 }
 LARGE = {"learning_rate": 5e-5, "layerwise_lr_decay": 0.9}  # defaults of the large model
-# What a pre-trained model has fixed.
-OF_MODEL = (
-    "model_size",
-    "model_hparam_overrides",
-    "embedding_size",
-    "vocab_size",
-    "do_lower_case",
-    "strip_accents",
-)
 # Fields of EncoderConfig that fine-tuning may change: they are no sizes.
 _RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
 _PRETRAINING = PretrainingConfig.knobs
@@ -293,7 +284,7 @@ class FinetuningConfig(RunConfig):
         self.tasks = [get_task(name, own) for name in names]
         home = os.path.join(self.data_dir, "models", model_name)
         self.pretrained = hparams.get("init_checkpoint") or home
-        self.recorded = _recorded(self.pretrained)
+        self.recorded = ModelFolder.of(self.pretrained).recorded() or {}
         derived = {"task_names": names, **self._of_model(hparams)}
         if hparams.get("model_size", derived.get("model_size")) == "large":
             derived |= LARGE
@@ -315,7 +306,7 @@ class FinetuningConfig(RunConfig):
         Raises:
             ValueError: it is another vocabulary, or does not fit the size of the word table.
         """
-        beside = os.path.join(_folder(self.pretrained), "vocab.txt")
+        beside = ModelFolder.of(self.pretrained).vocab_file
         of_model = vocab
         if not self.from_scratch and os.path.exists(beside):
             of_model = read_vocab(beside)
@@ -334,7 +325,9 @@ class FinetuningConfig(RunConfig):
 
     def _of_model(self, hparams):
         """Returns what the pre-trained model has fixed. Raises: ValueError for a contradiction."""
-        fixed = checked_record(self.recorded, OF_MODEL, _PRETRAINING, _folder(self.pretrained))
+        fixed = checked_record(
+            self.recorded, OF_MODEL, _PRETRAINING, ModelFolder.of(self.pretrained).path
+        )
         for name, value in fixed.items():
             given = hparams.get(name)
             if name != "model_hparam_overrides" and given not in (None, value):
@@ -364,8 +357,8 @@ class FinetuningConfig(RunConfig):
 
     def _fill_places(self, home):
         tasks = ",".join(self.task_names)
-        folders = (_folder(self.pretrained), home, self.data_dir)
-        files = [os.path.join(folder, "vocab.txt") for folder in folders]
+        folders = (ModelFolder.of(self.pretrained), *map(ModelFolder, (home, self.data_dir)))
+        files = [folder.vocab_file for folder in folders]
         found = [path for path in files if os.path.exists(path)]
         self.vocab_file = self.vocab_file or (found or files[-1:])[0]
         home = self.output_dir or home
@@ -442,17 +435,6 @@ def _of_tasks(tasks):
         return dict(tasks[0].hparams)
     lengths = [task.hparams.get("max_seq_length", 0) for task in tasks]
     return {"max_seq_length": max(*lengths, knobs["max_seq_length"].default)}
-
-
-def _folder(checkpoint):
-    return checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint)
-
-
-def _recorded(checkpoint):
-    path = os.path.join(_folder(checkpoint), "hparams.json")
-    if not os.path.exists(path):
-        return {}
-    return read_json(path, "Write it anew from the hparams of that run")
 
 
 if __name__ == "__main__":

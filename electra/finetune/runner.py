@@ -6,7 +6,6 @@ from its checkpoint; one that has its scores is not run again.
 """
 
 import functools
-import os
 import time
 
 import keras
@@ -23,7 +22,7 @@ from electra.optim.adamw import AdamW
 from electra.optim.layerwise import layer_wise_multipliers
 from electra.optim.schedule import learning_rate_at
 from electra.saving import checkpoints
-from electra.saving.folder import held, read_hparams, write_folder
+from electra.saving.folder import ModelFolder, held, write_folder
 from electra.text.vocab import read_vocab
 from electra.train.interval import Interval
 from electra.train.logs import RunLog
@@ -60,19 +59,19 @@ class Finetuning:
     """
 
     def __init__(self, config):
-        folders = [trial.folder for trial in trials.planned(config)]
-        shape = trials.FOLDER_SHAPE
-        found = [(each, read) for each in folders if (read := read_hparams(each, shape))]
+        folders = [ModelFolder(trial.folder) for trial in trials.planned(config)]
+        found = [(each, read) for each in folders if (read := each.recorded("tasks"))]
         if found:
-            folder, recorded = found[0]
+            beside, recorded = found[0]
+            folder = beside.path
             takes = ["precision"]
             if not config.do_train:
                 takes = [name for name, each in config.knobs.items() if not each.may_change]
             config = config.going_on(recorded, folder, takes, refuses=config.do_train)
             if not config.do_train and "vocab_file" not in config.given:
-                config.vocab_file = os.path.join(folder, "vocab.txt")
+                config.vocab_file = beside.vocab_file
         elif not config.do_train:
-            raise FileNotFoundError(f"{folders[0]} holds no model. Train first (do_train)")
+            raise FileNotFoundError(f"{folders[0].path} holds no model. Train first (do_train)")
         self.config = config
         self.inputs = {}
         if config.do_train and not config.from_scratch:
@@ -285,7 +284,7 @@ class Finetuning:
                 checkpoints.restore_slots(self.optimizer.slots, opened)
             interval.load(opened)
             curve.load(opened)
-            started -= float(opened.numbers(opened.state.get("seconds", 0), ()))
+            started -= opened.state.get("seconds", 0)
             logging.info("Trial %s goes on from %s, step %d", trial.name, opened.path, step)
         loop = FinetuningLoop(
             programs, functools.partial(self.data.batch_at, trial.seed), trial.seed

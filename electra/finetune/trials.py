@@ -17,8 +17,7 @@ from electra.storage import read_json, write_json, write_text
 
 GATHERED = "results.json"  # the summaries of all commands on a model
 _RETRY_SEED = 2**30  # seeds of hparams end below
-# Shapes of read_json: of a trial's hparams.json and scores.json, and of a command's results.
-FOLDER_SHAPE = {"tasks": [{"name": str, "labels": [str], "sources?": {}}], "inputs?": {str: str}}
+# Shapes of read_json: of a trial's scores.json, and of a command's results.
 _SCORES = {"scores": {str: {str: float}}}
 _RECORD = {
     **_SCORES,

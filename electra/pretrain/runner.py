@@ -20,7 +20,8 @@ from electra.pretrain.evaluation import Evaluator, write_results
 from electra.pretrain.flops import official_training_flops, training_flops
 from electra.pretrain.interval import PretrainingInterval
 from electra.saving import checkpoints
-from electra.saving.folder import held, read_hparams, write_folder
+from electra.saving.folder import ModelFolder, held, write_folder
+from electra.saving.shapes import infer_generator_fractions
 from electra.storage import write_text
 from electra.text.vocab import read_vocab
 from electra.train.logs import EVAL_LOG, RunLog, read_lines
@@ -45,7 +46,7 @@ def run_pretraining(config):
         NonFiniteLossError: the training diverged.
     """
     if checkpoints.latest(config.model_dir) is not None:
-        config = config.going_on(read_hparams(config.model_dir))
+        config = config.going_on(ModelFolder(config.model_dir).recorded())
     placement = placement_of(config)
     with contextlib.ExitStack() as until_end:
         return _Run(config, placement, until_end).run()
@@ -107,7 +108,7 @@ class _Run:
     # ---- before the first step ----
 
     def _check_vocab_of_folder(self):
-        path = os.path.join(self.folder, "vocab.txt")
+        path = ModelFolder(self.folder).vocab_file
         if not os.path.exists(path):
             return
         if read_vocab(path).sha256 != self.vocab.sha256:
@@ -162,7 +163,7 @@ class _Run:
         if checkpoint is None or self.config.generator is None:
             return
         shapes = checkpoints.read(checkpoint, verify=False).tensors.shapes()
-        fractions = checkpoints.infer_generator_fractions(shapes)
+        fractions = infer_generator_fractions(shapes)
         if fractions is not None:
             for note in self.config.fit_generator(*fractions):
                 logging.info("%s: %s", checkpoint, note)

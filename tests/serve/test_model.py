@@ -271,7 +271,7 @@ def test_a_damaged_record_of_tasks_is_named(tmp_path):
     recorded = json.loads(path.read_text())
     for tasks in ("topic", [1], [{"name": "topic"}], [{**recorded["tasks"][0], "labels": 3}]):
         path.write_text(json.dumps({**recorded, "tasks": tasks}))
-        with pytest.raises(ValueError, match="hparams.json is damaged: its tasks are no rows"):
+        with pytest.raises(ValueError, match="hparams.json is damaged: .*(tasks|labels)"):
             electra.load(folder)
 
 
@@ -328,7 +328,12 @@ def test_a_checkpoint_of_another_size_is_refused(run_folder):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "is damaged"), ("3", "is damaged"), ("[]", "is damaged"), ("{}", "lacks model_size")],
+    [
+        ("{", "is damaged"),
+        ("3", "is damaged"),
+        ("[]", "is damaged"),
+        ("{}", "is damaged: it lacks model_size, vocab_size"),
+    ],
 )
 def test_damaged_hparams_are_named(run_folder, text, message):
     (run_folder / "hparams.json").write_text(text)
@@ -349,7 +354,7 @@ def test_damaged_hparams_are_named(run_folder, text, message):
 )
 def test_impossible_hparams_are_named(run_folder, change, message):
     change_hparams(run_folder, **change)
-    with pytest.raises(ValueError, match=f"hparams.json: .*{message}"):
+    with pytest.raises(ValueError, match=f"hparams.json is damaged: .*{message}"):
         electra.load(run_folder)
 
 
