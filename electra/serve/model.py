@@ -127,6 +127,8 @@ class LoadedModel:
         >>> tokens, len(vectors)
         (['[CLS]', 'it', 'rained', '.', '[SEP]'], 5)
         """
+        from electra.serve import forward
+
         if pooling not in self._POOLINGS:
             raise ValueError(f'pooling must be "cls" or "mean". Received: {pooling!r:.80}')
         texts, is_one = texts_of(texts)
@@ -134,8 +136,8 @@ class LoadedModel:
             return [] if per_token else np.zeros((0, self.config.hidden_size), np.float32)
         features = text_features(texts, self.tokenizer, self.max_seq_length)
         name = "states" if per_token else pooling
-        forward = functools.partial(self._encode, name=name)
-        found = self._run(name, forward, features, batch_size)[name]
+        compute = functools.partial(forward.encode, self._network, output=name)
+        found = self._run(name, compute, features, batch_size)[name]
         if per_token:
             rows = [features.row(i)["input_ids"] for i in range(len(texts))]
             found = [
@@ -163,6 +165,8 @@ class LoadedModel:
         >>> [token for token, score in model.detect("The chef ate the meal.")]
         ['the', 'chef', 'ate', 'the', 'meal', '.']
         """
+        from electra.serve import forward
+
         if self.tasks or self._opened.config.objective != "electra":
             raise ValueError(
                 f"{self._opened.path} holds {self._kind()}: it has no discriminator that scores a "
@@ -174,7 +178,8 @@ class LoadedModel:
         if not texts:
             return scores
         features = collected(framed(self.vocab, window) for window in windows)
-        rows = self._run("scores", self._detect, features, batch_size)["scores"]
+        compute = functools.partial(forward.detect, self._network)
+        rows = self._run("scores", compute, features, batch_size)["scores"]
         for owner, window, row in zip(owners, windows, rows, strict=True):
             for id_, score in zip(window, row[1:], strict=False):  # position 0 is [CLS]
                 scores[owner].append(TokenScore(self.vocab.tokens[id_], float(score)))
@@ -197,6 +202,8 @@ class LoadedModel:
         >>> [type(token) for token, probability in guesses]
         [<class 'str'>, <class 'str'>]
         """
+        from electra.serve import forward
+
         network = self._network
         if self.tasks or network.lm_head is None:
             raise ValueError(
@@ -209,8 +216,8 @@ class LoadedModel:
         features, counts = masked_rows(texts, self.tokenizer, self.max_seq_length)
         if not texts:
             return []
-        forward = functools.partial(self._fill_mask, top_k=top_k)
-        found = self._run(f"top_{top_k}", forward, collected(features), batch_size)
+        compute = functools.partial(forward.fill_mask, network, top_k=top_k)
+        found = self._run(f"top_{top_k}", compute, collected(features), batch_size)
         guesses = iter(
             [Guess(self._token(i), float(p)) for i, p in zip(*row, strict=True)]
             for row in zip(found["ids"], found["probabilities"], strict=True)
@@ -287,44 +294,16 @@ class LoadedModel:
             **answering,
         )
 
-    def _run(self, name: str, forward: Any, features: Any, batch_size: int) -> dict[str, list]:
+    def _run(self, name: str, compute: Any, features: Any, batch_size: int) -> dict[str, list]:
         return self._predictor.run(
             (name, ""),
-            forward,
+            compute,
             features,
             batch_size=batch_size,
             leave=("example",),
             max_seq_length=self.max_seq_length,
             progress=_progress(features),
         )
-
-    def _encode(self, batch, weights, name):
-        from keras import ops
-
-        states = ops.cast(self._network.electra(batch, weights=weights), "float32")
-        if name == "cls":
-            states = states[:, 0]
-        elif name == "mean":
-            mask = ops.cast(batch["input_mask"], "float32")[..., None]  # (B, L, 1)
-            # Padding has no meaning where texts share rows, not even a finite one.
-            states = ops.sum(ops.where(mask > 0, states, 0.0), axis=1) / ops.sum(mask, axis=1)
-        return {name: states}
-
-    def _detect(self, batch, weights):
-        from keras import ops
-
-        return {
-            "scores": ops.sigmoid(
-                self._network.rtd_head(self._network.electra(batch, weights=weights))
-            )
-        }
-
-    def _fill_mask(self, batch, weights, top_k):
-        from keras import ops
-
-        logits = self._network.lm_logits(batch, batch["_masked_place"][:, None])[:, 0]  # (B, V)
-        probabilities, ids = ops.top_k(ops.softmax(logits), top_k)
-        return {"probabilities": probabilities, "ids": ids}
 
     # ---- tokens and tasks -------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ import pytest
 import electra
 from electra.data.features import collect
 from electra.saving import checkpoints
+from electra.serve import forward
 from electra.serve import model as model_module
 from electra.serve.results import Guess, TokenScore
 from tests.pretrain.runs import TOKENS
@@ -411,11 +412,12 @@ def test_official_checkpoints_give_the_official_vectors(case, tmp_path):
             {"example": row, **{k: batch[v][row, :n].tolist() for k, v in inputs.items()}}
             for row, n in enumerate(counts)
         )
-        encode = functools.partial(model._encode, name="states")
+        encode = functools.partial(forward.encode, model._network, output="states")
         found = {"states": model._run("states", encode, features, 2)["states"]}
         expected = {"states": batch[f"expected/{tower}_sequence_output"]}
         if model._opened.config.objective == "electra":
-            found |= model._run("scores", model._detect, features, 2)
+            detect = functools.partial(forward.detect, model._network)
+            found |= model._run("scores", detect, features, 2)
             expected["scores"] = batch["expected/disc_probs"]
         for name, official in expected.items():
             for mine, theirs, n in zip(found[name], official, counts, strict=True):
