@@ -4,8 +4,6 @@
 the step, the loop's state and a checksum of the file. Read too: the pairs of files of earlier
 versions, where a model.ckpt-<step>.json beside the tensors held the rest, and checkpoints of the
 official code (TF1).
-
-Uses safetensors to look into a file.
 """
 
 import contextlib
@@ -17,7 +15,6 @@ import re
 from collections.abc import Mapping
 
 import numpy as np
-import safetensors
 
 from electra.saving.tensors import (
     CHECKSUM,
@@ -282,8 +279,12 @@ def _read_ours(path, verify):
     try:
         tensors = open_safetensors(path)
         is_pair = METADATA not in tensors.metadata
-        about, checksum = _of_pair(path) if is_pair else _of_metadata(tensors.metadata)
-        known = FORMAT_OF_PAIR if is_pair else FORMAT
+        if is_pair:
+            about, known = _of_pair(path), FORMAT_OF_PAIR
+            checksum = f"{about['crc32']:08x}" if "crc32" in about else None
+        else:
+            about, known = parse_json_dict(tensors.metadata[METADATA], METADATA, _SHAPE), FORMAT
+            checksum = tensors.metadata.get(CHECKSUM, "missing")
         if about["format"] != known:
             raise ValueError(f"format {about['format']}, this code reads {known}")
         if about["step"] < 0 or (named and about["step"] != int(named[1])):
@@ -295,13 +296,8 @@ def _read_ours(path, verify):
     return Checkpoint(path, about["step"], tensors, about.get("state", {}), "safetensors")
 
 
-def _of_metadata(metadata):
-    about = parse_json_dict(metadata[METADATA], "its metadata", _SHAPE)
-    return about, metadata.get(CHECKSUM, "missing")
-
-
 def _of_pair(path):
-    """Returns what the JSON of an earlier version's pair says, and the checksum, if it has one."""
+    """Returns what the JSON of an earlier version's pair says."""
     beside = _json_path(path)
     if not os.path.exists(beside):
         raise FileNotFoundError(
@@ -310,8 +306,7 @@ def _of_pair(path):
             "read"
         )
     with open(beside, encoding="utf-8") as file:
-        about = parse_json_dict(file.read(), beside, {**_SHAPE, "bytes": int, "crc32?": int})
-    return about, f"{about['crc32']:08x}" if "crc32" in about else None
+        return parse_json_dict(file.read(), beside, {**_SHAPE, "bytes": int, "crc32?": int})
 
 
 def _path(folder, step):
@@ -334,6 +329,6 @@ def _is_half(path):
     if os.path.exists(_json_path(path)):
         return False
     try:
-        return not safetensors.safe_open(path, framework="numpy").metadata()
-    except (safetensors.SafetensorError, OSError):  # damaged: to be named, not passed over
+        return not open_safetensors(path).metadata
+    except (ValueError, OSError):  # damaged: to be named, not passed over
         return False
