@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
 import tensorflow as tf
 
@@ -42,7 +43,11 @@ def test_what_is_saved_comes_back_bit_for_bit(tmp_path):
 
 def test_the_library_reads_what_is_written(tmp_path):
     tensors = {"a": tf.Variable(2.5), "b": np.zeros((0, 3), np.float32), "c": np.arange(3)}
-    loaded = safetensors.numpy.load_file(checkpoints.save(tmp_path, 0, tensors, {}))
+    path = checkpoints.save(tmp_path, 0, tensors, {"seconds": 1.5})
+    with safetensors.safe_open(path, "np") as opened:
+        about = json.loads(opened.metadata()[checkpoints.METADATA])
+    assert about == {"format": checkpoints.FORMAT, "step": 0, "state": {"seconds": 1.5}}
+    loaded = safetensors.numpy.load_file(path)
     assert {name: (str(a.dtype), a.tolist()) for name, a in loaded.items()} == {
         "a": ("float32", 2.5),
         "b": ("float32", []),
