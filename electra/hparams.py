@@ -4,6 +4,7 @@ Enters: `--hparams` text (a JSON dict or a path to one), a config class whose at
 Leaves: checked dicts, configs.
 """
 
+import contextlib
 import copy
 import dataclasses
 import difflib
@@ -204,13 +205,21 @@ def checked_record(recorded, names, knobs, folder):
     Raises:
         ValueError: a value is impossible.
     """
-    try:
+    with damaged_record(folder):
         return {
             name: knobs[name].checked(name, recorded[name]) for name in names if name in recorded
         }
+
+
+@contextlib.contextmanager
+def damaged_record(folder):
+    """Blames a ValueError inside on a folder's hparams.json."""
+    try:
+        yield
     except ValueError as error:
         path = os.path.join(folder, "hparams.json")
-        raise ValueError(f"{path} is damaged: {error}. Copy it anew from the run") from None
+        advice = "Write it anew from the hparams of that run, or choose another folder"
+        raise ValueError(f"{path} is damaged: {error}. {advice}") from None
 
 
 def is_text(value):

@@ -67,16 +67,17 @@ def _open_now(path, flags):
     return number
 
 
-def parse_json_dict(text, where):
+def parse_json_dict(text, where, shape=None):
     """Parses a JSON dict strictly.
 
     Args:
         text: string.
         where: what errors call it.
+        shape: as in read_json.
     Returns: dict.
     Raises:
         ValueError: not JSON, NaN or Infinity, a number or nesting beyond use, a key given twice,
-            not a dict.
+            not a dict, another shape.
     """
 
     def unique(pairs):
@@ -110,6 +111,7 @@ def parse_json_dict(text, where):
         ) from error
     if type(result) is not dict:
         raise ValueError(f"{where}: expected a JSON dict. Received: {excerpt(text)!r}")
+    _refuse_other_shape(result, shape or {}, where)
     return result
 
 
@@ -140,11 +142,9 @@ def read_json(path, advice, shape=None):
     """
     try:
         with open(path, encoding="utf-8") as file:
-            values = parse_json_dict(file.read(), "it")
-        _refuse_other_shape(values, shape or {}, "it")
+            return parse_json_dict(file.read(), "it", shape)
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)} is damaged: {error}. {advice}") from None
-    return values
 
 
 def _refuse_other_shape(value, shape, where="it"):

@@ -43,8 +43,9 @@ def unbroken(data):
 
 
 def newest_step(folder):
-    names = [re.fullmatch(r"model\.ckpt-(\d+)\.json", path.name) for path in folder.glob("model.*")]
-    return max([int(found[1]) for found in names if found], default=-1)
+    names = [path.name for path in folder.glob("model.*")]
+    found = [re.fullmatch(r"model\.ckpt-(\d+)\.safetensors", name) for name in names]
+    return max([int(each[1]) for each in found if each], default=-1)
 
 
 def stop(process, number, folder, after_step, delay):

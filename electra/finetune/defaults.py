@@ -5,20 +5,10 @@ Enters: the hparams that the user gave. Leaves: values that these win over, or t
 
 import dataclasses
 import functools
-import os
 
 from electra.hparams import checked_record, refuse_unknown
-from electra.storage import read_json
+from electra.saving.folder import OF_MODEL, ModelFolder
 
-# What a pre-trained model has fixed.
-OF_MODEL = (
-    "model_size",
-    "model_hparam_overrides",
-    "embedding_size",
-    "vocab_size",
-    "do_lower_case",
-    "strip_accents",
-)
 LARGE = {"learning_rate": 5e-5, "layerwise_lr_decay": 0.9}  # defaults of the large model
 # What `debug` stands for; hparams given beside it win.
 DEBUG = {
@@ -43,15 +33,12 @@ class Pretrained:
 
     @property
     def folder(self):
-        return self.path if os.path.isdir(self.path) else os.path.dirname(self.path)
+        return ModelFolder.of(self.path).path
 
     @functools.cached_property
     def recorded(self):
         """The hparams of the pre-training run, a dict; {} where it left none (TF1)."""
-        path = os.path.join(self.folder, "hparams.json")
-        if not os.path.exists(path):
-            return {}
-        return read_json(path, "Write it anew from the hparams of that run")
+        return ModelFolder.of(self.path).recorded() or {}
 
     def defaults(self, given, knobs):
         """Returns the hparams that the model has fixed, and those that suit its size.

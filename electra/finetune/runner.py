@@ -6,7 +6,6 @@ is not run again.
 """
 
 import dataclasses
-import os
 
 from absl import logging
 
@@ -15,7 +14,7 @@ from electra.finetune.families import family
 from electra.finetune.run_data import FinetuningData
 from electra.finetune.trainer import Trainer
 from electra.saving import checkpoints
-from electra.saving.folder import held, read_hparams, write_folder
+from electra.saving.folder import ModelFolder, held, write_folder
 from electra.text.vocab import read_vocab
 from electra.train import resume
 from electra.train.strategy import placement_of
@@ -177,17 +176,17 @@ class Finetuning:
 def _resumed(config):
     """Returns the config to go on with, and the folder and hparams of the first trial that is
     there, or None."""
-    folders = [trial.folder for trial in trials.planned(config)]
-    recorded = {each: read_hparams(each, trials.FOLDER_SHAPE) for each in folders}
-    folder = next((each for each in folders if recorded[each]), None)
-    if folder is None:
+    folders = [ModelFolder(trial.folder) for trial in trials.planned(config)]
+    found = [(folder, hparams) for folder in folders if (hparams := folder.recorded("tasks"))]
+    if not found:
         if not config.do_train:
-            raise FileNotFoundError(f"{folders[0]} holds no model. Train first (do_train)")
+            raise FileNotFoundError(f"{folders[0].path} holds no model. Train first (do_train)")
         return config, None, None
-    config = resume.resumed(config, recorded[folder], folder)
+    folder, recorded = found[0]
+    config = resume.resumed(config, recorded, folder.path)
     if not config.do_train and "vocab_file" not in config.given:
-        config = config.replace(vocab_file=os.path.join(folder, "vocab.txt"))
-    return config, folder, recorded[folder]
+        config = config.replace(vocab_file=folder.vocab_file)
+    return config, folder.path, recorded
 
 
 def _check_pretrained(config):

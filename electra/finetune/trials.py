@@ -14,8 +14,7 @@ from electra.storage import read_json, write_json
 from electra.train.interval import Interval
 
 _RETRY_SEED = 2**30  # seeds of hparams end below
-# Shapes of read_json: of a trial's hparams.json and of its scores.json.
-FOLDER_SHAPE = {"tasks": [{"name": str, "labels": [str], "sources?": {}}], "inputs?": {str: str}}
+# Shapes of read_json, of a trial's scores.json.
 SCORES = {"scores": {str: {str: float}}}
 _RECORD = {
     **SCORES,

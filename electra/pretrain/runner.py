@@ -20,7 +20,8 @@ from electra.pretrain.evaluation import Evaluator, write_results
 from electra.pretrain.flops import official_training_flops, training_flops
 from electra.pretrain.interval import PretrainingInterval
 from electra.saving import checkpoints
-from electra.saving.folder import held, read_hparams, write_folder
+from electra.saving.folder import ModelFolder, held, write_folder
+from electra.saving.shapes import infer_generator_fractions
 from electra.storage import write_text
 from electra.text.vocab import read_vocab
 from electra.train import resume
@@ -48,7 +49,7 @@ def run_pretraining(config):
     """
     folder = config.model_dir
     if checkpoints.latest(folder) is not None:
-        config = resume.resumed(config, read_hparams(folder), folder)
+        config = resume.resumed(config, ModelFolder(folder).recorded(), folder)
     placement = placement_of(config)
     config = config.replace(precision=placement.precision)
     with contextlib.ExitStack() as until_end:
@@ -303,5 +304,5 @@ def _with_generator_of(config, checkpoint):
     if checkpoint is None or config.generator is None:
         return config
     shapes = checkpoints.read(checkpoint, verify=False).tensors.shapes()
-    fractions = checkpoints.infer_generator_fractions(shapes)
+    fractions = infer_generator_fractions(shapes)
     return resume.fit_generator(config, fractions, checkpoint) if fractions else config

@@ -1,28 +1,38 @@
 """Checkpoints: weights, moments and the loop's state, published atomically.
 
-`<folder>/model.ckpt-<step>.safetensors` holds the tensors by official name, the JSON beside it
-the step and the loop's state. The JSON lands last: a checkpoint exists when its JSON does.
-Checkpoints of the official code (TF1) are read too.
+`<folder>/model.ckpt-<step>.safetensors` holds the tensors by official name, and in its metadata
+the step, the loop's state and a checksum of the file. Read too: the pairs of files of earlier
+versions, where a model.ckpt-<step>.json beside the tensors held the rest, and checkpoints of the
+official code (TF1).
 """
 
 import contextlib
 import dataclasses
+import hashlib
+import json
 import os
 import re
-import zlib
 from collections.abc import Mapping
 
 import numpy as np
 
-from electra.saving.tensors import latest_tf1, open_safetensors, open_tf1, write_safetensors
-from electra.storage import file_digest, published, read_json, write_json
+from electra.saving.tensors import (
+    CHECKSUM,
+    checksum_of,
+    latest_tf1,
+    open_safetensors,
+    open_tf1,
+    write_safetensors,
+)
+from electra.storage import file_digest, parse_json_dict, published
 
-FORMAT = 1
+METADATA = "electra_checkpoint"  # its name in the metadata; its value is JSON of this shape:
+_SHAPE = {"format": int, "step": int, "state?": {"interval?": {}, "seconds?": float}}
+FORMAT, FORMAT_OF_PAIR = 2, 1
 SLOTS = ("adam_m", "adam_v")
 GO_BACK = "Remove that checkpoint's files to go on from the one before it"
-_BLOCK_BYTES = 1 << 22
 _SHOWN = 3  # names of a group in a report's summary
-_NAME = re.compile(r"model\.ckpt-(\d+)\.json")
+_NAME = re.compile(r"model\.ckpt-(\d+)\.(json|safetensors)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +55,11 @@ class Checkpoint:
 
     @property
     def digest(self):
-        """SHA-256 of the JSON, or of TF1's index: of what holds the tensors' checksums."""
-        return file_digest(_json_path(self.path) if self.kind != "tf1" else self.path + ".index")
+        """SHA-256 of what holds the checksums: the metadata, a pair's JSON, or TF1's index."""
+        if self.tensors.metadata:
+            text = json.dumps(self.tensors.metadata, sort_keys=True)
+            return hashlib.sha256(text.encode()).hexdigest()
+        return file_digest(self.path + ".index" if self.kind == "tf1" else _json_path(self.path))
 
     def numbers(self, value, shape=None):
         """Returns numbers of `state` as float64 of that shape, if one is given.
@@ -59,7 +72,7 @@ class Checkpoint:
             if np.isfinite(found).all() and shape in (None, found.shape):
                 return found
         raise ValueError(
-            f"{self.path} is damaged: its JSON's state holds {value!r:.100}, expected numbers"
+            f"{self.path} is damaged: its state holds {value!r:.100}, expected numbers"
             f"{'' if shape is None else f' of shape {shape}'}. {GO_BACK}"
         )
 
@@ -115,10 +128,10 @@ def save(folder, step, tensors, state, keep_max=0):
     Returns: path of the tensors file.
     """
     path = _path(folder, step)
+    about = {"format": FORMAT, "step": int(step), "state": state}
+    metadata = {METADATA: json.dumps(about, allow_nan=False)}
     with published(path) as file:
-        checksum = write_safetensors(file, tensors)
-    about = {"format": FORMAT, "step": int(step), "bytes": os.path.getsize(path)}
-    write_json(_json_path(path), {**about, "crc32": checksum, "state": state})
+        write_safetensors(file, tensors, metadata)
     remove(folder, kept=_steps(folder)[-keep_max:])
     return path
 
@@ -126,12 +139,12 @@ def save(folder, step, tensors, state, keep_max=0):
 def remove(folder, kept=()):
     """Removes a folder's checkpoints but for the steps `kept`, and what a killed save left behind.
 
-    The JSON goes first, so that no half-removed checkpoint counts as one.
+    Of a pair the JSON goes first, so that no half-removed checkpoint counts as one.
     """
     names = [name for name in os.listdir(folder) if name.startswith("model.ckpt-")]
     for name in sorted(names):  # .json sorts before .safetensors
-        # Only names that `save` gives: a user's model.ckpt-3.json.bak stays.
-        found = re.fullmatch(r"model\.ckpt-(\d+)\.(json|safetensors)((\.\d+)?\.tmp)?", name)
+        # Only names that `save` gives, or gave: a user's model.ckpt-3.safetensors.gz stays.
+        found = re.fullmatch(_NAME.pattern + r"((\.\d+)?\.tmp)?", name)
         if found and (int(found[1]) not in kept or name.endswith(".tmp")):
             with contextlib.suppress(FileNotFoundError):
                 os.remove(os.path.join(folder, name))
@@ -157,21 +170,21 @@ def read(path, verify=True):
     """Opens a checkpoint.
 
     Args:
-        path: tensors file, its JSON, a folder (its newest checkpoint), or the prefix of a TF1
-            checkpoint.
-        verify: whether to compare the tensors with their checksum, which reads all of them.
+        path: safetensors file, a pair's JSON, a folder (its newest checkpoint), or the prefix of a
+            TF1 checkpoint.
+        verify: whether to compare the file with its checksum, which reads all of it.
     Returns: Checkpoint.
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: a damaged file.
+        ValueError: a damaged file, or one of another program.
     """
     path = os.fspath(path)
     if os.path.isdir(path):
         found = latest(path)
         if found is None:
             raise FileNotFoundError(
-                f"{path} holds no checkpoint. Expected: model.ckpt-<step>.safetensors with its "
-                ".json, or model.ckpt-<step>.index of the official code"
+                f"{path} holds no checkpoint. Expected: model.ckpt-<step>.safetensors, or "
+                "model.ckpt-<step>.index of the official code"
             )
         path = found
     if path.endswith(".json"):
@@ -233,27 +246,6 @@ def restore_slots(slots, checkpoint):
     return True
 
 
-def infer_generator_fractions(shapes):
-    """Finds the generator's sizes, as fractions of the discriminator's, in tensor shapes.
-
-    Args:
-        shapes: dict official name -> shape.
-    Returns: (hidden size fraction, layers fraction), or None without a generator of its own.
-    """
-    kernel = r"(electra|generator(?:_ltr)?)/encoder/layer_(\d{1,4})/attention/self/query/kernel"
-    sizes = {}
-    for name, shape in shapes.items():
-        found = re.fullmatch(kernel, name)
-        if found and len(shape) == 2 and shape[0] == shape[1] > 0:
-            scope = "electra" if found[1] == "electra" else "generator"
-            layers = sizes.get(scope, (0, 0))[1]
-            sizes[scope] = (shape[0], max(layers, int(found[2]) + 1))
-    if len(sizes) < 2:
-        return None
-    (width, layers), (own_width, own_layers) = sizes["electra"], sizes["generator"]
-    return own_width / width, own_layers / layers
-
-
 def _assign(variables, checkpoint):
     """Assigns to variables; compares every shape and type before it reads the first tensor."""
     shapes, dtypes = checkpoint.tensors.shapes(), checkpoint.tensors.dtypes
@@ -281,39 +273,40 @@ def _assign(variables, checkpoint):
 
 
 def _read_ours(path, verify):
-    beside = _json_path(path)
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path} is missing. {GO_BACK}")
-    named = _NAME.fullmatch(os.path.basename(beside))
-    if not os.path.exists(beside):
-        advice = GO_BACK if named else "Other safetensors files than this code's are not read"
-        raise FileNotFoundError(f"{beside}, which belongs to {path}, is missing. {advice}")
-    about = read_json(beside, GO_BACK)
-    step, size, state = about.get("step"), about.get("bytes"), about.get("state", {})
+    named = _NAME.fullmatch(os.path.basename(path))
     try:
-        if about.get("format") != FORMAT:
-            raise ValueError(f"format {about.get('format')!r:.100}, this code reads {FORMAT}")
-        if type(step) is not int or step < 0 or (named and step != int(named[1])):
-            raise ValueError(f"its JSON says step {step!r:.100}")
-        if type(state) is not dict or type(state.get("interval", {})) is not dict:
-            raise ValueError("its JSON's 'state', or 'interval' in it, is no dict")
-        if os.path.getsize(path) != size:
-            raise ValueError(f"{os.path.getsize(path)} bytes instead of {size!r:.100}")
-        # Checkpoints of earlier versions have no checksum.
-        if verify and "crc32" in about and _checksum(path) != about["crc32"]:
-            raise ValueError("its checksum does not fit")
         tensors = open_safetensors(path)
+        is_pair = METADATA not in tensors.metadata
+        if is_pair:
+            about, known = _of_pair(path), FORMAT_OF_PAIR
+            checksum = f"{about['crc32']:08x}" if "crc32" in about else None
+        else:
+            about, known = parse_json_dict(tensors.metadata[METADATA], METADATA, _SHAPE), FORMAT
+            checksum = tensors.metadata.get(CHECKSUM, "missing")
+        if about["format"] != known:
+            raise ValueError(f"format {about['format']}, this code reads {known}")
+        if about["step"] < 0 or (named and about["step"] != int(named[1])):
+            raise ValueError(f"it says step {about['step']}")
+        if verify and checksum and checksum_of(path, has_digits=not is_pair) != checksum:
+            raise ValueError("its checksum does not fit")
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}. {GO_BACK}") from None
-    return Checkpoint(path, step, tensors, state, "safetensors")
+    return Checkpoint(path, about["step"], tensors, about.get("state", {}), "safetensors")
 
 
-def _checksum(path):
-    checksum = 0
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            checksum = zlib.crc32(block, checksum)
-    return checksum
+def _of_pair(path):
+    """Returns what the JSON of an earlier version's pair says."""
+    beside = _json_path(path)
+    if not os.path.exists(beside):
+        raise FileNotFoundError(
+            f"{path} is no checkpoint: its metadata lack {METADATA!r}, and no {beside} of an "
+            "earlier version lies beside it. Other safetensors files than this project's are not "
+            "read"
+        )
+    with open(beside, encoding="utf-8") as file:
+        return parse_json_dict(file.read(), beside, {**_SHAPE, "bytes": int, "crc32?": int})
 
 
 def _path(folder, step):
@@ -325,6 +318,17 @@ def _json_path(path):
 
 
 def _steps(folder):
-    if not os.path.isdir(folder):
-        return []
-    return sorted(int(found[1]) for name in os.listdir(folder) if (found := _NAME.fullmatch(name)))
+    """Returns the steps of a folder's checkpoints, whole or damaged, in ascending order."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    steps = {int(found[1]) for name in names if (found := _NAME.fullmatch(name))}
+    return sorted(step for step in steps if not _is_half(_path(folder, step)))
+
+
+def _is_half(path):
+    """Whether a file is what an earlier version, killed in a save, left of a pair: the tensors."""
+    if os.path.exists(_json_path(path)):
+        return False
+    try:
+        return not open_safetensors(path).metadata
+    except (ValueError, OSError):  # damaged: to be named, not passed over
+        return False

@@ -1,10 +1,62 @@
-"""A run's folder: what travels with the model, and the lock that keeps it for one process."""
+"""A model's folder: what travels with the model, and the lock that keeps it for one process."""
 
 import contextlib
 import os
 import shutil
 
-from electra.storage import locked, published, read_json, write_json
+from electra.hparams import damaged_record
+from electra.storage import locked, parse_json_dict, published, write_json
+
+# Hparams that a pre-trained model has fixed for all that is made of it.
+OF_MODEL = (
+    "model_size",
+    "model_hparam_overrides",
+    "embedding_size",
+    "vocab_size",
+    "do_lower_case",
+    "strip_accents",
+)
+# Of hparams.json. Fine-tuning records its tasks, and the digests of what a trial learns from.
+_TASK = {"name": str, "family": str, "folder": str, "sources": {}, "metrics": [str]}
+_SHAPE = {"tasks?": [{**_TASK, "labels": [str]}], "inputs?": {str: str}}
+
+
+class ModelFolder:
+    """What a run of pre-training, or a trial of fine-tuning, recorded beside its checkpoints.
+
+    Args:
+        path: of the folder; nothing has to be there.
+    Attributes:
+        path: str.
+        vocab_file: str, path of its vocabulary, which may be missing.
+        hparams_file: str, path of its hparams, which may be missing.
+    """
+
+    def __init__(self, path):
+        self.path = os.fspath(path)
+        self.vocab_file = os.path.join(self.path, "vocab.txt")
+        self.hparams_file = os.path.join(self.path, "hparams.json")
+
+    @classmethod
+    def of(cls, checkpoint):
+        """Returns the ModelFolder of a checkpoint: a file, TF1's prefix, or the folder itself."""
+        return cls(checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint))
+
+    def recorded(self, *needed):
+        """Returns the hparams of the run, as a dict; None where it left none, as TF1's.
+
+        Args:
+            needed: names that must be among them. "tasks" are those of fine-tuning.
+        Raises:
+            ValueError: they are damaged.
+        """
+        if not os.path.exists(self.hparams_file):
+            return None
+        with damaged_record(self.path), open(self.hparams_file, encoding="utf-8") as file:
+            recorded = parse_json_dict(file.read(), "it", _SHAPE)
+            if missing := [name for name in needed if name not in recorded]:
+                raise ValueError(f"it lacks {', '.join(missing)}")
+        return recorded
 
 
 def held(folder, does_write):
@@ -26,23 +78,8 @@ def write_folder(folder, hparams, vocab_file):
         hparams: dict of JSON values.
         vocab_file: path.
     """
-    write_json(os.path.join(folder, "hparams.json"), hparams)
-    target = os.path.join(folder, "vocab.txt")
-    if not os.path.exists(target):
-        with open(vocab_file, "rb") as vocab, published(target) as file:
+    of = ModelFolder(folder)
+    write_json(of.hparams_file, hparams)
+    if not os.path.exists(of.vocab_file):
+        with open(vocab_file, "rb") as vocab, published(of.vocab_file) as file:
             shutil.copyfileobj(vocab, file)
-
-
-def read_hparams(folder, shape=None):
-    """Returns the recorded hparams of a folder's run, None without them.
-
-    Args:
-        folder: of a model; shape: as in read_json.
-    Raises:
-        ValueError: they are damaged.
-    """
-    path = os.path.join(folder, "hparams.json")
-    if not os.path.exists(path):
-        return None
-    advice = "Write it anew from the hparams of that run, or choose another folder"
-    return read_json(path, advice, shape)

@@ -16,7 +16,10 @@ import numpy as np
 import safetensors
 import tensorflow as tf
 
+CHECKSUM = "crc32"  # in the metadata: of the whole file, but for the eight digits themselves
 _TYPES = {"float32": "F32", "int32": "I32", "int64": "I64"}  # as safetensors spells them
+_DIGITS_AT = 8 + len(f'{{"__metadata__": {{"{CHECKSUM}": "')  # behind the header's length
+_BLOCK_BYTES = 1 << 22
 
 
 class Tensors(Mapping):
@@ -26,11 +29,12 @@ class Tensors(Mapping):
         shapes: dict name -> shape.
         dtypes: dict name -> name of the dtype, as NumPy spells it.
         read_one: function name -> np.ndarray; raises ValueError where the file is damaged.
+        metadata: dict str -> str of a safetensors file.
     """
 
-    def __init__(self, shapes, dtypes, read_one):
+    def __init__(self, shapes, dtypes, read_one, metadata=None):
         self._shapes = {name: tuple(shapes[name]) for name in sorted(shapes)}
-        self.dtypes, self._read_one = dtypes, read_one
+        self.dtypes, self._read_one, self.metadata = dtypes, read_one, metadata or {}
 
     def __getitem__(self, name):
         if name not in self._shapes:
@@ -48,7 +52,7 @@ class Tensors(Mapping):
 
 
 def open_safetensors(path):
-    """Returns the Tensors of a file of `write_safetensors`.
+    """Returns the Tensors of a safetensors file.
 
     Raises:
         ValueError: it is damaged, or holds tensors of other types.
@@ -64,18 +68,18 @@ def open_safetensors(path):
         if dtypes[name] is None:
             raise ValueError(f"{name} is of type {part.get_dtype()}, expected F32")
     shapes = {name: part.get_shape() for name, part in parts.items()}
-    return Tensors(shapes, dtypes, opened.get_tensor)
+    return Tensors(shapes, dtypes, opened.get_tensor, opened.metadata())
 
 
-def write_safetensors(file, tensors):
+def write_safetensors(file, tensors, metadata):
     """Writes the safetensors format, one tensor in memory at a time (the library copies them all).
 
     Args:
-        file: binary file.
+        file: binary file, empty. The checksum is known last and put into its place in the header.
         tensors: dict name -> variable or array.
-    Returns: CRC-32 of what was written.
+        metadata: dict str -> str; CHECKSUM is added.
     """
-    header, end = {}, 0
+    header, end = {"__metadata__": {CHECKSUM: "0" * 8, **metadata}}, 0
     for name in sorted(tensors):
         tensor = tensors[name]
         dtype = np.dtype(getattr(tensor.dtype, "as_numpy_dtype", tensor.dtype))
@@ -89,12 +93,28 @@ def write_safetensors(file, tensors):
     encoded += b" " * (-len(encoded) % 8)  # aligns the data
     head = len(encoded).to_bytes(8, "little") + encoded
     file.write(head)
-    checksum = zlib.crc32(head)
-    for name in header:
+    checksum = zlib.crc32(head[_DIGITS_AT + 8 :], zlib.crc32(head[:_DIGITS_AT]))
+    for name in sorted(tensors):
         data = _to_numpy(tensors[name]).reshape(-1).data.cast("B")
         file.write(data)
         checksum = zlib.crc32(data, checksum)
-    return checksum
+    file.seek(_DIGITS_AT)
+    file.write(b"%08x" % checksum)
+
+
+def checksum_of(path, *, has_digits=True):
+    """Returns the CRC-32 of a file as eight hexadecimal digits.
+
+    Args: has_digits: whether the file holds its checksum, as `write_safetensors` writes it.
+    """
+    checksum = 0
+    with open(path, "rb") as file:
+        if has_digits:
+            checksum = zlib.crc32(file.read(_DIGITS_AT))
+            file.seek(_DIGITS_AT + 8)
+        while block := file.read(_BLOCK_BYTES):
+            checksum = zlib.crc32(block, checksum)
+    return f"{checksum:08x}"
 
 
 def latest_tf1(folder):

@@ -1,4 +1,4 @@
-"""What is given to a loaded model: any iterable of texts or rows enters, checked lists leave."""
+"""What is given to a loaded model: any iterable of texts or rows enters, features leave."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from electra.data.features import Features, collect
+from electra.text.vocab import Vocabulary
+from electra.text.wordpiece import WordPieceTokenizer
 
+MASK = "[MASK]"
 Text = str | Sequence[str]  # a text, or a pair of texts
 
 
@@ -48,3 +51,72 @@ def texts_of(texts: str | Iterable[Text], pairs: bool = True) -> tuple[list[Text
 def collected(features: Iterable[dict[str, Any]]) -> Features:
     """Makes Features of dicts, numbered as they come."""
     return collect({"example": i, **each} for i, each in enumerate(features))
+
+
+def framed(vocab: Vocabulary, ids: list[int]) -> dict[str, Any]:
+    """Returns the features of one text of these ids, [CLS] and [SEP] around it."""
+    from electra.finetune.families.base import lay_out
+
+    return lay_out(vocab, ids, None)
+
+
+def text_features(
+    texts: list[Text], tokenizer: WordPieceTokenizer, max_seq_length: int
+) -> Features:
+    """Returns the features of texts and pairs, cut to max_seq_length."""
+    from electra.finetune.families.text import TextExample, featurize_texts
+
+    pairs = ((text, None) if isinstance(text, str) else text for text in texts)
+    return collected(
+        featurize_texts(TextExample("", first, second, None), tokenizer, max_seq_length)
+        for first, second in pairs
+    )
+
+
+def windows_of(
+    texts: list[str], tokenizer: WordPieceTokenizer, max_seq_length: int
+) -> tuple[list[list[int]], list[int]]:
+    """Cuts texts into windows that fit beside [CLS] and [SEP].
+
+    Returns: (ids of each window, the number of the text that it is of).
+    Raises:
+        ValueError: a text has no tokens.
+    """
+    windows: list[list[int]] = []
+    owners: list[int] = []
+    size = max_seq_length - 2
+    for number, text in enumerate(texts):
+        ids = tokenizer.encode(text)
+        if not ids:
+            raise ValueError(
+                f"Text {number} has no tokens. Received: {text!r:.80}. Give some words"
+            )
+        windows += [ids[start : start + size] for start in range(0, len(ids), size)]
+        owners += [number] * (len(windows) - len(owners))
+    return windows, owners
+
+
+def masked_rows(
+    texts: list[str], tokenizer: WordPieceTokenizer, max_seq_length: int
+) -> tuple[list[dict[str, Any]], list[int]]:
+    """Returns a row of features for each [MASK], and how many of them each text has.
+
+    Raises:
+        ValueError: a text has no [MASK], or does not fit.
+    """
+    rows: list[dict[str, Any]] = []
+    counts: list[int] = []
+    mask_id, size = tokenizer.vocab.mask_id, max_seq_length - 2
+    for number, text in enumerate(texts):
+        first, *parts = (tokenizer.encode(part) for part in text.split(MASK))
+        ids = first + [id_ for part in parts for id_ in (mask_id, *part)]
+        places = [place for place, id_ in enumerate(ids, 1) if id_ == mask_id]
+        if not places or len(ids) > size:
+            found = f"{len(ids)} tokens, more than the {size} that fit"
+            raise ValueError(
+                f"Text {number} has {found if places else f'no {MASK}'}. Received: "
+                f"{text!r:.80}. Expected: a text of few words with {MASK} in it"
+            )
+        counts.append(len(places))
+        rows += [{**framed(tokenizer.vocab, ids), "masked_place": place} for place in places]
+    return rows, counts

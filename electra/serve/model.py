@@ -15,14 +15,22 @@ import numpy as np
 
 from electra.finetune.tasks import Task
 from electra.model.config import EncoderConfig
-from electra.serve.inputs import Text, collected, listed, texts_of
+from electra.serve.inputs import (
+    Text,
+    collected,
+    framed,
+    listed,
+    masked_rows,
+    text_features,
+    texts_of,
+    windows_of,
+)
 from electra.serve.opening import Opened, checked, open_model
 from electra.serve.results import Guess, TokenScore, TokenVectors
 from electra.text.vocab import Vocabulary
 from electra.text.wordpiece import WordPieceTokenizer
 
 BATCH_SIZE = 32  # texts of max_seq_length at once; more of shorter ones
-MASK = "[MASK]"
 _PROGRESS_FROM = 1000  # texts; fewer are not worth a bar
 
 
@@ -119,15 +127,17 @@ class LoadedModel:
         >>> tokens, len(vectors)
         (['[CLS]', 'it', 'rained', '.', '[SEP]'], 5)
         """
+        from electra.serve import forward
+
         if pooling not in self._POOLINGS:
             raise ValueError(f'pooling must be "cls" or "mean". Received: {pooling!r:.80}')
         texts, is_one = texts_of(texts)
         if not texts:
             return [] if per_token else np.zeros((0, self.config.hidden_size), np.float32)
-        features = self._features(texts)
+        features = text_features(texts, self.tokenizer, self.max_seq_length)
         name = "states" if per_token else pooling
-        forward = functools.partial(self._encode, name=name)
-        found = self._run(name, forward, features, batch_size)[name]
+        compute = functools.partial(forward.encode, self._network, output=name)
+        found = self._run(name, compute, features, batch_size)[name]
         if per_token:
             rows = [features.row(i)["input_ids"] for i in range(len(texts))]
             found = [
@@ -155,27 +165,21 @@ class LoadedModel:
         >>> [token for token, score in model.detect("The chef ate the meal.")]
         ['the', 'chef', 'ate', 'the', 'meal', '.']
         """
+        from electra.serve import forward
+
         if self.tasks or self._opened.config.objective != "electra":
             raise ValueError(
                 f"{self._opened.path} holds {self._kind()}: it has no discriminator that scores a "
                 "text by itself. Expected: a pre-trained model with electra_objective"
             )
         texts, is_one = texts_of(texts, pairs=False)
-        windows, owners = [], []
-        for number, text in enumerate(texts):
-            ids = self.tokenizer.encode(text)
-            if not ids:
-                raise ValueError(
-                    f"Text {number} has no tokens. Received: {text!r:.80}. Give some words"
-                )
-            size = self.max_seq_length - 2
-            windows += [ids[start : start + size] for start in range(0, len(ids), size)]
-            owners += [number] * (len(windows) - len(owners))
+        windows, owners = windows_of(texts, self.tokenizer, self.max_seq_length)
         scores: list[list[TokenScore]] = [[] for _ in texts]
         if not texts:
             return scores
-        features = collected(self._framed(window) for window in windows)
-        rows = self._run("scores", self._detect, features, batch_size)["scores"]
+        features = collected(framed(self.vocab, window) for window in windows)
+        compute = functools.partial(forward.detect, self._network)
+        rows = self._run("scores", compute, features, batch_size)["scores"]
         for owner, window, row in zip(owners, windows, rows, strict=True):
             for id_, score in zip(window, row[1:], strict=False):  # position 0 is [CLS]
                 scores[owner].append(TokenScore(self.vocab.tokens[id_], float(score)))
@@ -198,6 +202,8 @@ class LoadedModel:
         >>> [type(token) for token, probability in guesses]
         [<class 'str'>, <class 'str'>]
         """
+        from electra.serve import forward
+
         network = self._network
         if self.tasks or network.lm_head is None:
             raise ValueError(
@@ -207,22 +213,11 @@ class LoadedModel:
         if not (isinstance(top_k, int) and 1 <= top_k <= self.config.vocab_size):
             raise ValueError(f"top_k must be 1 to {self.config.vocab_size}. Received: {top_k!r}")
         texts, is_one = texts_of(texts, pairs=False)
-        features, counts = [], []
-        for number, text in enumerate(texts):
-            ids = self._masked_ids(text)
-            places = [place for place, id_ in enumerate(ids, 1) if id_ == self.vocab.mask_id]
-            if not places or len(ids) > self.max_seq_length - 2:
-                found = f"{len(ids)} tokens, more than the {self.max_seq_length - 2} that fit"
-                raise ValueError(
-                    f"Text {number} has {found if places else f'no {MASK}'}. Received: "
-                    f"{text!r:.80}. Expected: a text of few words with {MASK} in it"
-                )
-            counts.append(len(places))
-            features += [{**self._framed(ids), "masked_place": place} for place in places]
+        features, counts = masked_rows(texts, self.tokenizer, self.max_seq_length)
         if not texts:
             return []
-        forward = functools.partial(self._fill_mask, top_k=top_k)
-        found = self._run(f"top_{top_k}", forward, collected(features), batch_size)
+        compute = functools.partial(forward.fill_mask, network, top_k=top_k)
+        found = self._run(f"top_{top_k}", compute, collected(features), batch_size)
         guesses = iter(
             [Guess(self._token(i), float(p)) for i, p in zip(*row, strict=True)]
             for row in zip(found["ids"], found["probabilities"], strict=True)
@@ -299,10 +294,10 @@ class LoadedModel:
             **answering,
         )
 
-    def _run(self, name: str, forward: Any, features: Any, batch_size: int) -> dict[str, list]:
+    def _run(self, name: str, compute: Any, features: Any, batch_size: int) -> dict[str, list]:
         return self._predictor.run(
             (name, ""),
-            forward,
+            compute,
             features,
             batch_size=batch_size,
             leave=("example",),
@@ -310,61 +305,7 @@ class LoadedModel:
             progress=_progress(features),
         )
 
-    def _encode(self, batch, weights, name):
-        from keras import ops
-
-        states = ops.cast(self._network.electra(batch, weights=weights), "float32")
-        if name == "cls":
-            states = states[:, 0]
-        elif name == "mean":
-            mask = ops.cast(batch["input_mask"], "float32")[..., None]  # (B, L, 1)
-            # Padding has no meaning where texts share rows, not even a finite one.
-            states = ops.sum(ops.where(mask > 0, states, 0.0), axis=1) / ops.sum(mask, axis=1)
-        return {name: states}
-
-    def _detect(self, batch, weights):
-        from keras import ops
-
-        return {
-            "scores": ops.sigmoid(
-                self._network.rtd_head(self._network.electra(batch, weights=weights))
-            )
-        }
-
-    def _fill_mask(self, batch, weights, top_k):
-        from keras import ops
-
-        logits = self._network.lm_logits(batch, batch["_masked_place"][:, None])[:, 0]  # (B, V)
-        probabilities, ids = ops.top_k(ops.softmax(logits), top_k)
-        return {"probabilities": probabilities, "ids": ids}
-
-    # ---- texts ------------------------------------------------------------------------------
-
-    def _framed(self, first: list[int], second: list[int] | None = None) -> dict[str, Any]:
-        from electra.finetune.families.base import lay_out
-
-        return lay_out(self.vocab, first, second)
-
-    def _features(self, texts: list[Text]) -> Any:
-        from electra.finetune.families.text import TextExample, featurize_texts
-
-        return collected(
-            featurize_texts(
-                TextExample("", text, None, None)
-                if isinstance(text, str)
-                else TextExample("", *text, None),
-                self.tokenizer,
-                self.max_seq_length,
-            )
-            for text in texts
-        )
-
-    def _masked_ids(self, text: str) -> list[int]:
-        parts = [self.tokenizer.encode(part) for part in text.split(MASK)]
-        ids = parts[0]
-        for part in parts[1:]:
-            ids = [*ids, self.vocab.mask_id, *part]
-        return ids
+    # ---- tokens and tasks -------------------------------------------------------------------
 
     def _token(self, id_: int) -> str:
         return self.vocab.tokens[id_] if id_ < len(self.vocab) else f"#{id_}"

@@ -10,6 +10,7 @@ from absl import logging
 
 from electra.hparams import checked_record
 from electra.model.config import generator_config
+from electra.saving.folder import ModelFolder
 from electra.text.vocab import read_vocab
 
 # Hparams that a run finds out when it begins: going on takes them over unless they are given.
@@ -111,7 +112,7 @@ def check_vocab(vocab, vocab_file, folder, checkpoint=None, advice="Leave vocab_
     Raises:
         ValueError: it is another vocabulary.
     """
-    beside = os.path.join(folder, "vocab.txt")
+    beside = ModelFolder(folder).vocab_file
     if os.path.exists(beside) and read_vocab(beside).sha256 != vocab.sha256:
         raise ValueError(
             f"{vocab_file} is not the vocabulary this model was trained with, {beside}. {advice}"

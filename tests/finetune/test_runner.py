@@ -80,7 +80,7 @@ def test_results_hold_every_trial_and_what_they_come_to(finetuned):
 def test_only_the_best_trials_model_is_kept(finetuned):
     folders = sorted((finetuned.data / "models" / "m" / "finetuning_models").iterdir())
     assert [len(list(each.glob("model.ckpt-*"))) for each in folders] == [
-        2 if finetuned.results["best_trial"] == name else 0 for name in ("1", "2")
+        1 if finetuned.results["best_trial"] == name else 0 for name in ("1", "2")
     ]
     for folder in folders:
         names = {path.name for path in folder.iterdir()}

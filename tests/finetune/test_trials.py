@@ -43,7 +43,7 @@ def write_record(trial, record):
 
 
 def with_model(tmp_path):
-    return sorted(path.parent.name for path in tmp_path.rglob("model.ckpt-*.json"))
+    return sorted(path.parent.name for path in tmp_path.rglob("model.ckpt-*.safetensors"))
 
 
 def test_a_record_names_no_folder(run, tmp_path):

@@ -22,6 +22,7 @@ from electra.train.compare import differences
 from electra.train.drive import NonFiniteLossError
 from tests.pretrain import runs
 from tests.pretrain.reference import FOLDERS, config_of, load_batches
+from tests.saving.pairs import as_pair, save_pair
 from tests.shared import needs_fixtures
 
 STEPS = runs.TINY["num_train_steps"]
@@ -39,7 +40,8 @@ def unbroken(data):
     with logs.RunLog(folder, resume_step=0, last_step=STEPS) as log:
         log.eval(0, {"disc_auc": 0.9})
         log.train(2, {"loss": 9.0})
-    (folder / "model.ckpt-4.safetensors").write_bytes(b"its JSON was never written")
+    save_pair(folder, 4, {"a": np.zeros(3, np.float32)}, {})
+    (folder / "model.ckpt-4.json").unlink()  # as an earlier version, killed before it was written
     assert runs.train(data, "unbroken") == 0
     return folder
 
@@ -62,7 +64,6 @@ def test_the_folder_holds_what_travels_with_the_model(data, unbroken):
         "vocab.txt",
         logs.TRAIN_LOG,
         logs.EVAL_LOG,
-        *(f"model.ckpt-{step}.json" for step in (4, 8, 12)),
         *(f"model.ckpt-{step}.safetensors" for step in (4, 8, 12)),
     }
     assert (unbroken / "vocab.txt").read_text() == (data / "vocab.txt").read_text()
@@ -110,6 +111,16 @@ def test_ctrl_c_saves_and_the_same_command_ends_like_the_unbroken_run(data, unbr
     assert 2 <= step < STEPS
     assert not (folder / "results").exists()  # it stopped, instead of going on to evaluate
     assert runs.train(data, "interrupted") == 0
+    assert differences(str(folder), str(unbroken)) == []
+
+
+def test_a_pair_of_files_of_an_earlier_version_is_gone_on_from_to_the_bit(data, unbroken):
+    folder = shutil.copytree(unbroken, data / "models" / "from_pair")
+    for step in (4, 12):
+        (folder / f"model.ckpt-{step}.safetensors").unlink()
+    as_pair(folder)
+    assert (folder / "model.ckpt-8.json").exists()
+    assert runs.train(data, "from_pair") == 0
     assert differences(str(folder), str(unbroken)) == []
 
 

@@ -1,14 +1,20 @@
 """Checkpoints: what is written comes back, nothing half written counts, TF1's are read."""
 
+import hashlib
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
 import tensorflow as tf
 
 from electra.saving import checkpoints
+from electra.saving.shapes import infer_generator_fractions
+from electra.saving.tensors import write_safetensors
+from tests.saving.pairs import save_pair
 from tests.shared import FIXTURES, needs_fixtures
 
 KERNEL = "electra/encoder/layer_0/attention/self/query/kernel"
@@ -25,7 +31,7 @@ def variables_like(values):
 
 def test_what_is_saved_comes_back_bit_for_bit(tmp_path):
     path = checkpoints.save(tmp_path, 7, {**VALUES, **SLOTS}, {"interval": {"loss": 0.1}})
-    for entry in (path, path.replace(".safetensors", ".json"), tmp_path):
+    for entry in (path, tmp_path):
         checkpoint = checkpoints.read(entry)
         assert (checkpoint.step, checkpoint.kind) == (7, "safetensors")
         assert checkpoint.state == {"interval": {"loss": 0.1}}
@@ -37,7 +43,11 @@ def test_what_is_saved_comes_back_bit_for_bit(tmp_path):
 
 def test_the_library_reads_what_is_written(tmp_path):
     tensors = {"a": tf.Variable(2.5), "b": np.zeros((0, 3), np.float32), "c": np.arange(3)}
-    loaded = safetensors.numpy.load_file(checkpoints.save(tmp_path, 0, tensors, {}))
+    path = checkpoints.save(tmp_path, 0, tensors, {"seconds": 1.5})
+    with safetensors.safe_open(path, "np") as opened:
+        about = json.loads(opened.metadata()[checkpoints.METADATA])
+    assert about == {"format": checkpoints.FORMAT, "step": 0, "state": {"seconds": 1.5}}
+    loaded = safetensors.numpy.load_file(path)
     assert {name: (str(a.dtype), a.tolist()) for name, a in loaded.items()} == {
         "a": ("float32", 2.5),
         "b": ("float32", []),
@@ -48,14 +58,13 @@ def test_the_library_reads_what_is_written(tmp_path):
 def test_the_newest_are_kept_and_left_overs_removed(tmp_path):
     (tmp_path / "model.ckpt-1.safetensors.tmp").write_bytes(b"torn")
     (tmp_path / "model.ckpt-1.json.99.tmp").write_bytes(b"torn")
-    (tmp_path / "model.ckpt-5.safetensors").write_bytes(b"its JSON was never written")
+    safetensors.numpy.save_file(VALUES, tmp_path / "model.ckpt-5.safetensors")  # half of a pair
+    save_pair(tmp_path, 6, VALUES, {})
     (tmp_path / "notes.txt").write_text("a user's")
     for step in (9, 10, 100):
         checkpoints.save(tmp_path, step, VALUES, {}, keep_max=2)
     assert sorted(os.listdir(tmp_path)) == [
-        "model.ckpt-10.json",
         "model.ckpt-10.safetensors",
-        "model.ckpt-100.json",
         "model.ckpt-100.safetensors",
         "notes.txt",
     ]
@@ -67,22 +76,13 @@ def test_a_users_copies_beside_checkpoints_stay(tmp_path):
     for name in (*copies, "model.ckpt-3.safetensors.17.tmp"):
         (tmp_path / name).write_text("")
     checkpoints.save(tmp_path, 9, VALUES, {}, keep_max=1)
-    assert {*os.listdir(tmp_path)} == {*copies, "model.ckpt-9.json", "model.ckpt-9.safetensors"}
+    assert {*os.listdir(tmp_path)} == {*copies, "model.ckpt-9.safetensors"}
 
 
 def test_keep_max_0_keeps_all(tmp_path):
     for step in range(4):
         checkpoints.save(tmp_path, step, VALUES, {}, keep_max=0)
-    assert len(os.listdir(tmp_path)) == 8
-
-
-def test_a_checkpoint_without_its_json_does_not_exist(tmp_path):
-    checkpoints.save(tmp_path, 1, VALUES, {})
-    checkpoints.save(tmp_path, 2, VALUES, {})
-    (tmp_path / "model.ckpt-2.json").unlink()
-    assert checkpoints.latest(tmp_path) == str(tmp_path / "model.ckpt-1.safetensors")
-    with pytest.raises(FileNotFoundError, match="ckpt-2.json, which belongs to"):
-        checkpoints.read(tmp_path / "model.ckpt-2.safetensors")
+    assert len(os.listdir(tmp_path)) == 4
 
 
 def test_an_empty_or_missing_folder_has_none(tmp_path):
@@ -101,21 +101,14 @@ def test_a_damaged_newest_one_is_an_error_and_not_passed_over(tmp_path):
     advice = "Remove that checkpoint's files to go on from the one before it"
     with open(path, "wb") as file:
         file.write(data[:-1])
-    with pytest.raises(ValueError, match=f"ckpt-2.safetensors is damaged: .*bytes.*{advice}"):
+    with pytest.raises(
+        ValueError, match=f"ckpt-2.safetensors is damaged: .*not fully covered.*{advice}"
+    ):
         checkpoints.read(tmp_path)
     with open(path, "wb") as file:
         file.write(b"\xff" * len(data))
     with pytest.raises(ValueError, match=f"ckpt-2.safetensors is damaged.*{advice}"):
         checkpoints.read(tmp_path)
-    os.remove(path)
-    with pytest.raises(FileNotFoundError, match=f"ckpt-2.safetensors is missing. {advice}"):
-        checkpoints.read(tmp_path)
-    with open(path, "wb") as file:
-        file.write(data)
-    (tmp_path / "model.ckpt-2.json").write_text("{")
-    with pytest.raises(ValueError, match=f"ckpt-2.json is damaged.*{advice}") as raised:
-        checkpoints.read(tmp_path)
-    assert str(raised.value).count(advice) == 1
 
 
 def test_a_save_that_fails_leaves_the_checkpoints_as_they_were(tmp_path):
@@ -210,21 +203,20 @@ def test_tensors_that_are_no_weights_are_refused(tmp_path, name, value, message)
 
 @pytest.mark.parametrize("dtype", ["F16", "BF16", "F64", "F8_E4M3", "BOOL"])
 def test_types_that_are_never_written_are_refused(tmp_path, dtype):
-    path = checkpoints.save(tmp_path, 7, {"a": np.zeros(2, np.float32)}, {})
+    path = tmp_path / "model.ckpt-7.safetensors"
     size = {"F64": 1, "F16": 4, "BF16": 4}.get(dtype, 8)
     header = {"a": {"dtype": dtype, "shape": [size], "data_offsets": [0, 8]}}
     encoded = json.dumps(header).encode()
     with open(path, "wb") as file:
         file.write(len(encoded).to_bytes(8, "little") + encoded + bytes(8))
-    about = {"format": 1, "step": 7, "bytes": os.path.getsize(path)}
-    (tmp_path / "model.ckpt-7.json").write_text(json.dumps(about))
     with pytest.raises(ValueError, match=f"a is of type {dtype}, expected F32"):
         checkpoints.read(path)
 
 
 def test_a_file_of_other_code_is_said_to_be_one(tmp_path):
     safetensors.numpy.save_file(VALUES, tmp_path / "model.safetensors")
-    with pytest.raises(FileNotFoundError, match="model.json.* is missing. Other safetensors files"):
+    message = "is no checkpoint: .*model.json.*Other safetensors files"
+    with pytest.raises(FileNotFoundError, match=message):
         checkpoints.read(tmp_path / "model.safetensors")
 
 
@@ -251,7 +243,7 @@ def test_generator_fractions_come_from_the_shapes():
             for i in range(layers)
         }
 
-    infer = checkpoints.infer_generator_fractions
+    infer = infer_generator_fractions
     assert infer({**network("electra", 256, 12), **network("generator", 64, 12)}) == (0.25, 1.0)
     assert infer({**network("electra", 8, 12), **network("generator", 16, 3)}) == (2.0, 0.25)
     towers = {**network("generator_ltr", 4, 2), **network("generator_rtl", 4, 2)}
@@ -285,7 +277,7 @@ def test_official_checkpoints_are_read(config):
 def test_generator_sizes_of_official_checkpoints_are_inferred(config):
     about = json.loads(config.read_text())
     shapes = checkpoints.read(config.parent).tensors.shapes()
-    fractions = checkpoints.infer_generator_fractions(shapes)
+    fractions = infer_generator_fractions(shapes)
     if not any(name.startswith(("generator/encoder", "generator_ltr/")) for name in shapes):
         assert fractions is None
         return
@@ -396,22 +388,128 @@ def test_a_flipped_bit_is_found(tmp_path):
         checkpoints.read(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"step": "3"},
-        {"step": 4},
-        {"step": -3},
-        {"step": None},
-        {"format": 2},
-        {"bytes": None},
-        {"state": []},
-        *({"state": {"interval": odd}} for odd in ([1.5], 3, "x", None)),
-    ],
-)
+ODD = [
+    {"step": "3"},
+    {"step": 4},
+    {"step": -3},
+    {"step": None},
+    {"format": 3},
+    {"format": None},
+    {"state": []},
+    {"state": {"seconds": "x"}},
+    *({"state": {"interval": odd}} for odd in ([1.5], 3, "x", None)),
+]
+
+
+@pytest.mark.parametrize("change", ODD, ids=str)
+def test_odd_metadata_are_a_damaged_checkpoint(tmp_path, change):
+    about = {"format": checkpoints.FORMAT, "step": 3, "state": {}, **change}
+    path = tmp_path / "model.ckpt-3.safetensors"
+    with open(path, "wb") as file:
+        write_safetensors(file, VALUES, {checkpoints.METADATA: json.dumps(about)})
+    with pytest.raises(ValueError, match=r"ckpt-3.safetensors is damaged: .*Remove that"):
+        checkpoints.read(path, verify=False)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_a_file_of_other_code_that_is_named_as_ours_is_refused(tmp_path, metadata):
+    path = tmp_path / "model.ckpt-3.safetensors"
+    safetensors.numpy.save_file(VALUES, path, metadata)
+    with pytest.raises(FileNotFoundError, match="is no checkpoint: .*Other safetensors files"):
+        checkpoints.read(path)
+
+
+def test_a_flipped_byte_anywhere_is_refused_or_changes_nothing(tmp_path):
+    path = Path(checkpoints.save(tmp_path, 3, {**VALUES, **SLOTS}, {"interval": {"loss": 0.1}}))
+    data, rng = path.read_bytes(), np.random.default_rng(1)
+    header = 8 + int.from_bytes(data[:8], "little")
+    places = [*range(0, header, 11), *rng.integers(0, len(data), 200), *range(header, len(data), 9)]
+    refused = 0
+    for place in places:
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(flipped)
+        try:
+            found = checkpoints.read(path)
+        except (ValueError, FileNotFoundError):
+            refused += 1
+            continue
+        assert (found.step, found.state) == (3, {"interval": {"loss": 0.1}})
+        for name, value in {**VALUES, **SLOTS}.items():
+            assert found.tensors[name].tobytes() == value.tobytes()
+    assert refused == len(places)
+
+
+def test_every_way_to_cut_a_file_is_refused(tmp_path):
+    path = Path(checkpoints.save(tmp_path, 3, VALUES, {}))
+    data = path.read_bytes()
+    for length in range(len(data)):
+        path.write_bytes(data[:length])
+        with pytest.raises(ValueError, match="ckpt-3.safetensors is damaged: .*Remove that"):
+            checkpoints.read(path, verify=False)
+
+
+# ---- pairs of files, of earlier versions ----
+
+
+def test_a_pair_is_read_and_goes_with_the_others(tmp_path):
+    path = save_pair(tmp_path, 7, {**VALUES, **SLOTS}, {"interval": {"loss": 0.1}})
+    for entry in (path, path.replace(".safetensors", ".json"), tmp_path):
+        checkpoint = checkpoints.read(entry)
+        assert (checkpoint.step, checkpoint.state) == (7, {"interval": {"loss": 0.1}})
+        for name, value in {**VALUES, **SLOTS}.items():
+            assert checkpoint.tensors[name].tobytes() == value.tobytes()
+    beside = tmp_path / "model.ckpt-7.json"
+    assert checkpoint.digest == hashlib.sha256(beside.read_bytes()).hexdigest()
+    checkpoints.save(tmp_path, 8, VALUES, {}, keep_max=2)
+    assert checkpoints.read(tmp_path).step == 8
+    assert len(os.listdir(tmp_path)) == 3
+    checkpoints.save(tmp_path, 9, VALUES, {}, keep_max=2)
+    assert sorted(os.listdir(tmp_path)) == ["model.ckpt-8.safetensors", "model.ckpt-9.safetensors"]
+
+
+def test_a_checkpoint_wins_over_the_pair_of_its_step(tmp_path):
+    save_pair(tmp_path, 7, VALUES, {"seconds": 1.0})
+    checkpoints.save(tmp_path, 7, VALUES, {"seconds": 2.0})
+    assert checkpoints.read(tmp_path).state == {"seconds": 2.0}
+    checkpoints.remove(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_half_a_pair_does_not_exist(tmp_path):
+    save_pair(tmp_path, 1, VALUES, {})
+    path = Path(save_pair(tmp_path, 2, VALUES, {}))
+    (tmp_path / "model.ckpt-2.json").unlink()
+    assert checkpoints.latest(tmp_path) == str(tmp_path / "model.ckpt-1.safetensors")
+    with pytest.raises(FileNotFoundError, match="no .*ckpt-2.json of an earlier version lies"):
+        checkpoints.read(path)
+    save_pair(tmp_path, 2, VALUES, {})
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="ckpt-2.safetensors is missing. Remove that"):
+        checkpoints.read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "\xff", "{}"])
+def test_a_damaged_json_of_a_pair_is_named(tmp_path, text):
+    path = save_pair(tmp_path, 2, VALUES, {})
+    (tmp_path / "model.ckpt-2.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match="ckpt-2.safetensors is damaged: ") as raised:
+        checkpoints.read(path)
+    assert str(raised.value).count(checkpoints.GO_BACK) == 1
+
+
+@pytest.mark.parametrize("change", [*ODD, {"format": 2}, {"bytes": None}], ids=str)
 def test_an_odd_json_is_a_damaged_checkpoint(tmp_path, change):
-    path = checkpoints.save(tmp_path, 3, VALUES, {})
+    path = save_pair(tmp_path, 3, VALUES, {})
     about = tmp_path / "model.ckpt-3.json"
     about.write_text(json.dumps({**json.loads(about.read_text()), **change}))
     with pytest.raises(ValueError, match=r"ckpt-3.safetensors is damaged: .*Remove that"):
         checkpoints.read(path)
+
+
+def test_a_flipped_bit_in_a_pair_is_found(tmp_path):
+    path = Path(save_pair(tmp_path, 3, VALUES, {}))
+    data = path.read_bytes()
+    path.write_bytes(data[:-2] + bytes([data[-2] ^ 1]) + data[-1:])
+    with pytest.raises(ValueError, match="checksum does not fit"):
+        checkpoints.read(tmp_path)

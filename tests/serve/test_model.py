@@ -15,6 +15,7 @@ import pytest
 import electra
 from electra.data.features import collect
 from electra.saving import checkpoints
+from electra.serve import forward
 from electra.serve import model as model_module
 from electra.serve.results import Guess, TokenScore
 from tests.pretrain.runs import TOKENS
@@ -271,7 +272,7 @@ def test_a_damaged_record_of_tasks_is_named(tmp_path):
     recorded = json.loads(path.read_text())
     for tasks in ("topic", [1], [{"name": "topic"}], [{**recorded["tasks"][0], "labels": 3}]):
         path.write_text(json.dumps({**recorded, "tasks": tasks}))
-        with pytest.raises(ValueError, match="hparams.json is damaged: its tasks are no rows"):
+        with pytest.raises(ValueError, match="hparams.json is damaged: .*(tasks|labels)"):
             electra.load(folder)
 
 
@@ -328,7 +329,12 @@ def test_a_checkpoint_of_another_size_is_refused(run_folder):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "is damaged"), ("3", "is damaged"), ("[]", "is damaged"), ("{}", "lacks model_size")],
+    [
+        ("{", "is damaged"),
+        ("3", "is damaged"),
+        ("[]", "is damaged"),
+        ("{}", "is damaged: it lacks model_size, vocab_size"),
+    ],
 )
 def test_damaged_hparams_are_named(run_folder, text, message):
     (run_folder / "hparams.json").write_text(text)
@@ -349,7 +355,7 @@ def test_damaged_hparams_are_named(run_folder, text, message):
 )
 def test_impossible_hparams_are_named(run_folder, change, message):
     change_hparams(run_folder, **change)
-    with pytest.raises(ValueError, match=f"hparams.json: .*{message}"):
+    with pytest.raises(ValueError, match=f"hparams.json is damaged: .*{message}"):
         electra.load(run_folder)
 
 
@@ -406,11 +412,12 @@ def test_official_checkpoints_give_the_official_vectors(case, tmp_path):
             {"example": row, **{k: batch[v][row, :n].tolist() for k, v in inputs.items()}}
             for row, n in enumerate(counts)
         )
-        encode = functools.partial(model._encode, name="states")
+        encode = functools.partial(forward.encode, model._network, output="states")
         found = {"states": model._run("states", encode, features, 2)["states"]}
         expected = {"states": batch[f"expected/{tower}_sequence_output"]}
         if model._opened.config.objective == "electra":
-            found |= model._run("scores", model._detect, features, 2)
+            detect = functools.partial(forward.detect, model._network)
+            found |= model._run("scores", detect, features, 2)
             expected["scores"] = batch["expected/disc_probs"]
         for name, official in expected.items():
             for mine, theirs, n in zip(found[name], official, counts, strict=True):

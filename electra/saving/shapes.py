@@ -1,0 +1,65 @@
+"""What a checkpoint tells without hparams: the sizes of its network, from its tensors' shapes."""
+
+import re
+
+_LAYER = re.compile(r"electra/encoder/layer_(\d{1,4})/attention/self/query/kernel")
+
+
+def infer_hparams(shapes):
+    """Finds the hparams of pre-training that say a network's sizes and objective.
+
+    Args:
+        shapes: dict official name -> shape.
+    Returns: dict; of the number of heads and of the case of the text nothing is known.
+    Raises:
+        KeyError, IndexError: a tensor is missing or misshapen.
+    """
+    layers = [found for name in shapes if (found := _LAYER.fullmatch(name))]
+    words = shapes["electra/embeddings/word_embeddings"]
+    hidden_size = shapes[layers[0].group()][0]
+    hparams = {
+        "vocab_size": words[0],
+        "embedding_size": words[1],
+        "electra_objective": "discriminator_predictions/dense/kernel" in shapes,
+        # Two towers could be ELECTRA's too, but nobody trains that.
+        "electric_objective": "generator_ltr/encoder/layer_0/intermediate/dense/kernel" in shapes,
+        "model_hparam_overrides": {
+            "hidden_size": hidden_size,
+            "num_hidden_layers": 1 + max(int(found[1]) for found in layers),
+            "intermediate_size": shapes["electra/encoder/layer_0/intermediate/dense/kernel"][1],
+            "max_position_embeddings": shapes["electra/embeddings/position_embeddings"][0],
+            "type_vocab_size": shapes["electra/embeddings/token_type_embeddings"][0],
+        },
+        "max_seq_length": shapes["electra/embeddings/position_embeddings"][0],
+    }
+    fractions = infer_generator_fractions(shapes)
+    if fractions:
+        hparams["generator_hidden_size"], hparams["generator_layers"] = map(float, fractions)
+    elif hparams["electra_objective"]:
+        has_head = any(name.startswith("generator_predictions/") for name in shapes)
+        hparams["untied_generator" if has_head else "uniform_generator"] = not has_head
+    hparams["untied_generator_embeddings"] = any(
+        "generator" in name and "word_embeddings" in name for name in shapes
+    )
+    return hparams
+
+
+def infer_generator_fractions(shapes):
+    """Finds the generator's sizes, as fractions of the discriminator's, in tensor shapes.
+
+    Args:
+        shapes: dict official name -> shape.
+    Returns: (hidden size fraction, layers fraction), or None without a generator of its own.
+    """
+    kernel = r"(electra|generator(?:_ltr)?)/encoder/layer_(\d{1,4})/attention/self/query/kernel"
+    sizes = {}
+    for name, shape in shapes.items():
+        found = re.fullmatch(kernel, name)
+        if found and len(shape) == 2 and shape[0] == shape[1] > 0:
+            scope = "electra" if found[1] == "electra" else "generator"
+            layers = sizes.get(scope, (0, 0))[1]
+            sizes[scope] = (shape[0], max(layers, int(found[2]) + 1))
+    if len(sizes) < 2:
+        return None
+    (width, layers), (own_width, own_layers) = sizes["electra"], sizes["generator"]
+    return own_width / width, own_layers / layers
