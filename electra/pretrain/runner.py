@@ -25,7 +25,7 @@ from electra.saving.shapes import infer_generator_fractions
 from electra.storage import write_text
 from electra.text.vocab import read_vocab
 from electra.train import resume
-from electra.train.drive import Driven, drive
+from electra.train.drive import DriveResult, drive
 from electra.train.logs import EVAL_LOG, RunLog, read_lines
 from electra.train.loop import CompiledSteps, Loop
 from electra.train.peak import peak_flops
@@ -102,7 +102,7 @@ class Pretraining:
         """Trains and evaluates. Returns: the exit status."""
         config = self.config
         evaluator = self._evaluator() if self.held_out is not None else None
-        reached = self._train(evaluator) if config.do_train else Driven(self.step, None)
+        reached = self._train(evaluator) if config.do_train else DriveResult(self.step, None)
         if reached.stop_signal and (reached.step < config.num_train_steps or config.do_eval):
             logging.info("Stopped at step %d; the same command goes on from there", reached.step)
             return 128 + reached.stop_signal
@@ -194,11 +194,11 @@ class Pretraining:
     # ---- training ----
 
     def _train(self, evaluator):
-        """Makes the steps that are left. Returns: Driven."""
+        """Makes the steps that are left. Returns: DriveResult."""
         config, last = self.config, self.config.num_train_steps
         if self.step >= last:
             logging.info("Step %d of %d is reached: nothing to train", self.step, last)
-            return Driven(self.step, None)
+            return DriveResult(self.step, None)
         eval_every = config.eval_every_steps
         if eval_every is None:
             eval_every = config.save_checkpoints_steps

@@ -130,3 +130,22 @@ def test_batches_of_the_host_make_steps_too():
     loop.request_stop(signal.SIGTERM)
     assert len(loop.run(8, 10)) == 1
     assert made == [5, 6, 7, 8]
+
+
+def test_a_signal_ends_a_call_over_batches_of_the_host(monkeypatch):
+    monkeypatch.setattr(loop_module, "POLL_SECONDS", 0.01)
+
+    def program(batch, step):
+        time.sleep(0.005)
+        return tf.constant([float(step), batch])
+
+    steps = HostSteps(program, CountingStep().unpack, lambda step: (step**2, step))
+    loop, seen = Loop(steps, choose_placement("one")), []
+    loop.on_progress = seen.append
+    with stopping_signals(loop):
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        made = loop.run(10, 10_000)
+    assert loop.stop_signal == signal.SIGTERM
+    assert 0 < len(made) < 10_000
+    assert seen == sorted(seen)
+    assert seen[-1] == 10 + len(made)
