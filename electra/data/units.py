@@ -169,20 +169,17 @@ def _write_unit(folder, unit, vocab_file, vocab_sha256, flags):
 def _is_finished(folder):
     """Returns whether a unit's files are there and as long as their sizes say."""
     try:
-        count_documents(folder)
         paths = [os.path.join(folder, split) for split in SPLITS]
-        return all(os.path.getsize(path) == join.count_bytes(path) for path in paths)
+        is_whole = all(os.path.getsize(path) == join.count_bytes(path) for path in paths)
+        return is_whole and count_documents(folder) >= 0
     except (OSError, ValueError):
         return False
 
 
 def count_documents(folder):
     """Returns the number of documents of a finished unit."""
-    path = os.path.join(folder, "about.json")
-    documents = read_json(path, "Remove it").get("documents")
-    if type(documents) is not int or documents < 0:
-        raise ValueError(f"{path} is damaged: documents is {documents!r:.100}. Remove it")
-    return documents
+    about = read_json(os.path.join(folder, "about.json"), "Remove it", {"documents": int})
+    return about["documents"]
 
 
 def _tokenized(unit, tokenizer, flags):
