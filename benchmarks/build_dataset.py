@@ -91,15 +91,17 @@ def measure_build(args):
     return {"rate": size / 1e6 / (end - first_line), "startup": first_line - begin}
 
 
-def stamped_unit(*unit, **options):
+def stamped_unit(*unit, vocab_file, vocab_sha256, flags):
     """build_unit that notes when a process reads its first line; runs in the workers too."""
     from electra.data import units
 
     stamp = Path(os.environ[STAMPS], str(os.getpid()))
     if not stamp.exists():
-        units.tokenizer_of(**options)[1].encode_lines(["a"])
+        case = flags.do_lower_case, flags.strip_accents
+        units.tokenizer_of(vocab_file, vocab_sha256, *case)[1].encode_lines(["a"])
         stamp.write_text(str(time.time()))
-    return getattr(stamped_unit, "original", units.build_unit)(*unit, **options)
+    build_unit = getattr(stamped_unit, "original", units.build_unit)
+    return build_unit(*unit, vocab_file=vocab_file, vocab_sha256=vocab_sha256, flags=flags)
 
 
 def measure_pure_python(args):

@@ -163,6 +163,22 @@ def define_run_flags():
     )
 
 
+def define_flags(knobs):
+    """Defines a flag for each setting.
+
+    Args:
+        knobs: dict name -> electra.hparams.Knob.
+    """
+    kinds = {
+        bool: flags.DEFINE_boolean,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        str: flags.DEFINE_string,
+    }
+    for name, knob in knobs.items():
+        kinds[knob.kinds[0]](name, knob.default, knob.help)
+
+
 def run_settings(values):
     """Reads those flags.
 

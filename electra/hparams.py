@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import difflib
 import json
+import operator
 import os
 import sys
 
@@ -81,15 +82,20 @@ class Knob:
         object.__setattr__(self, "null", self.null or self.default is None)
 
     def checked(self, name, value):
-        """Returns value, an int made a float where a float belongs; raises ValueError."""
+        """Returns value, an int made a float where a float belongs.
+
+        Raises:
+            ValueError: an impossible value; `name` is what the message calls the knob.
+        """
         if value is None and self.null:
             return None
+        name = name if name.startswith("--") else f"hparam {name!r}"
         found = excerpt(repr(value))
         if self.choices:
             # bool before equality: 1 == True in Python, not in JSON.
             if not any(type(value) is type(c) and value == c for c in self.choices):
                 expected = ", ".join(json.dumps(choice) for choice in self.choices)
-                raise ValueError(f"hparam {name!r} must be one of {expected}. Received: {found}")
+                raise ValueError(f"{name} must be one of {expected}. Received: {found}")
             return value
         # json reads 1e999 as infinity, and an int of any length.
         largest = sys.float_info.max if float in self.kinds else 2**63 - 1
@@ -101,30 +107,26 @@ class Knob:
             expected += f" of at most {largest:g}" if is_too_large else ""
             expected += " or null" if self.null else ""
             expected += "" if is_text(value) else ", in UTF-8 without NUL"
-            raise ValueError(f"hparam {name!r} must be {expected}. Received: {found}")
-        wrong = (
-            (self.at_least is not None and not value >= self.at_least)
-            or (self.above is not None and not value > self.above)
-            or (self.at_most is not None and not value <= self.at_most)
-            or (self.below is not None and not value < self.below)
-        )
-        if wrong:
-            raise ValueError(f"hparam {name!r} must be {self.range()}. Received: {found}")
+            raise ValueError(f"{name} must be {expected}. Received: {found}")
+        if not all(holds(value, bound) for _, holds, bound in self._bounds()):
+            raise ValueError(f"{name} must be {self.range()}. Received: {found}")
         return copy.deepcopy(value)
 
     def range(self):
         """Returns the allowed range in words, empty without one."""
-        bounds = (
-            ("at least", self.at_least),
-            ("above", self.above),
-            ("at most", self.at_most),
-            ("below", self.below),
-        )
         return " and ".join(
             f"{words} {bound if type(bound) is int else format(bound, 'g')}"
-            for words, bound in bounds
-            if bound is not None
+            for words, _, bound in self._bounds()
         )
+
+    def _bounds(self):
+        bounds = (
+            ("at least", operator.ge, self.at_least),
+            ("above", operator.gt, self.above),
+            ("at most", operator.le, self.at_most),
+            ("below", operator.lt, self.below),
+        )
+        return [bound for bound in bounds if bound[2] is not None]
 
 
 class Config:
@@ -134,14 +136,16 @@ class Config:
         knobs: dict name -> Knob, of the class.
         given: frozenset of the names the user set.
         elsewhere: name of the knob that gives a run another folder.
+        prefix: of the names in messages: "--" where the knobs are flags.
     """
 
     elsewhere = "model_name"
+    prefix = ""
 
     def __init_subclass__(cls):
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Knob)}
         inherited = getattr(cls, "knobs", {})
-        cls.knobs = {**own, **{k: each for k, each in inherited.items() if k not in own}}
+        cls.knobs = {**own, **{k: knob for k, knob in inherited.items() if k not in own}}
 
     def fill(self, given, derived):
         """Sets every knob: to what was given, else to what was derived, else to the default.
@@ -151,9 +155,9 @@ class Config:
         """
         refuse_unknown(given, self.knobs)
         self.given = frozenset(given)
-        for name, each in self.knobs.items():
-            value = given.get(name, derived.get(name, each.default))
-            setattr(self, name, each.checked(name, value))
+        for name, knob in self.knobs.items():
+            value = given.get(name, derived.get(name, knob.default))
+            setattr(self, name, knob.checked(f"{self.prefix}{name}", value))
 
     def values(self, *names):
         """Returns some of the config's attributes as a dict."""
@@ -200,30 +204,30 @@ class Config:
         Returns: list of sentences, one per refused change; empty if the run may go on.
         """
         refused = []
-        for name, each in cls.knobs.items():
-            before, after = recorded.get(name, each.default), now.get(name, each.default)
-            if not each.may_change and before != after:
+        for name, knob in cls.knobs.items():
+            before, after = recorded.get(name, knob.default), now.get(name, knob.default)
+            if not knob.may_change and before != after:
                 refused.append(f"hparam {name!r} was {before!r:.200} and is now {after!r:.200}")
         return refused
 
     @classmethod
     def changeable(cls):
         """Returns the names of the hparams that may change when a run goes on."""
-        return [name for name, each in cls.knobs.items() if each.may_change]
+        return [name for name, knob in cls.knobs.items() if knob.may_change]
 
     @classmethod
     def markdown(cls):
         """Returns a table of the knobs in Markdown."""
         head = "| hparam | default | unit or range | source | may change in a run | meaning |"
         rows = [head, "|---|---|---|---|---|---|"]
-        for name, each in cls.knobs.items():
-            about = "; ".join(part for part in (each.unit, each.range()) if part)
-            if each.choices:
-                about = ", ".join(json.dumps(choice) for choice in each.choices)
-            default = json.dumps(each.default)
-            change = "yes" if each.may_change else ""
+        for name, knob in cls.knobs.items():
+            about = "; ".join(part for part in (knob.unit, knob.range()) if part)
+            if knob.choices:
+                about = ", ".join(json.dumps(choice) for choice in knob.choices)
+            default = json.dumps(knob.default)
+            change = "yes" if knob.may_change else ""
             rows.append(
-                f"| `{name}` | `{default}` | {about} | {each.source} | {change} | {each.help} |"
+                f"| `{name}` | `{default}` | {about} | {knob.source} | {change} | {knob.help} |"
             )
         return "\n".join(rows)
 

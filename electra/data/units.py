@@ -34,7 +34,7 @@ def build_units(jobs, options, num_processes):
 
     Args:
         jobs: list of (folder, unit), see build_unit.
-        options: arguments of tokenizer_of.
+        options: arguments of build_unit.
         num_processes: at most so many.
     """
     sizes = {folder: sum(part.stop - part.start for part in unit) for folder, unit in jobs}
@@ -104,7 +104,7 @@ def _prepare_worker(watched):
 
 
 @functools.lru_cache(maxsize=1)
-def tokenizer_of(vocab_file, vocab_sha256, flags):
+def tokenizer_of(vocab_file, vocab_sha256, do_lower_case, strip_accents):
     """Returns (Vocabulary, tokenizer), made once a process."""
     from electra.text.fast import make_tokenizer
 
@@ -112,7 +112,7 @@ def tokenizer_of(vocab_file, vocab_sha256, flags):
     vocab = read_vocab(vocab_file)
     if vocab.sha256 != vocab_sha256:
         raise ValueError(f"{vocab_file} was changed during the build. Remove the build, start anew")
-    return vocab, make_tokenizer(vocab, flags.do_lower_case, flags.strip_accents)
+    return vocab, make_tokenizer(vocab, do_lower_case, strip_accents)
 
 
 def build_unit(folder, unit, **options):
@@ -121,7 +121,7 @@ def build_unit(folder, unit, **options):
     Args:
         folder: where it is when it is finished.
         unit: list of corpus.Part.
-        options: arguments of tokenizer_of.
+        options: vocab_file, vocab_sha256, flags (build.BuildFlags).
     Returns: folder.
     """
     # A worker of a killed build may still be writing, so each process has a folder of its own. One
@@ -146,7 +146,8 @@ def _write_unit(folder, unit, vocab_file, vocab_sha256, flags):
     from electra.data.examples import ExampleBuilder
     from electra.data.records import RecordWriter
 
-    vocab, tokenizer = tokenizer_of(vocab_file, vocab_sha256, flags)
+    case = flags.do_lower_case, flags.strip_accents
+    vocab, tokenizer = tokenizer_of(vocab_file, vocab_sha256, *case)
     length, documents, builders, writers = flags.max_seq_length, 0, {}, {}
     with contextlib.ExitStack() as stack:
         for split in SPLITS:

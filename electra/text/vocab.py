@@ -6,26 +6,26 @@ Training cuts the text with the project's own `BasicTokenizer`, so that what is 
 will be looked up, and gives the words to Hugging Face `tokenizers`. The same text and flags give
 the same bytes. Lines are streamed; the distinct words are what must fit in memory.
 
-Libraries: absl, and tokenizers in training only.
+Libraries: absl, tqdm, and tokenizers in training only.
 """
 
 import hashlib
 import os
 import random
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
+import tqdm
 from absl import flags, logging
 
 from electra.features import SPECIAL_TOKENS
+from electra.hparams import Config, Knob
 from electra.storage import write_text
 from electra.text.wordpiece import MAX_WORD_CHARACTERS, SUFFIX, BasicTokenizer
 
 _MIN_FREQUENCY = 2  # a pair of pieces seen once is no pattern
 _TOGETHER = 1 << 12  # words of a line given to the library, which keeps hundreds of texts waiting
-_REPORT_SECONDS = 5
 _MAX_TOKENS = 10_000_000  # the library reserves memory for them at once
 _MAX_BYTES = 1 << 27  # of a vocabulary file, well above that many tokens
 
@@ -98,28 +98,43 @@ def read_vocab(path):
     return Vocabulary(tokens, source=f"Vocabulary file '{path}'")
 
 
-def train_vocab(
-    read_lines,
-    *,
-    vocab_size,
-    do_lower_case=True,
-    strip_accents=None,
-    corpus_fraction=1.0,
-    character_coverage=0.9999,
-    seed=0,
-):
+class VocabFlags(Config):
+    """How a vocabulary is trained.
+
+    Words with a character beyond character_coverage become [UNK], which costs less than a small
+    vocabulary full of characters seen once.
+
+    Raises:
+        ValueError: an unknown flag or an impossible value.
+    """
+
+    prefix = "--"
+
+    vocab_size = Knob(
+        50000,
+        "Number of tokens, special ones included.",
+        above=len(SPECIAL_TOKENS),
+        at_most=_MAX_TOKENS,
+    )
+    do_lower_case = Knob(True, "Lower-case the text.")
+    strip_accents = Knob(None, "Remove accents; by default as do_lower_case.", kinds=(bool,))
+    corpus_fraction = Knob(1.0, "Share of the lines to use.", above=0, at_most=1)
+    character_coverage = Knob(
+        0.9999, "Share of characters the alphabet covers.", above=0, at_most=1
+    )
+    seed = Knob(0, "Chooses the lines when corpus_fraction is below 1.")
+
+    def __init__(self, **flags):
+        self.fill(flags, {})
+
+
+def train_vocab(read_lines, **flags):
     """Trains a WordPiece vocabulary.
 
     Args:
         read_lines: function without arguments that returns an iterator of str, the same lines at
             each call (the text is read twice: for its characters, then for its words).
-        vocab_size: int, number of tokens, the special ones included.
-        do_lower_case, strip_accents: as in BasicTokenizer.
-        corpus_fraction: float in (0, 1], share of the lines that is used.
-        character_coverage: float in (0, 1], share of the characters of the text that the alphabet
-            must cover. Words with a rarer character become [UNK], which costs less than a small
-            vocabulary full of characters seen once.
-        seed: int, chooses the lines when corpus_fraction is below 1.
+        flags: those of VocabFlags.
     Returns:
         list of str: special tokens, alphabet, its continuations, then pieces in the order in which
         they were learned. Shorter than vocab_size, with a warning, if the text runs out of
@@ -127,24 +142,18 @@ def train_vocab(
     Raises:
         ValueError: an impossible argument, no words, or an alphabet that does not fit.
     """
-    shares = {"corpus_fraction": corpus_fraction, "character_coverage": character_coverage}
-    for name, share in shares.items():
-        if not 0 < share <= 1:
-            raise ValueError(f"{name} must be above 0 and at most 1. Received: {share}.")
-    if vocab_size > _MAX_TOKENS:
-        raise ValueError(f"vocab_size must be at most {_MAX_TOKENS}. Received: {vocab_size}.")
-    if vocab_size <= len(SPECIAL_TOKENS):
-        raise ValueError(
-            f"vocab_size must be above {len(SPECIAL_TOKENS)}, the number of special tokens. "
-            f"Received: {vocab_size}."
-        )
-    tokenizer = BasicTokenizer(do_lower_case, strip_accents)
+    config = VocabFlags(**flags)
+    vocab_size, coverage = config.vocab_size, config.character_coverage
+    tokenizer = BasicTokenizer(config.do_lower_case, config.strip_accents)
 
     def read_words(title):
-        for line in _sample(_reported(read_lines(), title), corpus_fraction, seed):
-            yield [word for word in tokenizer.tokens(line) if len(word) <= MAX_WORD_CHARACTERS]
+        draw = random.Random(config.seed).random
+        lines = tqdm.tqdm(read_lines(), f"counting {title}", unit=" lines", disable=None)
+        for line in lines:
+            if config.corpus_fraction == 1 or draw() < config.corpus_fraction:
+                yield [word for word in tokenizer.tokens(line) if len(word) <= MAX_WORD_CHARACTERS]
 
-    alphabet, continuations, dropped = _alphabet(read_words("characters"), character_coverage)
+    alphabet, continuations, dropped = _alphabet(read_words("characters"), coverage)
     # Naming the continuations here fixes their ids: the trainer would number them in the order
     # of a hash map, which differs from run to run, and break ties between pairs by it.
     fixed = [*SPECIAL_TOKENS, *continuations]
@@ -153,7 +162,7 @@ def train_vocab(
             f"vocab_size {vocab_size} is too small for this text: {len(SPECIAL_TOKENS)} special "
             f"tokens, {len(alphabet)} characters and {len(continuations)} continuations of a word "
             f"need {len(fixed) + len(alphabet)}. Raise --vocab_size or lower "
-            f"--character_coverage (now {character_coverage})."
+            f"--character_coverage (now {coverage})."
         )
     texts = (
         " ".join(word for word in words[i : i + _TOGETHER] if dropped.isdisjoint(word))
@@ -166,11 +175,9 @@ def train_vocab(
     tokens += [token for token in learned if token not in known]
     if len(tokens) < vocab_size:
         logging.warning(
-            "The text holds repeated pieces for %d tokens only; vocab_size is %d. The vocabulary "
-            "is shorter: set vocab_size to %d in training, or use more text.",
-            len(tokens),
-            vocab_size,
-            len(tokens),
+            f"The text holds repeated pieces for {len(tokens)} tokens only; vocab_size is "
+            f"{vocab_size}. The vocabulary is shorter: set vocab_size to {len(tokens)} in "
+            "training, or use more text."
         )
     return tokens
 
@@ -203,37 +210,6 @@ def check_output(path, corpus_dir):
 def write_vocab(path, tokens):
     """Writes a vocabulary file, one token a line; it appears whole or not at all."""
     write_text(path, "".join(f"{token}\n" for token in tokens))
-
-
-def _sample(lines, fraction, seed):
-    draw = random.Random(seed).random
-    return (line for line in lines if fraction == 1 or draw() < fraction)
-
-
-def _reported(lines, title):
-    """Passes `lines` on and says every few seconds how far the reading is."""
-    count = characters = 0
-    start = said = time.monotonic()
-    for count, line in enumerate(lines, 1):
-        characters += len(line)
-        yield line
-        now = time.monotonic()
-        if now - said > _REPORT_SECONDS:
-            said = now
-            logging.info(
-                "Counting %s: %d lines, %.1f million characters, %.1f million/s.",
-                title,
-                count,
-                characters / 1e6,
-                characters / 1e6 / (now - start),
-            )
-    logging.info(
-        "Counted %s: %d lines, %.1f million characters in %.0f s.",
-        title,
-        count,
-        characters / 1e6,
-        time.monotonic() - start,
-    )
 
 
 def _alphabet(lines_of_words, coverage):
@@ -285,23 +261,6 @@ def _learn(texts, fixed, alphabet, vocab_size):
     return sorted(ids, key=ids.get)
 
 
-_BOOLEANS = ("do_lower_case", "strip_accents")
-
-
-def _define_flags():
-    flags.DEFINE_string("corpus_dir", None, "Folder with the text files.", required=True)
-    flags.DEFINE_integer("vocab_size", 50000, "Number of tokens, special ones included.")
-    flags.DEFINE_string("output", "vocab.txt", "File to write.")
-    flags.DEFINE_boolean("do_lower_case", True, "Lower-case the text.")
-    flags.DEFINE_boolean(
-        "strip_accents", None, "Remove accents; when not given, the same as do_lower_case."
-    )
-    flags.DEFINE_float("corpus_fraction", 1.0, "Share of the lines to use.")
-    flags.DEFINE_float("character_coverage", 0.9999, "Share of characters the alphabet covers.")
-    flags.DEFINE_string("jsonl_field", "text", "Field of a .jsonl line that holds the text.")
-    flags.DEFINE_integer("seed", 0, "Chooses the lines when corpus_fraction is below 1.")
-
-
 def main(_):
     """Trains a vocabulary as the flags say and writes it."""
     values = flags.FLAGS
@@ -309,17 +268,19 @@ def main(_):
 
     check_output(values.output, values.corpus_dir)
     logging.info("Training a vocabulary of %d on %s.", values.vocab_size, values.corpus_dir)
-    names = ("vocab_size", *_BOOLEANS, "corpus_fraction", "character_coverage", "seed")
     tokens = train_vocab(
         lambda: iter_lines(values.corpus_dir, values.jsonl_field),
-        **{name: values[name].value for name in names},
+        **{name: values[name].value for name in VocabFlags.knobs},
     )
     write_vocab(values.output, tokens)
     logging.info("Wrote %d tokens to %s.", len(tokens), values.output)
 
 
 if __name__ == "__main__":
-    from electra.door import run_door
+    from electra.door import define_flags, run_door
 
-    _define_flags()
-    run_door(main, _BOOLEANS)
+    flags.DEFINE_string("corpus_dir", None, "Folder with the text files.", required=True)
+    flags.DEFINE_string("output", "vocab.txt", "File to write.")
+    flags.DEFINE_string("jsonl_field", "text", "Field of a .jsonl line that holds the text.")
+    define_flags(VocabFlags.knobs)
+    run_door(main, ("do_lower_case", "strip_accents"))
