@@ -10,14 +10,7 @@ import numpy as np
 from keras import ops
 
 from electra.finetune import metrics
-from electra.finetune.families.base import (
-    Family,
-    Head,
-    check_label,
-    cross_entropy,
-    lay_out,
-    softmax,
-)
+from electra.finetune.families import base
 from electra.finetune.files import read_lines
 from electra.finetune.spans import read_spans, write_spans
 from electra.model.layers import gather_positions
@@ -41,34 +34,51 @@ class TaggingExample:
     tags: tuple | None
 
 
-class Tagging(Family):
+class TaggingHead(base.Head):
+    """A linear layer on the first word piece of each word; the loss is summed over the words.
+
+    Features: labeled_positions, labels int32 (B, W); labels_mask float32 (B, W), 0 for no word.
+    Source: TaggingTask in finetune/tagging of the official code.
+    """
+
+    def call(self, states, batch, seed=None, training=False):
+        """Returns logits (B, W, C) and predictions (B, W)."""
+        words = gather_positions(states, self.feature(batch, "labeled_positions"))  # (B, W, H)
+        logits = self.dense(ops.cast(words, "float32"))
+        outputs = {"logits": logits, "predictions": ops.argmax(logits, axis=-1)}
+        labels = self.feature(batch, "labels")
+        if labels is not None:
+            losses = base.cross_entropy(logits, labels)
+            outputs["loss"] = ops.sum(losses * self.feature(batch, "labels_mask"), axis=-1)
+        return outputs
+
+
+class Tagging(base.Family):
     """See the module."""
+
+    head = TaggingHead
 
     def read(self, path, source, task, split, language):
         return _read_sentences(path, source, task, not split.startswith("test"))
 
     def example(self, task, id, row):
         words = row.split() if isinstance(row, str) else row
-        is_right = isinstance(words, tuple | list) and all(isinstance(each, str) for each in words)
-        if not is_right or not words:
+        if not base.are_strings(words) or not words:
             raise ValueError("a list of words, or a string")
         return TaggingExample(id, tuple(words), None)
 
     def labels_in(self, examples):
-        return {tag for each in examples for tag in each.tags or ()}
+        return {tag for example in examples for tag in example.tags or ()}
 
     def featurize(self, task, examples, tokenizer, *, max_seq_length, **_):
         for number, example in enumerate(examples):
             yield number, _featurize_sentence(example, tokenizer, max_seq_length, task.label_ids)
 
-    def head(self, task, **arguments):
-        return TaggingHead(task, **arguments)
-
     def predict(self, task, examples, features, outputs, tokenizer, **_):
         """Returns for each sentence probabilities, float32 (words kept, labels)."""
         _, offsets = features.ragged["labels"]
         return [
-            softmax(logits[:count])
+            base.softmax(logits[:count])
             for logits, count in zip(outputs["logits"], np.diff(offsets), strict=True)
         ]
 
@@ -110,29 +120,10 @@ class Tagging(Family):
         def kind(tag):
             return (tag[2:] or tag) if task.has_spans else tag
 
-        gold = [kind(tag) for each in examples for tag in each.tags]
+        gold = [kind(tag) for example in examples for tag in example.tags]
         found = [kind(tag) for tags in self.labels_of(task, examples, predictions) for tag in tags]
         labels = sorted({kind(tag) for tag in task.labels}, key=lambda tag: (tag != "O", tag))
         return labels, gold, found
-
-
-class TaggingHead(Head):
-    """A linear layer on the first word piece of each word; the loss is summed over the words.
-
-    Features: labeled_positions, labels int32 (B, W); labels_mask float32 (B, W), 0 for no word.
-    Source: TaggingTask in finetune/tagging of the official code.
-    """
-
-    def call(self, states, batch, seed=None, training=False):
-        """Returns logits (B, W, C) and predictions (B, W)."""
-        words = gather_positions(states, self.feature(batch, "labeled_positions"))  # (B, W, H)
-        logits = self.dense(ops.cast(words, "float32"))
-        outputs = {"logits": logits, "predictions": ops.argmax(logits, axis=-1)}
-        labels = self.feature(batch, "labels")
-        if labels is not None:
-            losses = cross_entropy(logits, labels)
-            outputs["loss"] = ops.sum(losses * self.feature(batch, "labels_mask"), axis=-1)
-        return outputs
 
 
 def _featurize_sentence(example, tokenizer, max_seq_length, label_ids):
@@ -148,10 +139,10 @@ def _featurize_sentence(example, tokenizer, max_seq_length, label_ids):
         positions.append(len(ids) + 1)
         ids += tokenizer.encode_word(word)
     room = max_seq_length - 2
-    kept = [each for each in positions if each <= room or len(ids) <= room]
+    kept = [place for place in positions if place <= room or len(ids) <= room]
     tags = example.tags or ()
     return {
-        **lay_out(tokenizer.vocab, ids[:room]),
+        **base.lay_out(tokenizer.vocab, ids[:room]),
         "labeled_positions": kept,
         "labels": [label_ids[tag] for tag in tags[: len(kept)]] or [0] * len(kept),
         "labels_mask": [1.0] * len(kept),
@@ -170,10 +161,10 @@ def _read_sentences(path, source, task, needs_tags):
                 kept = tuple(write_spans(read_spans(kept), len(kept)))
             if kept and not set(kept) <= known:
                 for number, tag in zip(places, kept, strict=True):
-                    check_label(tag, task.labels, f"{path}, line {number}")
+                    base.check_label(tag, task.labels, f"{path}, line {number}")
             examples.append(TaggingExample(str(len(examples)), tuple(words), kept))
-            for each in (words, tags, places):
-                each.clear()
+            for column in (words, tags, places):
+                column.clear()
 
     lines = list(read_lines(path))
     has_tabs = any("\t" in line for _, line in lines)
