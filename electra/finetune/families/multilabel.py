@@ -12,7 +12,7 @@ import scipy.special
 import sklearn.metrics
 from keras import ops
 
-from electra.finetune.families.base import Head, check_label, cls_state, short
+from electra.finetune.families.base import Head, check_label, cls_state, probabilities
 from electra.finetune.families.text import TextFamily, as_text
 
 _BETWEEN = re.compile("[,;|]")
@@ -98,6 +98,6 @@ class MultiLabel(TextFamily):
     def rows(self, task, examples, predictions, qa_na_threshold=None):
         found = self.labels_of(task, examples, predictions)
         return [
-            {"labels": labels, "probabilities": dict(zip(task.labels, map(short, p), strict=True))}
-            for labels, p in zip(found, predictions, strict=True)
+            {"labels": labels, "probabilities": probabilities(task, row)}
+            for labels, row in zip(found, predictions, strict=True)
         ]

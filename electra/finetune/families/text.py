@@ -151,10 +151,7 @@ class Classification(TextFamily):
     def rows(self, task, examples, predictions, qa_na_threshold=None):
         labels = self.labels_of(task, examples, predictions)
         return [
-            {
-                "label": label,
-                "probabilities": dict(zip(task.labels, map(base.short, row), strict=True)),
-            }
+            {"label": label, "probabilities": base.probabilities(task, row)}
             for label, row in zip(labels, predictions, strict=True)
         ]
 
