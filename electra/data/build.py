@@ -48,6 +48,7 @@ class BuildFlags(Config):
             self.strip_accents = self.do_lower_case
 
 
+_ANEW = "Remove that folder to build anew"
 NUM_PROCESSES = Knob(1, "Processes that share the work; the records stay the same.", at_least=1)
 
 
@@ -101,14 +102,9 @@ def _check_folders(corpus_dir, output_dir):
             f"--output_dir {output_dir} lies in --corpus_dir {corpus_dir}: its files would be read "
             "as text. Choose a folder outside"
         )
-    if not output_dir:
-        raise ValueError("--output_dir must be a folder. Received: ''")
-    if not is_text(output_dir):
-        raise ValueError(
-            f"--output_dir {output_dir!r} is not in UTF-8: TensorFlow writes to no such path. "
-            "Choose another"
-        )
-    if os.path.exists(output_dir) and not os.path.isdir(output_dir):
+    if not output_dir or not is_text(output_dir):  # TensorFlow writes to no such path
+        raise ValueError(f"--output_dir must be a folder's name in UTF-8. Received: {output_dir!r}")
+    if os.path.isfile(output_dir):
         raise ValueError(f"--output_dir {output_dir} is a file. Expected: a folder")
 
 
@@ -117,8 +113,7 @@ def _check_files(manifest, output_dir):
     missing = [n for n in names if not os.path.exists(os.path.join(output_dir, n))]
     if missing:
         raise ValueError(
-            f"{output_dir} lacks {missing[:3]}, which its {MANIFEST_NAME} names. Remove that "
-            "folder to build anew"
+            f"{output_dir} lacks {missing[:3]}, which its {MANIFEST_NAME} names. {_ANEW}"
         )
 
 
@@ -133,19 +128,18 @@ def _fingerprint(corpus_dir, files):
 
 
 def _refuse_difference(before, now, folder):
-    differing = [name for name in now if before.get(name) != now[name]]
-    if not differing:
-        return
-    shown = ", ".join(
-        "the corpus's files"
-        if name == "corpus"
-        else f"{name} {before.get(name)!r} there, {now[name]!r} now"
-        for name in differing
-    )
-    raise ValueError(
-        f"{folder} holds a build that differs in: {shown}. Choose another --output_dir, or remove "
-        "that folder to build anew"
-    )
+    differing = {
+        name: f"{name} {before.get(name)!r} there, {value!r} now"
+        for name, value in now.items()
+        if before.get(name) != value
+    }
+    if "corpus" in differing:
+        differing["corpus"] = "the corpus's files"
+    if differing:
+        shown = ", ".join(differing.values())
+        raise ValueError(
+            f"{folder} holds a build that differs in: {shown}. Choose another --output_dir. {_ANEW}"
+        )
 
 
 @contextlib.contextmanager
@@ -153,10 +147,8 @@ def _open_work(work, identity):
     """Makes or re-opens the folder of unfinished work and keeps other builds out of it."""
     output_dir, state = os.path.dirname(work), os.path.join(work, "state.json")
     if os.path.islink(work):
-        raise OSError(
-            f"{work} is a link to {os.readlink(work)!r}, and what lies there would be overwritten. "
-            "Expected: a folder, or none. Remove the link"
-        )
+        target = os.readlink(work)
+        raise OSError(f"{work} is a link to {target!r}, to be overwritten. Remove the link")
     strangers = glob.glob("*.tfrecord*", root_dir=output_dir)
     if strangers and not os.path.exists(state):
         raise ValueError(
@@ -177,20 +169,17 @@ def _join(folders, work, output_dir, flags, vocab):
     paths = {split: [os.path.join(folder, split) for folder in folders] for split in NAMES}
     totals = {split: join.count_examples(paths[split]) for split in NAMES}
     documents = sum(map(units.count_documents, folders))
-    problem = ""
-    if not totals["train"]:
-        problem = (
-            f"The corpus gives no training example ({documents} documents, {totals['eval']} "
-            "held-out examples). Is it empty, or held out whole?"
-        )
-    elif flags.eval_fraction and not totals["eval"]:
-        problem = (
+    if not totals["train"] or (flags.eval_fraction and not totals["eval"]):
+        shutil.rmtree(work)  # or it would refuse other flags
+        if not totals["train"]:
+            raise ValueError(
+                f"The corpus gives no training example ({documents} documents, {totals['eval']} "
+                "held-out examples). Is it empty, or held out whole?"
+            )
+        raise ValueError(
             f"--eval_fraction {flags.eval_fraction} of {documents} documents leaves none to hold "
             "out. Raise it, or separate documents by blank lines"
         )
-    if problem:
-        shutil.rmtree(work)  # or it would refuse other flags
-        raise ValueError(problem)
     numbers = {"train": flags.num_out_files, "eval": 0}
     files = {
         split: join.join_files(paths[split], work, output_dir, name, numbers[split])

@@ -43,14 +43,8 @@ def build_units(jobs, options, num_processes):
     jobs = [job for job in jobs if not _is_finished(job[0])]
     processes = min(num_processes, len(jobs))
     finished = _in_workers if processes > 1 else _in_this_process
-    with tqdm.tqdm(
-        total=sum(sizes.values()),
-        unit="B",
-        unit_scale=True,
-        desc="building records",
-        dynamic_ncols=True,
-        disable=None,
-    ) as bar:
+    look = {"unit": "B", "unit_scale": True, "dynamic_ncols": True, "disable": None}
+    with tqdm.tqdm(total=sum(sizes.values()), desc="building records", **look) as bar:
         bar.update(bar.total - sum(sizes[folder] for folder, _ in jobs))
         for folder in finished(jobs, options, processes):
             bar.update(sizes[folder])
@@ -67,14 +61,12 @@ def _in_workers(jobs, options, processes):
     watched, held_open = context.Pipe(duplex=False)
     pool = futures.ProcessPoolExecutor(processes, context, _prepare_worker, (watched,))
     try:
-        for done in futures.as_completed(
-            [pool.submit(build_unit, *job, **options) for job in jobs]
-        ):
-            yield done.result()
+        submitted = [pool.submit(build_unit, *job, **options) for job in jobs]
+        yield from (done.result() for done in futures.as_completed(submitted))
     except futures.process.BrokenProcessPool:
         raise ValueError(
             "A worker process ended at once, perhaps for lack of memory. Run the same command "
-            "again, it goes on from here; a smaller --num_processes needs less memory"
+            "again, with a smaller --num_processes"
         ) from None
     except BaseException:
         held_open.close()

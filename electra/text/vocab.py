@@ -27,6 +27,7 @@ from electra.text.wordpiece import MAX_WORD_CHARACTERS, SUFFIX, BasicTokenizer
 _MIN_FREQUENCY = 2  # a pair of pieces seen once is no pattern
 _TOGETHER = 1 << 12  # words of a line given to the library, which keeps hundreds of texts waiting
 _MAX_TOKENS = 10_000_000  # the library reserves memory for them at once
+_EXPECTED = "Give a vocab.txt of one token a line, or train one: python -m electra.text.vocab"
 _MAX_BYTES = 1 << 27  # of a vocabulary file, well above that many tokens
 
 
@@ -51,11 +52,7 @@ class Vocabulary:
         self.ids = {token: index for index, token in enumerate(self.tokens)}
         missing = [token for token in SPECIAL_TOKENS if token not in self.ids]
         if missing:
-            raise ValueError(
-                f"{source} lacks {', '.join(missing)}. Expected: one token a line, with "
-                f"{', '.join(SPECIAL_TOKENS)} among them. Received: {len(self.tokens)} lines. "
-                "Use a BERT or ELECTRA vocab.txt, or train one: python -m electra.text.vocab."
-            )
+            raise ValueError(f"{source} lacks {', '.join(missing)}. {_EXPECTED}")
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
             self.ids[token] for token in SPECIAL_TOKENS
         )
@@ -77,24 +74,16 @@ def read_vocab(path):
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"Vocabulary file '{path}' does not exist. Expected: a vocab.txt with one token a "
-            "line. Give its path, or train one: python -m electra.text.vocab."
-        )
+        raise FileNotFoundError(f"Vocabulary file '{path}' does not exist. {_EXPECTED}")
     if path.stat().st_size > _MAX_BYTES:
-        raise ValueError(
-            f"Vocabulary file '{path}' has over {_MAX_BYTES} bytes. Expected: one token a line. Is "
-            "it a text?"
-        )
+        raise ValueError(f"Vocabulary file '{path}' has over {_MAX_BYTES} bytes. Is it a text?")
     try:
         with path.open(encoding="utf-8", newline="\n") as lines:
             tokens = [line.strip() for line in lines]
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"Vocabulary file '{path}' is not UTF-8 text ({error}). Convert it to UTF-8."
-        ) from error
+        raise ValueError(f"Vocabulary file '{path}' is not UTF-8 ({error}). Convert it") from error
     if not any(tokens):
-        raise ValueError(f"Vocabulary file '{path}' is empty. Expected: one token a line.")
+        raise ValueError(f"Vocabulary file '{path}' is empty. {_EXPECTED}")
     return Vocabulary(tokens, source=f"Vocabulary file '{path}'")
 
 
@@ -160,9 +149,8 @@ def train_vocab(read_lines, **flags):
     if len(fixed) + len(alphabet) > vocab_size:
         raise ValueError(
             f"vocab_size {vocab_size} is too small for this text: {len(SPECIAL_TOKENS)} special "
-            f"tokens, {len(alphabet)} characters and {len(continuations)} continuations of a word "
-            f"need {len(fixed) + len(alphabet)}. Raise --vocab_size or lower "
-            f"--character_coverage (now {coverage})."
+            f"tokens, {len(alphabet)} characters and {len(continuations)} continuations. Raise it, "
+            f"or lower --character_coverage (now {coverage})"
         )
     texts = (
         " ".join(word for word in words[i : i + _TOGETHER] if dropped.isdisjoint(word))
@@ -192,16 +180,10 @@ def check_output(path, corpus_dir):
     """
     path = Path(path)
     if not path.name or (os.path.lexists(path) and not path.is_file()):
-        raise ValueError(
-            "--output must be a file's name, not of a folder, a device or a link to nothing. "
-            f"Received: {str(path)!r}."
-        )
+        raise ValueError(f"--output must be the name of a file. Received: {str(path)!r}")
     # Path.resolve fails at a link to itself.
     if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(corpus_dir)):
-        raise ValueError(
-            f"--output {path} lies in --corpus_dir {corpus_dir}: it would be read as text. Choose "
-            "a place outside."
-        )
+        raise ValueError(f"--output {path} lies in --corpus_dir {corpus_dir}. Choose another place")
     path.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(path.parent, os.W_OK):
         raise PermissionError(f"--output {path}: {path.parent} may not be written to.")
@@ -224,10 +206,7 @@ def _alphabet(lines_of_words, coverage):
         counts.update("".join(words))
         inside.update("".join([word[1:] for word in words]))
     if not counts:
-        raise ValueError(
-            "The text has no words: nothing to train a vocabulary on. Expected: text files with "
-            "more than blank lines; with a small corpus_fraction, a larger one."
-        )
+        raise ValueError("The text has no words. Expected: more lines, or a larger corpus_fraction")
     needed = coverage * sum(counts.values())
     # ASCII stays whatever its share: digits are rare in novels, not in what a model reads later.
     kept = {char for char in counts if char.isascii()}

@@ -412,7 +412,7 @@ def test_a_full_disk_names_the_file_and_leaves_no_unfinished_one(place, monkeypa
 
 
 def test_an_output_folder_is_in_utf_8(place):
-    with pytest.raises(ValueError, match="--output_dir .*udcff' is not in UTF-8"):
+    with pytest.raises(ValueError, match="--output_dir must be .* in UTF-8. Received: .*udcff'"):
         run(place, "\udcff")
 
 
