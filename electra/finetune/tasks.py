@@ -11,15 +11,8 @@ import json
 import os
 import re
 
-from electra.finetune.families import (
-    CLASSIFICATION,
-    FAMILIES,
-    FROM_FILES,
-    FROM_TRAIN,
-    QA,
-    REGRESSION,
-    TAGGING,
-)
+from electra.finetune import families
+from electra.finetune.families import FAMILIES, FROM_FILES, FROM_TRAIN
 from electra.finetune.spans import all_tags
 from electra.hparams import is_text, refuse_unknown
 from electra.storage import check_shape, excerpt, read_json_dict
@@ -277,18 +270,18 @@ def _with_xtreme(**official):
 def _text(name, sources, labels, submission="", metrics=("accuracy",), folder="", **more):
     leaderboard = {"test": submission} if submission else {}
     more = {"leaderboard": leaderboard, **more}
-    return Task(name, CLASSIFICATION, folder or name, sources, metrics, labels, **more)
+    return Task(name, families.CLASSIFICATION, folder or name, sources, metrics, labels, **more)
 
 
 def _qa(name, path, metric):
     sources = {split: (Source(file),) for split, file in _files(path).items()}
-    return Task(name, QA, name, sources, (metric,), hparams=FAMILIES[QA].hparams)
+    return Task(name, families.QA, name, sources, (metric,), hparams=FAMILIES[families.QA].hparams)
 
 
 def _tagging(name, folder, files, tags, metric, **more):
     columns = {"words": 0, "tags": tags}
     sources = {split: (Source(path, columns),) for split, path in files.items()}
-    return Task(name, TAGGING, folder, sources, (metric,), FROM_FILES, **more)
+    return Task(name, families.TAGGING, folder, sources, (metric,), FROM_FILES, **more)
 
 
 _COLA = {
@@ -313,7 +306,7 @@ _ROWS = (
     _text("sst", _glue("sentence"), _BINARY, "SST-2.tsv"),
     _text("mrpc", _glue("#1 String", "#2 String", "Quality"), _BINARY, "MRPC.tsv",
           ("accuracy", "f1"), is_unordered=True),
-    Task("sts", REGRESSION, "sts", _glue(*_PAIR, "score"), ("spearman", "pearson"),
+    Task("sts", families.REGRESSION, "sts", _glue(*_PAIR, "score"), ("spearman", "pearson"),
          label_range=(0.0, 5.0), is_unordered=True, leaderboard={"test": "STS-B.tsv"},
          hparams={"num_train_epochs": 10}),
     # The official files have a few rows that break off; the official code leaves them out too.
@@ -329,10 +322,7 @@ _ROWS = (
     # Question answering
     _qa("squad", "{}.json", "squad_v2"),
     _qa("squadv1", "{}.json", "squad_v1"),
-    _qa("newsqa", "{}.jsonl", "mrqa"),
-    _qa("naturalqs", "{}.jsonl", "mrqa"),
-    _qa("triviaqa", "{}.jsonl", "mrqa"),
-    _qa("searchqa", "{}.jsonl", "mrqa"),
+    *(_qa(name, "{}.jsonl", "mrqa") for name in ("newsqa", "naturalqs", "triviaqa", "searchqa")),
     # Tagging
     _tagging("chunk", "chunk", _files("{}.txt"), -1, "span_f1", hparams={"max_seq_length": 256}),
     _tagging("conll2002ner", "conll2002", _CONLL, -1, "span_f1", languages=_CONLL_LANGUAGES),
