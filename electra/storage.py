@@ -1,5 +1,6 @@
 """JSON read strictly, files that appear whole, their digests, folders kept by one process."""
 
+import collections
 import contextlib
 import glob
 import hashlib
@@ -39,9 +40,8 @@ def read_json_dict(path, what, expected):
         with open(path, "rb", opener=_open_now) as file:
             data = file.read(_LARGEST + 1)
         if len(data) > _LARGEST:
-            raise ValueError(
-                f"{what}: {path!r} is longer than {_LARGEST} bytes. Expected: {expected}"
-            )
+            limit = f"longer than {_LARGEST} bytes"
+            raise ValueError(f"{what}: {path!r} is {limit}. Expected: {expected}")
         return parse_json_dict(data.decode("utf-8-sig"), path)
     except OSError as error:
         raise FileNotFoundError(
@@ -83,8 +83,8 @@ def parse_json_dict(text, where):
     def unique(pairs):
         result = dict(pairs)
         if len(result) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = sorted(name for name in result if names.count(name) > 1)
+            counts = collections.Counter(name for name, _ in pairs)
+            twice = sorted(name for name in counts if counts[name] > 1)
             raise ValueError(f"{where}: {excerpt(twice)} given more than once. Keep one of each")
         return result
 
@@ -214,7 +214,7 @@ def refuse_link(path):
     if os.path.islink(path):
         raise OSError(
             f"{os.fspath(path)} is a link to {os.readlink(path)!r}, and would be written through. "
-            "Expected: a file of this folder, or none. Remove the link"
+            "Remove the link"
         )
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(f"{os.fspath(path)} is no file, and cannot be written. Remove it")

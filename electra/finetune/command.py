@@ -132,7 +132,6 @@ def _folder_of(path):
     folder = path if os.path.isdir(path) else os.path.dirname(path) or os.curdir
     if not os.path.isdir(path) and not os.path.exists(path.removesuffix(".index") + ".index"):
         raise FileNotFoundError(
-            f"No model at {path}. Expected: the folder of a pre-trained model, or the prefix of a "
-            "TF1 checkpoint (x for x.index)"
+            f"No model at {path}. Expected: the folder of one, or a TF1 checkpoint (x of x.index)"
         )
     return folder

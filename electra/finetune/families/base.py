@@ -173,15 +173,11 @@ def lay_out(vocab, first, second=None):
 def check_label(label, labels, where):
     """Raises ValueError where a label is no text, or none of a list of labels."""
     if not is_text(label):
-        raise ValueError(
-            f"{where}: label {excerpt(label)!r} is no text. Expected: UTF-8 without NUL. Mend the "
-            "line, or take it out"
-        )
+        found = excerpt(label)
+        raise ValueError(f"{where}: label {found!r} is no text. Expected: UTF-8 without NUL")
     if not isinstance(labels, str) and label not in labels:
-        raise ValueError(
-            f"{where}: label {excerpt(label)!r} is unknown. Expected: "
-            f"{excerpt(', '.join(labels))}. Mend the line, or the task's labels or column"
-        )
+        known = excerpt(", ".join(labels))
+        raise ValueError(f"{where}: label {excerpt(label)!r} is unknown. Expected: {known}")
 
 
 def are_strings(row):

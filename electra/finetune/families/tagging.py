@@ -189,8 +189,7 @@ def _read_sentences(path, source, task, needs_tags):
             before = f", {width} in the line before" if len(fields) != width else ""
             raise ValueError(
                 f"{path}, line {number}: {len(fields)} columns{before}. Expected: the word in "
-                f"column {word_at}, its tag in column {tag_at}, {'tabs' if has_tabs else 'spaces'} "
-                f"between. Received: {excerpt(line.strip())!r}"
+                f"column {word_at}, its tag in column {tag_at}. Received: {excerpt(line.strip())!r}"
             )
         words.append(fields[word_at])
         places.append(number)
@@ -199,8 +198,7 @@ def _read_sentences(path, source, task, needs_tags):
             if task.has_spans and tag != "O" and (tag[0] not in "BIES" or tag[1:2] != "-"):
                 raise ValueError(
                     f"{path}, line {number}: tag {excerpt(tag)!r} marks no span. Expected: O, or "
-                    "B-, I-, E- or S- and a type. Is it another column? Tags of single words want "
-                    "the metric accuracy"
+                    "B-, I-, E- or S- and a type; tags of single words want the metric accuracy"
                 )
             tags.append(tag)
     end_sentence()

@@ -247,8 +247,6 @@ def _score(label, label_range, where):
     except ValueError:
         score = math.nan
     if not low <= score <= high:
-        raise ValueError(
-            f"{where}: the score {excerpt(label)!r} is no number from {low:g} to {high:g}. Mend "
-            "it, or give the task another label_range"
-        )
+        found = excerpt(label)
+        raise ValueError(f"{where}: the score {found!r} is no number from {low:g} to {high:g}")
     return (score - low) / (high - low)
