@@ -99,18 +99,11 @@ class VocabFlags(Config):
 
     prefix = "--"
 
-    vocab_size = Knob(
-        50000,
-        "Number of tokens, special ones included.",
-        above=len(SPECIAL_TOKENS),
-        at_most=_MAX_TOKENS,
-    )
+    vocab_size = Knob(50000, "Number of tokens.", above=len(SPECIAL_TOKENS), at_most=_MAX_TOKENS)
     do_lower_case = Knob(True, "Lower-case the text.")
     strip_accents = Knob(None, "Remove accents; by default as do_lower_case.", kinds=(bool,))
     corpus_fraction = Knob(1.0, "Share of the lines to use.", above=0, at_most=1)
-    character_coverage = Knob(
-        0.9999, "Share of characters the alphabet covers.", above=0, at_most=1
-    )
+    character_coverage = Knob(0.9999, "Share of characters to cover.", above=0, at_most=1)
     seed = Knob(0, "Chooses the lines when corpus_fraction is below 1.")
 
     def __init__(self, **flags):

@@ -4,6 +4,7 @@ Files: CoNLL columns, a word a line. Source: finetune/tagging of the official co
 """
 
 import dataclasses
+import itertools
 import re
 
 import numpy as np
@@ -150,56 +151,56 @@ def _featurize_sentence(example, tokenizer, max_seq_length, label_ids):
 
 
 def _read_sentences(path, source, task, needs_tags):
-    examples, words, tags, places, width = [], [], [], [], 0
-    known = set() if isinstance(task.labels, str) else set(task.labels)
-    word_at, tag_at = source.columns["words"], source.columns.get("tags")
-
-    def end_sentence():
-        if words:
-            kept = tuple(tags) if len(tags) == len(words) else None
-            if kept and task.has_spans:
-                kept = tuple(write_spans(read_spans(kept), len(kept)))
-            if kept and not set(kept) <= known:
-                for number, tag in zip(places, kept, strict=True):
-                    base.check_label(tag, task.labels, f"{path}, line {number}")
-            examples.append(TaggingExample(str(len(examples)), tuple(words), kept))
-            for column in (words, tags, places):
-                column.clear()
-
     lines = list(read_lines(path))
     has_tabs = any("\t" in line for _, line in lines)
-    for number, line in lines:
-        if not line.strip() or line.startswith("-DOCSTART-"):
-            end_sentence()
-            continue
-        if has_tabs and line.startswith("#") and "\t" not in line:
-            continue  # a comment of CoNLL-U
-        if has_tabs:
-            fields = [field.strip() for field in line.rstrip("\r\n").split("\t")]
-        else:
-            fields = _SPACES.split(line.strip())
-        has_tag = tag_at is not None and len(fields) > 1 and -len(fields) <= tag_at < len(fields)
-        has_tag = has_tag and fields[tag_at] != ""
-        width = width if words else len(fields)
-        if (
-            not -len(fields) <= word_at < len(fields)
-            or (needs_tags and not has_tag)
-            or len(fields) != width
-        ):
+    if has_tabs:  # what starts with # and has none is a comment of CoNLL-U
+        lines = [(n, line) for n, line in lines if "\t" in line or not line.startswith("#")]
+    examples = []
+    for has_words, rows in itertools.groupby(lines, lambda row: _has_word(row[1])):
+        if has_words:
+            rows = [(n, _fields(line, has_tabs), line.strip()) for n, line in rows]
+            id = str(len(examples))
+            examples.append(_read_sentence(path, rows, id, source.columns, task, needs_tags))
+    return examples
+
+
+def _has_word(line):
+    return bool(line.strip()) and not line.startswith("-DOCSTART-")
+
+
+def _fields(line, has_tabs):
+    if has_tabs:
+        return [field.strip() for field in line.rstrip("\r\n").split("\t")]
+    return _SPACES.split(line.strip())
+
+
+def _read_sentence(path, rows, id, columns, task, needs_tags):
+    """Reads the rows of a sentence: (line number, fields, text)."""
+    word_at, tag_at, width = columns["words"], columns.get("tags"), len(rows[0][1])
+    words, tags = [], []
+    for number, fields, text in rows:
+        where, places = f"{path}, line {number}", range(-len(fields), len(fields))
+        has_tag = len(fields) > 1 and tag_at in places and fields[tag_at] != ""
+        if word_at not in places or (needs_tags and not has_tag) or len(fields) != width:
             before = f", {width} in the line before" if len(fields) != width else ""
             raise ValueError(
-                f"{path}, line {number}: {len(fields)} columns{before}. Expected: the word in "
-                f"column {word_at}, its tag in column {tag_at}. Received: {excerpt(line.strip())!r}"
+                f"{where}: {len(fields)} columns{before}. Expected: the word in column {word_at}, "
+                f"its tag in column {tag_at}. Received: {excerpt(text)!r}"
             )
         words.append(fields[word_at])
-        places.append(number)
         if has_tag:
             tag = fields[tag_at]
             if task.has_spans and tag != "O" and (tag[0] not in "BIES" or tag[1:2] != "-"):
                 raise ValueError(
-                    f"{path}, line {number}: tag {excerpt(tag)!r} marks no span. Expected: O, or "
-                    "B-, I-, E- or S- and a type; tags of single words want the metric accuracy"
+                    f"{where}: tag {excerpt(tag)!r} marks no span. Expected: O, or B-, I-, E- or "
+                    "S- and a type; tags of single words want the metric accuracy"
                 )
             tags.append(tag)
-    end_sentence()
-    return examples
+    if len(tags) < len(words):
+        return TaggingExample(id, tuple(words), None)
+    if task.has_spans:
+        tags = write_spans(read_spans(tags), len(tags))
+    for (number, *_), tag in zip(rows, tags, strict=True):
+        if tag not in task.labels:
+            base.check_label(tag, task.labels, f"{path}, line {number}")
+    return TaggingExample(id, tuple(words), tuple(tags))
