@@ -22,16 +22,6 @@ from configure_pretraining import PretrainingConfig
 from electra.hparams import load_hparams
 
 ROOT = Path(__file__).resolve().parents[1]
-METRICS = (
-    "masked_lm_accuracy",
-    "masked_lm_loss",
-    "sampled_masked_lm_accuracy",
-    "disc_loss",
-    "disc_auc",
-    "disc_accuracy",
-    "disc_precision",
-    "disc_recall",
-)
 TEXTS = (
     "Returns a tensor with the same shape as the input.",
     "Returns a tensor with the same of as the input.",
@@ -177,6 +167,8 @@ def report(untrained, trained):
         untrained, trained: what read_evaluations returns.
     Returns: str.
     """
+    from electra.pretrain.metrics import METRICS  # with Keras, which no earlier stage needs
+
     unigram, loss = trained["unigram_slot_loss"], trained["mask_slot_loss"]
     rows = [("on held-out text", "untrained", f"step {trained['step']}")]
     rows += [(name, f"{untrained[name]:.4f}", f"{trained[name]:.4f}") for name in METRICS]

@@ -112,9 +112,7 @@ def _check_files(manifest, output_dir):
     names = [entry["name"] for entry in manifest["files"]]
     missing = [n for n in names if not os.path.exists(os.path.join(output_dir, n))]
     if missing:
-        raise ValueError(
-            f"{output_dir} lacks {missing[:3]}, which its {MANIFEST_NAME} names. {_ANEW}"
-        )
+        raise ValueError(f"{output_dir} lacks {missing[:3]}, which its manifest names. {_ANEW}")
 
 
 def _fingerprint(corpus_dir, files):
