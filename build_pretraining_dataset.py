@@ -8,46 +8,21 @@ A killed build goes on when the same command is run again.
 
 from absl import flags, logging
 
-from electra.door import run_door
+from electra.data.build import NUM_PROCESSES, BuildFlags, build
+from electra.door import define_flags, run_door
 
 FLAGS = flags.FLAGS
-BOOLEANS = ("blanks_separate_docs", "do_lower_case", "strip_accents", "keep_long_lines")
-
-
-def define_flags():
-    string, integer = flags.DEFINE_string, flags.DEFINE_integer
-    string("corpus_dir", None, "Folder of text files, .jsonl, compressed or tar.", required=True)
-    string("vocab_file", None, "The vocabulary, one token a line.", required=True)
-    string("output_dir", None, "Where records and manifest go.", required=True)
-    integer("max_seq_length", 128, "Tokens of an example.")
-    integer("num_processes", 1, "Processes that share the work; the records stay the same.")
-    flags.DEFINE_boolean("blanks_separate_docs", True, "A blank line ends a document.")
-    flags.DEFINE_boolean("do_lower_case", True, "Lower-case the text.")
-    flags.DEFINE_boolean("strip_accents", None, "Strip accents; by default as do_lower_case.")
-    flags.DEFINE_boolean("keep_long_lines", True, "Carry over what does not fit in an example.")
-    integer("num_out_files", 0, "Training files; 0 chooses by size, about 64 MB each.")
-    flags.DEFINE_float("eval_fraction", 0.0, "Share of the documents that is held out.")
-    integer("seed", 0, "Seed of example lengths, segments, held-out documents.")
-    string("jsonl_field", "text", "Field of a .jsonl line that holds the text.")
+PLACES = {
+    "corpus_dir": "Folder of text files, .jsonl, compressed or tar.",
+    "vocab_file": "The vocabulary, one token a line.",
+    "output_dir": "Where records and manifest go.",
+}
+KNOBS = {**BuildFlags.knobs, "num_processes": NUM_PROCESSES}
 
 
 def main(_):
     logging.set_verbosity(logging.INFO)
-    from electra.data.build import build
-
-    names = (
-        "corpus_dir",
-        "vocab_file",
-        "output_dir",
-        "max_seq_length",
-        "num_processes",
-        *BOOLEANS,
-        "num_out_files",
-        "eval_fraction",
-        "seed",
-        "jsonl_field",
-    )
-    manifest = build(**{name: FLAGS[name].value for name in names})
+    manifest = build(**{name: FLAGS[name].value for name in (*PLACES, *KNOBS)})
     print(
         f"{FLAGS.output_dir}: {manifest['train_examples']} training examples, "
         f"{manifest['train_tokens']} tokens; {manifest['eval_examples']} held-out examples, "
@@ -56,5 +31,7 @@ def main(_):
 
 
 if __name__ == "__main__":
-    define_flags()
-    run_door(main, BOOLEANS)
+    for name, meaning in PLACES.items():
+        flags.DEFINE_string(name, None, meaning, required=True)
+    define_flags(KNOBS)
+    run_door(main, [name for name, knob in KNOBS.items() if knob.kinds == (bool,)])

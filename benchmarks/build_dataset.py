@@ -11,18 +11,15 @@ the build: with one process and one TensorFlow thread, and with two. Time runs f
 read to the manifest; start-up (imports, the tokenizer, the workers' too) is printed apart.
 """
 
-import argparse
 import itertools
-import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from side_by_side import ROOT, positive, record, spread
+from side_by_side import ROOT, Side, parser_of, positive, record, serve, spread
 
 PURE_PYTHON = ("transformers", "reference")
 PROCESSES = {"one process": 1, "two processes": 2}
@@ -32,17 +29,16 @@ PURE_PYTHON_BYTES = 300_000  # of each file
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = parser_of(__doc__, WAYS, rounds=3)
     parser.add_argument("--corpus_dir", default=f"{ROOT}/quickstart_data/corpus")
     parser.add_argument("--vocab_file", default=f"{ROOT}/quickstart_data/vocab.txt")
     parser.add_argument("--repeat", type=positive, default=10, help="times that the corpus is read")
-    parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument("--max_seq_length", type=positive, default=128)
-    parser.add_argument("--way", choices=WAYS, help="one measurement, in this process")
     args = parser.parse_args()
-    if args.way:
-        measure = measure_pure_python if args.way in PURE_PYTHON else measure_build
-        print(json.dumps(measure(args)))
+    if args.side:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+        measure = measure_pure_python if args.side in PURE_PYTHON else measure_build
+        serve(lambda: measure(args))
         return
     for path in (args.corpus_dir, args.vocab_file):
         if not os.path.exists(path):
@@ -66,19 +62,9 @@ def repeat_corpus(source, target, repeat):
 
 
 def in_a_new_process(way, corpus):
-    done = subprocess.run(
-        [sys.executable, *sys.argv, "--way", way, "--corpus_dir", corpus],
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "TF_CPP_MIN_LOG_LEVEL": "2",
-            "CUDA_VISIBLE_DEVICES": "-1",
-        },
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+    with Side(way, [*sys.argv, "--corpus_dir", corpus]) as side:
+        side.measure()
+    return side.values[0]
 
 
 def measure_build(args):
@@ -86,7 +72,7 @@ def measure_build(args):
     begin = time.time()
     from electra.data import build, corpus, units
 
-    if PROCESSES[args.way] == 1:
+    if PROCESSES[args.side] == 1:
         units.use_one_thread()
     size = sum(os.path.getsize(path) for path in corpus.find_files(args.corpus_dir))
     stamped_unit.original, units.build_unit = units.build_unit, stamped_unit
@@ -97,7 +83,7 @@ def measure_build(args):
             args.corpus_dir,
             args.vocab_file,
             os.path.join(folder, "out"),
-            num_processes=PROCESSES[args.way],
+            num_processes=PROCESSES[args.side],
             max_seq_length=args.max_seq_length,
         )
         end = time.time()
@@ -105,15 +91,17 @@ def measure_build(args):
     return {"rate": size / 1e6 / (end - first_line), "startup": first_line - begin}
 
 
-def stamped_unit(*unit, **options):
+def stamped_unit(*unit, vocab_file, vocab_sha256, flags):
     """build_unit that notes when a process reads its first line; runs in the workers too."""
     from electra.data import units
 
     stamp = Path(os.environ[STAMPS], str(os.getpid()))
     if not stamp.exists():
-        units.tokenizer_of(**options)[1].encode_lines(["a"])
+        case = flags.do_lower_case, flags.strip_accents
+        units.tokenizer_of(vocab_file, vocab_sha256, *case)[1].encode_lines(["a"])
         stamp.write_text(str(time.time()))
-    return getattr(stamped_unit, "original", units.build_unit)(*unit, **options)
+    build_unit = getattr(stamped_unit, "original", units.build_unit)
+    return build_unit(*unit, vocab_file=vocab_file, vocab_sha256=vocab_sha256, flags=flags)
 
 
 def measure_pure_python(args):
@@ -126,7 +114,7 @@ def measure_pure_python(args):
     from electra.text.vocab import read_vocab
 
     vocab, length = read_vocab(args.vocab_file), args.max_seq_length
-    tokenize = pure_python_tokenizer(args.way, vocab)
+    tokenize = pure_python_tokenizer(args.side, vocab)
     builder = ExampleBuilder(vocab.cls_id, vocab.sep_id, length, random.Random(0))
 
     def feature(values):
@@ -148,7 +136,7 @@ def measure_pure_python(args):
             part = corpus.cut_units(os.path.dirname(path), [path], PURE_PYTHON_BYTES)[0][0]
             size += part.stop - part.start
             for _, lines, ends in corpus.read_documents(part):
-                examples = [each for x in lines for each in builder.add_line(tokenize(x))]
+                examples = [full for line in lines for full in builder.add_line(tokenize(line))]
                 for example in examples + (builder.flush() if ends else []):
                     writer.write(encode(*example))
     return {"rate": size / 1e6 / (time.time() - first_line), "startup": first_line - begin}
@@ -176,15 +164,14 @@ def pure_python_tokenizer(way, vocab):
 def report(rounds):
     parts = []
     for way in WAYS:
-        rates, waits = ([each[way][what] for each in rounds] for what in ("rate", "startup"))
+        rates, waits = ([values[way][what] for values in rounds] for what in ("rate", "startup"))
         parts.append(f"{way}: {spread(rates)} MB/s, start-up {spread(waits)} s")
     pairs = [("one process", other) for other in PURE_PYTHON] + [("two processes", "one process")]
     for way, other in pairs:
-        ratios = [each[way]["rate"] / each[other]["rate"] for each in rounds]
+        ratios = [values[way]["rate"] / values[other]["rate"] for values in rounds]
         parts.append(f"{way} / {other}: {spread(ratios)}")
     record("; ".join(parts))
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     main()

@@ -10,53 +10,38 @@ ElectraForSequenceClassification behind a shuffling DataLoader that pads to the 
 with autocast to bfloat16: the faster of the two counts. Every shape was run once before.
 """
 
-import argparse
 import functools
 import itertools
 import os
-import sys
 import tempfile
 import time
 
-import side_by_side
+from side_by_side import beside_fastest, measure_sides, parser_of, positive, record
 
 PEERS = ("transformers-bfloat16", "transformers-float32")
-SIDES = ("ours", "padded", *PEERS)
 LENGTH = 128  # that everything is padded to in the official code
 PADDED_SHARE = 4  # ourselves padded take so small a share of the examples: all batches cost alike
 
 
-def parser_of(doc, sides):
+def options_of(doc, sides, examples):
     """Returns the parser of what fine-tuning and inference have in common."""
-    parser = argparse.ArgumentParser(description=doc.split("\n")[0])
+    parser = parser_of(doc, sides)
     parser.add_argument("--data_dir", required=True)
     parser.add_argument("--vocab_file", help="default: vocab.txt of data_dir")
-    parser.add_argument("--batch_size", type=side_by_side.positive, default=32)
-    parser.add_argument("--rounds", type=side_by_side.positive, default=5)
-    parser.add_argument("--side", choices=sides, help="measure one side, in this process")
+    parser.add_argument("--batch_size", type=positive, default=32)
+    parser.add_argument("--examples", type=positive, default=examples)
     return parser
 
 
-def parse(argv):
-    parser = parser_of(__doc__, SIDES)
+def main():
+    sides = {"ours": ours, "padded": ours, **dict.fromkeys(PEERS, transformers)}
+    parser = options_of(__doc__, sides, 1920)
     parser.add_argument("--task_name", choices=("cola", "sst"), default="cola")
-    parser.add_argument("--examples", type=side_by_side.positive, default=1920)
-    return parser.parse_args(argv)
-
-
-def main(argv=None):
-    argv = sys.argv[1:] if argv is None else argv
-    args = parse(argv)
-    if args.side:
-        measure = transformers if args.side in PEERS else ours
-        side_by_side.serve(measure(args))
-        return
-    sides = side_by_side.alternate(SIDES, [__file__, *argv], args.rounds)
-    mine = sides.pop("ours")
-    padded = sides.pop("padded")
-    side_by_side.record(
-        f"{args.task_name}: {side_by_side.beside_fastest(mine, sides)} examples/s; "
-        f"{side_by_side.beside_fastest(mine, {'padded': padded})} examples/s"
+    args, sides = measure_sides(parser, sides)
+    mine, padded = sides.pop("ours"), {"padded": sides.pop("padded")}
+    record(
+        f"{args.task_name}: {beside_fastest(mine, sides)} examples/s; "
+        f"{beside_fastest(mine, padded)} examples/s"
     )
 
 
@@ -65,35 +50,27 @@ def open_run(args, folder, task_name, **hparams):
     from configure_finetuning import FinetuningConfig
     from electra.finetune.runner import Finetuning
 
-    places = {"output_dir": folder}
-    if args.vocab_file:
-        places["vocab_file"] = args.vocab_file
-    return Finetuning(
-        FinetuningConfig(
-            "benchmark",
-            args.data_dir,
-            model_size="small",
-            task_names=[task_name],
-            from_scratch=True,
-            strategy="one",
-            do_eval=False,
-            train_batch_size=args.batch_size,
-            predict_batch_size=args.batch_size,
-            **hparams,
-            **places,
-        )
+    hparams |= {"vocab_file": args.vocab_file} if args.vocab_file else {}
+    config = FinetuningConfig(
+        "benchmark",
+        args.data_dir,
+        output_dir=folder,
+        model_size="small",
+        task_names=[task_name],
+        from_scratch=True,
+        strategy="one",
+        do_eval=False,
+        train_batch_size=args.batch_size,
+        predict_batch_size=args.batch_size,
+        **hparams,
     )
+    return Finetuning(config)
 
 
 def open_training(args):
+    sizes = {"max_train_examples": args.examples, "num_train_epochs": 3 * args.rounds}
     with tempfile.TemporaryDirectory() as folder:
-        return open_run(
-            args,
-            folder,
-            args.task_name,
-            max_train_examples=args.examples,
-            num_train_epochs=3 * args.rounds,
-        )
+        return open_run(args, folder, args.task_name, **sizes)
 
 
 def ours(args):
@@ -146,13 +123,8 @@ def transformers(args):
     model, collator = classifier(args)
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
-    loader = torch.utils.data.DataLoader(
-        rows_of(open_training(args).data.train[args.task_name]),
-        args.batch_size,
-        shuffle=True,
-        collate_fn=collator,
-        drop_last=False,
-    )
+    rows = rows_of(open_training(args).data.train[args.task_name])
+    loader = torch.utils.data.DataLoader(rows, args.batch_size, shuffle=True, collate_fn=collator)
 
     def measure():
         started = time.monotonic()

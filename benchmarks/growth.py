@@ -5,24 +5,20 @@
 ELECTRA-small in the processor's own precision. Writes docs/growth.md and docs/growth.png.
 """
 
-import argparse
 import statistics
-import sys
 import tempfile
 import time
 
 import input_pipeline
 import pretraining_step
-import side_by_side
+from side_by_side import ROOT, Side, machine, parser_of, record, spread
 
 BATCH_SIZES, LENGTHS, RECORDS = (8, 16, 32, 64, 128), (64, 128, 256, 512), (10**4, 10**5, 10**6)
-PAGE = side_by_side.ROOT / "docs" / "growth.md"
+PAGE = ROOT / "docs" / "growth.md"
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=side_by_side.positive, default=5)
-    args = parser.parse_args(argv)
+def main():
+    args = parser_of(__doc__).parse_args()
     batch_sizes = [(n, [in_a_new_process(args, batch_size=n)]) for n in BATCH_SIZES]
     lengths = [(n, [in_a_new_process(args, max_seq_length=n)]) for n in LENGTHS]
     reading = ["examples/s", "s to open", "ms to read a batch"]
@@ -33,23 +29,22 @@ def main(argv=None):
     ]
     write_page(tables)
     plot(tables)
-    side_by_side.record(f"see {PAGE.relative_to(side_by_side.ROOT)}")
+    record(f"see {PAGE.relative_to(ROOT)}")
 
 
 def in_a_new_process(args, **sizes):
     """Returns the median examples/s of steps on one batch in memory."""
     flags = [word for name, value in sizes.items() for word in (f"--{name}", str(value))]
-    script = side_by_side.ROOT / "benchmarks" / "pretraining_step.py"
-    with side_by_side.Side("ours", [str(script), "--steps", "3", *flags]) as side:
+    with Side("ours", [pretraining_step.__file__, "--steps", "3", *flags]) as side:
         for _ in range(args.rounds):
             side.measure()
-    print(sizes, side_by_side.spread(side.values), flush=True)
+    print(sizes, spread(side.values), flush=True)
     return statistics.median(side.values)
 
 
 def with_records(args):
     """Returns [(records, [examples/s, seconds to open, milliseconds to read a batch])]."""
-    sizes = pretraining_step.parse([])
+    sizes = pretraining_step.options().parse_args([])
     loop = pretraining_step.build_loop(sizes, pretraining_step.one_batch(sizes))
     rows = []
     for count in RECORDS:
@@ -72,8 +67,7 @@ def with_records(args):
 def write_page(tables):
     parts = [
         "# How throughput grows\n",
-        "Written by `benchmarks/growth.py`: ELECTRA-small, medians, on "
-        f"{side_by_side.machine()}.\n",
+        f"Written by `benchmarks/growth.py`: ELECTRA-small, medians, on {machine()}.\n",
         "![Throughput against batch size, length and records](growth.png)\n",
     ]
     for title, columns, rows in tables:
@@ -98,5 +92,4 @@ def plot(tables):
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(side_by_side.ROOT))
     main()

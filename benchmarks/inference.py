@@ -9,33 +9,20 @@ with its own tokenizer, in batches padded to their longest sentence (DataCollato
 shape was run once before.
 """
 
-import sys
 import tempfile
 import time
 
 import finetuning
-import side_by_side
+from side_by_side import beside_fastest, measure_sides, record
 
-PEERS = finetuning.PEERS
-SIDES = ("ours", *PEERS)
 TASK = "sst"
 
 
-def parse(argv):
-    parser = finetuning.parser_of(__doc__, SIDES)
-    parser.add_argument("--examples", type=side_by_side.positive, default=512)
-    return parser.parse_args(argv)
-
-
-def main(argv=None):
-    argv = sys.argv[1:] if argv is None else argv
-    args = parse(argv)
-    if args.side:
-        side_by_side.serve(transformers(args) if args.side in PEERS else ours(args))
-        return
-    sides = side_by_side.alternate(SIDES, [__file__, *argv], args.rounds)
+def main():
+    sides = {"ours": ours, **dict.fromkeys(finetuning.PEERS, transformers)}
+    _, sides = measure_sides(finetuning.options_of(__doc__, sides, 512), sides)
     mine = sides.pop("ours")
-    side_by_side.record(f"{side_by_side.beside_fastest(mine, sides)} sentences/s")
+    record(f"{beside_fastest(mine, sides)} sentences/s")
 
 
 def open_sentences(args):

@@ -6,27 +6,19 @@ The records are written first, from random tokens; the step is that of ELECTRA-s
 alternate within one process. Also printed: the time that reading a batch takes by itself.
 """
 
-import argparse
 import statistics
-import sys
 import tempfile
 import time
 
 import pretraining_step
-import side_by_side
+from side_by_side import parser_of, positive, record, spread
 
 
-def parse(argv):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--records", type=side_by_side.positive, default=100_000)
-    parser.add_argument("--steps", type=side_by_side.positive, default=20, help="in a measurement")
-    parser.add_argument("--rounds", type=side_by_side.positive, default=7)
-    return parser.parse_args(argv)
-
-
-def main(argv=None):
-    args = parse(argv)
-    sizes = pretraining_step.parse([])
+def main():
+    parser = parser_of(__doc__, rounds=7)
+    parser.add_argument("--records", type=positive, default=100_000)
+    parser.add_argument("--steps", type=positive, default=20, help="in a measurement")
+    args, sizes = parser.parse_args(), pretraining_step.options().parse_args([])
     with tempfile.TemporaryDirectory() as folder:
         pattern = write_records(folder, args.records, sizes.max_seq_length)
         loop = pretraining_step.build_loop(sizes, pretraining_step.one_batch(sizes))
@@ -45,9 +37,9 @@ def main(argv=None):
             if i:  # the first compiles
                 ratios.append(seconds["records"] / seconds["memory"])
                 print(f"round {i}: {ratios[-1]:.4f}", flush=True)
-    side_by_side.record(
-        f"{side_by_side.spread(ratios, 3)} times the step on one batch in memory; a batch by "
-        f"itself takes {statistics.median(alone) * 1e3:.2f} ms"
+    record(
+        f"{spread(ratios, 3)} times the step on one batch in memory; a batch by itself takes "
+        f"{statistics.median(alone) * 1e3:.2f} ms"
     )
 
 
@@ -74,20 +66,11 @@ def real_batches(pattern, sizes):
     """Returns an iterator over the batches that training on these records would see."""
     from electra.data import reader
 
-    records = reader.Records(
-        pattern, max_seq_length=sizes.max_seq_length, vocab=range(pretraining_step.VOCAB_SIZE)
-    )
-    return iter(
-        reader.dataset(
-            records,
-            seed=0,
-            global_batch=sizes.batch_size,
-            start_step=0,
-            replica_rows=[(0, sizes.batch_size)],
-        )
-    )
+    vocab, size = range(pretraining_step.VOCAB_SIZE), sizes.batch_size
+    records = reader.Records(pattern, max_seq_length=sizes.max_seq_length, vocab=vocab)
+    order = {"seed": 0, "global_batch": size, "start_step": 0, "replica_rows": [(0, size)]}
+    return iter(reader.dataset(records, **order))
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(side_by_side.ROOT))
     main()

@@ -8,44 +8,36 @@ ElectraForMaskedLM with ElectraForPreTraining, sharing embeddings, in eager mode
 it, with autocast for bfloat16 and the fused AdamW.
 """
 
-import argparse
-import sys
+import os
+import statistics
 import time
 import types
 
-import side_by_side
+from side_by_side import measure_sides, parser_of, positive, record, spread
 
 VOCAB_SIZE = 30522
 VOCAB = types.SimpleNamespace(cls_id=101, sep_id=102, mask_id=103)
 FIRST_WORD = 1000  # ids from here on are no special tokens
-SIDES = ("ours", "transformers")
 
 
-def parse(argv):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def options():
+    parser = parser_of(__doc__, ("ours", "transformers"), rounds=7)
     parser.add_argument("--model_size", choices=("small", "base"), default="small")
     parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
-    parser.add_argument("--batch_size", type=side_by_side.positive, default=32)
-    parser.add_argument("--max_seq_length", type=side_by_side.positive, default=128)
-    parser.add_argument("--steps", type=side_by_side.positive, default=5, help="of one measurement")
-    parser.add_argument("--rounds", type=side_by_side.positive, default=7)
-    parser.add_argument("--side", choices=SIDES, help="measure one side, in this process")
-    return parser.parse_args(argv)
+    parser.add_argument("--batch_size", type=positive, default=32)
+    parser.add_argument("--max_seq_length", type=positive, default=128)
+    parser.add_argument("--steps", type=positive, default=5, help="of one measurement")
+    return parser
 
 
-def main(argv=None):
-    argv = sys.argv[1:] if argv is None else argv
-    args = parse(argv)
-    if args.side:
-        side_by_side.serve(ours(args) if args.side == "ours" else transformers(args))
-        return
-    sides = side_by_side.alternate(SIDES, [__file__, *argv], args.rounds)
-    mine, theirs = (sides[name] for name in SIDES)
+def main():
+    args, sides = measure_sides(options(), {"ours": ours, "transformers": transformers})
+    mine, theirs = sides.values()
     ratios = [a / b for a, b in zip(mine.values, theirs.values, strict=True)]
-    side_by_side.record(
-        f"{side_by_side.spread(ratios)} times the peer: {side_by_side.spread(mine.values)} and "
-        f"{side_by_side.spread(theirs.values)} examples/s; peak memory {mine.peak_mb:.0f} and "
-        f"{theirs.peak_mb:.0f} MB; {share_of_peak(args, mine.values)}"
+    record(
+        f"{spread(ratios)} times the peer: {spread(mine.values)} and {spread(theirs.values)} "
+        f"examples/s; peak memory {mine.peak_mb:.0f} and {theirs.peak_mb:.0f} MB; "
+        f"{share_of_peak(args, mine.values)}"
     )
 
 
@@ -65,8 +57,6 @@ def config_of(args):
 
 def share_of_peak(args, rates):
     """Returns how much of the machine's matrix peak our rate (examples/s) is, as text."""
-    import statistics
-
     from electra.pretrain import assembly
     from electra.pretrain.flops import training_flops
     from electra.train.peak import peak_flops
@@ -125,8 +115,6 @@ def ours(args):
 
 def transformers(args):
     """Returns a function that makes some steps and returns examples/s."""
-    import os
-
     import torch
     from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
 
@@ -147,9 +135,8 @@ def transformers(args):
     discriminator = ElectraForPreTraining(sizes(config.encoder)).train()
     generator.electra.embeddings = discriminator.electra.embeddings
     generator.tie_weights()
-    parameters = list(
-        {id(p): p for m in (generator, discriminator) for p in m.parameters()}.values()
-    )
+    models = torch.nn.ModuleList([generator, discriminator])
+    parameters = list(models.parameters())  # what both share comes once
     optimizer = torch.optim.AdamW(parameters, lr=5e-4, weight_decay=0.01, fused=True)
     torch.manual_seed(0)
     shape = (args.batch_size, args.max_seq_length)
@@ -178,10 +165,9 @@ def transformers(args):
         optimizer.step()
 
     def measure():
-        for _ in range(2):
-            step()
-        started = time.monotonic()
-        for _ in range(args.steps):
+        for i in range(2 + args.steps):
+            if i == 2:
+                started = time.monotonic()
             step()
         return args.batch_size * args.steps / (time.monotonic() - started)
 

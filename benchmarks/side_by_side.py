@@ -1,10 +1,11 @@
 """Measures two sides alternately, each in a process of its own that waits while the other works.
 
-A side is the benchmark's own script called with `--side NAME`: it sets itself up, then hands a
-function that measures once to `serve`, which calls it whenever the driver asks.
+A side is the benchmark's own script called with `--side NAME`: it sets itself up, then measures
+once whenever the driver asks.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -17,14 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
-_HEAD = """# Results of the benchmarks
-
-Every line was appended by the command that it names. A ratio is the median over the rounds of one
-run, with its range; both sides were measured alternately.
-
-| date | commit | machine | command | result |
-|---|---|---|---|---|
-"""
+sys.path.insert(0, str(ROOT))
 
 
 def positive(text):
@@ -34,11 +28,45 @@ def positive(text):
     return int(text)
 
 
-def serve(measure):
-    """Measures once for each line on standard input.
+def parser_of(doc, sides=(), rounds=5):
+    """Returns a parser with the options that benchmarks share: --rounds, and --side of `sides`."""
+    parser = argparse.ArgumentParser(description=doc.split("\n")[0])
+    parser.add_argument("--rounds", type=positive, default=rounds)
+    if sides:
+        parser.add_argument("--side", choices=sides, help="measure one side, in this process")
+    return parser
 
-    Args: measure: function without arguments that returns a number.
+
+def measure_sides(parser, sides):
+    """Measures all sides in turn, in reverse order every other round, after one to warm up.
+
+    In a process that is a side of its own: serves the measurements, then ends it.
+
+    Args:
+        sides: dict name -> function of the parsed arguments; returns a function without arguments
+            that measures once and returns a number.
+    Returns: (parsed arguments, dict name -> Side).
     """
+    args = parser.parse_args()
+    if args.side:
+        serve(sides[args.side](args))
+        sys.exit()
+    names = list(sides)
+    with contextlib.ExitStack() as stack:
+        sides = {name: stack.enter_context(Side(name)) for name in names}
+        for side in sides.values():  # set up one after another
+            side.measure()
+            side.values.clear()
+        for i in range(args.rounds):
+            for name in names if i % 2 == 0 else names[::-1]:
+                sides[name].measure()
+            values = ", ".join(f"{name} {side.values[-1]:.4g}" for name, side in sides.items())
+            print(f"round {i + 1}: {values}", flush=True)
+    return args, sides
+
+
+def serve(measure):
+    """Measures once for each line on standard input."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print does not reach the driver
     for _ in sys.stdin:
@@ -50,15 +78,18 @@ def serve(measure):
 class Side:
     """A side in its own process; a context manager.
 
+    Args:
+        name: of the side.
+        argv: the benchmark's script and its arguments; default: those of this process.
     Attributes:
         values: list of what each measurement returned.
         peak_mb: resident memory at its highest, as of the last measurement's start.
     """
 
-    def __init__(self, name, argv):
+    def __init__(self, name, argv=None):
         self.name, self.values, self.peak_mb = name, [], 0
         self._process = subprocess.Popen(
-            [sys.executable, *argv, "--side", name],
+            [sys.executable, *(argv or sys.argv), "--side", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -81,27 +112,6 @@ class Side:
     def __exit__(self, *error):
         self._process.stdin.close()
         self._process.wait()
-
-
-def alternate(names, argv, rounds):
-    """Measures all sides in turn, in reverse order every other round, after one round to warm up.
-
-    Returns: dict name -> Side.
-    """
-    sides = {name: Side(name, argv) for name in names}
-    for each in sides.values():  # set up one after another
-        each.measure()
-        each.values.clear()
-    for i in range(rounds):
-        for name in names if i % 2 == 0 else names[::-1]:
-            sides[name].measure()
-        print(
-            f"round {i + 1}: " + ", ".join(f"{n} {s.values[-1]:.4g}" for n, s in sides.items()),
-            flush=True,
-        )
-    for each in sides.values():
-        each.__exit__()
-    return sides
 
 
 def beside_fastest(mine, peers):
@@ -127,8 +137,6 @@ def record(result):
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
     command = " ".join([os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]])
-    if not RESULTS.exists():
-        RESULTS.write_text(_HEAD, encoding="utf-8")
     with open(RESULTS, "a", encoding="utf-8") as file:
         row = (date.today(), commit, machine(), f"`{command}`", result)
         file.write("| " + " | ".join(map(str, row)) + " |\n")

@@ -6,7 +6,6 @@ Each round starts the command anew (ELECTRA-small, batch 32, the processor's own
 waits for the first line of its log. The first round, which warms the file cache, is left out.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -16,17 +15,15 @@ import time
 
 import input_pipeline
 import pretraining_step
-import side_by_side
+from side_by_side import ROOT, parser_of, record, spread
 
 from electra.features import SPECIAL_TOKENS
 
 SIZES = {"model_size": "small", "train_batch_size": 32}
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=side_by_side.positive, default=5)
-    args = parser.parse_args(argv)
+def main():
+    args = parser_of(__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         words = [*SPECIAL_TOKENS, *(f"w{i}" for i in range(pretraining_step.VOCAB_SIZE - 5))]
         with open(f"{folder}/vocab.txt", "w", encoding="utf-8") as file:
@@ -34,28 +31,17 @@ def main(argv=None):
         os.mkdir(f"{folder}/pretrain_tfrecords")
         input_pipeline.write_records(f"{folder}/pretrain_tfrecords", 1000, 128)
         seconds = [first_step(folder, f"run{i}") for i in range(args.rounds + 1)][1:]
-    side_by_side.record(f"{side_by_side.spread(seconds, 1)} s to the end of the first step")
+    record(f"{spread(seconds, 1)} s to the end of the first step")
 
 
 def first_step(folder, name):
     """Starts a run, waits for its first log line and stops it. Returns: seconds."""
     log = f"{folder}/models/{name}/train_log.jsonl"
     hparams = {**SIZES, "log_every_steps": 1, "iterations_per_loop": 1, "eval_every_steps": 0}
-    started = time.monotonic()
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            side_by_side.ROOT / "run_pretraining.py",
-            "--data_dir",
-            folder,
-            "--model_name",
-            name,
-            "--hparams",
-            json.dumps(hparams),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    command = [sys.executable, ROOT / "run_pretraining.py", "--data_dir", folder]
+    command += ["--model_name", name, "--hparams", json.dumps(hparams)]
+    started, nowhere = time.monotonic(), subprocess.DEVNULL
+    process = subprocess.Popen(command, stdout=nowhere, stderr=nowhere)
     while not (os.path.exists(log) and os.path.getsize(log)):
         if process.poll() is not None:
             sys.exit(f"the command ended with status {process.returncode}")

@@ -119,8 +119,7 @@ def _prepare_process():
         os.getcwd()
     except FileNotFoundError:
         raise FileNotFoundError(
-            "The working folder was deleted. Change to one that exists (cd) and run the same "
-            "command again"
+            "The working folder was deleted. Change to one that is there"
         ) from None
 
 
@@ -163,6 +162,22 @@ def define_run_flags():
     )
 
 
+def define_flags(knobs):
+    """Defines a flag for each setting.
+
+    Args:
+        knobs: dict name -> electra.hparams.Knob.
+    """
+    kinds = {
+        bool: flags.DEFINE_boolean,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        str: flags.DEFINE_string,
+    }
+    for name, knob in knobs.items():
+        kinds[knob.kinds[0]](name, knob.default, knob.help)
+
+
 def run_settings(values):
     """Reads those flags.
 
@@ -178,8 +193,7 @@ def run_settings(values):
     if about.get("model_name", values.model_name) != values.model_name:
         raise ValueError(
             f"--hparams is of model {about['model_name']!r}, and its places are that model's. "
-            f"Received: --model_name {values.model_name}. Take that model, or model_name and the "
-            "places out of the dict"
+            f"Received: --model_name {values.model_name}. Take model_name and places out of it"
         )
     return values.model_name, values.data_dir, hparams
 
@@ -206,23 +220,19 @@ def normalize_argv(argv, booleans):
     >>> normalize_argv(["x", "--do-strip-accents", "--blanks-separate-docs", "False"], booleans)
     ['x', '--strip_accents', '--noblanks_separate_docs']
     """
-    result, rest = list(argv[:1]), list(argv[1:])
-    while rest:
+    result, rest = [], list(argv)
+    while rest and rest[0] != "--":
         argument = rest.pop(0)
-        if argument == "--":
-            return [*result, argument, *rest]
-        if not argument.startswith("--"):
-            result.append(argument)
-            continue
-        name, equals, value = argument[2:].partition("=")
-        name = _boolean_spelling(name.replace("-", "_"), booleans)
-        if name in booleans and not equals and rest and rest[0].lower() in _TRUE + _FALSE:
-            equals, value = "=", rest.pop(0)
-        if name in booleans and value.lower() in _TRUE + _FALSE:
-            result.append(f"--{name}" if value.lower() in _TRUE else f"--no{name}")
-        else:
-            result.append(f"--{name}{equals}{value}")
-    return result
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            name = _boolean_spelling(name.replace("-", "_"), booleans)
+            if name in booleans and not equals and rest and rest[0].lower() in _TRUE + _FALSE:
+                value = rest.pop(0)
+            argument = f"--{name}{equals}{value}"
+            if name in booleans and value.lower() in _TRUE + _FALSE:
+                argument = f"--{name}" if value.lower() in _TRUE else f"--no{name}"
+        result.append(argument)
+    return result + rest
 
 
 def refuse_positionals(argv):
@@ -234,18 +244,15 @@ def refuse_positionals(argv):
         ValueError: anything follows the program's name.
     """
     if argv[1:]:
-        raise ValueError(
-            f"Command line: {' '.join(argv[1:])!r} belongs to no flag. Expected: only "
-            "--name value or --name=value; quote values that hold spaces"
-        )
+        stray = " ".join(argv[1:])
+        raise ValueError(f"Command line: {stray!r} belongs to no flag. Quote values with spaces")
 
 
 def _boolean_spelling(name, booleans):
     """Returns the name that absl knows for a spelling of a boolean flag, others unchanged."""
-    if name.startswith("no_"):
-        for positive in (name[3:], f"do_{name[3:]}", name[3:].removeprefix("do_")):
-            if positive in booleans:
-                return f"no{positive}"
-    if name.startswith("do_") and name not in booleans and name[3:] in booleans:
-        return name[3:]
+    negation = "no" if name.startswith("no_") else ""
+    positive = name.removeprefix("no_")
+    for spelling in (positive, f"do_{positive}", positive.removeprefix("do_")):
+        if spelling in booleans:
+            return negation + spelling
     return name

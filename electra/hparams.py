@@ -89,15 +89,20 @@ class Knob:
         object.__setattr__(self, "null", self.null or self.default is None)
 
     def checked(self, name, value):
-        """Returns value, an int made a float where a float belongs; raises ValueError."""
+        """Returns value, an int made a float where a float belongs.
+
+        Raises:
+            ValueError: an impossible value; `name` is what the message calls the knob.
+        """
         if value is None and self.null:
             return None
+        name = name if name.startswith("--") else f"hparam {name!r}"
         found = excerpt(repr(value))
         if self.choices:
             # bool before equality: 1 == True in Python, not in JSON.
             if not any(type(value) is type(c) and value == c for c in self.choices):
                 expected = ", ".join(json.dumps(choice) for choice in self.choices)
-                raise ValueError(f"hparam {name!r} must be one of {expected}. Received: {found}")
+                raise ValueError(f"{name} must be one of {expected}. Received: {found}")
             return value
         # json reads 1e999 as infinity, and an int of any length.
         largest = sys.float_info.max if float in self.kinds else 2**63 - 1
@@ -109,9 +114,9 @@ class Knob:
             expected += f" of at most {largest:g}" if is_too_large else ""
             expected += " or null" if self.null else ""
             expected += "" if is_text(value) else ", in UTF-8 without NUL"
-            raise ValueError(f"hparam {name!r} must be {expected}. Received: {found}")
-        if not all(_BOUNDS[name](value, bound) for name, bound in self._bounds()):
-            raise ValueError(f"hparam {name!r} must be {self.range()}. Received: {found}")
+            raise ValueError(f"{name} must be {expected}. Received: {found}")
+        if not all(_BOUNDS[bound](value, limit) for bound, limit in self._bounds()):
+            raise ValueError(f"{name} must be {self.range()}. Received: {found}")
         return copy.deepcopy(value)
 
     def range(self):
@@ -131,16 +136,17 @@ class Config:
     Attributes:
         knobs: dict name -> Knob, of the class.
         given: frozenset of the names the user set.
+        prefix: of the names in messages: "--" where the knobs are flags.
     Raises:
         AttributeError: an attribute is set after `freeze`.
     """
 
-    _is_frozen = False
+    prefix, _is_frozen = "", False
 
     def __init_subclass__(cls):
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Knob)}
         inherited = getattr(cls, "knobs", {})
-        cls.knobs = {**own, **{k: each for k, each in inherited.items() if k not in own}}
+        cls.knobs = {**own, **{k: knob for k, knob in inherited.items() if k not in own}}
 
     def fill(self, given, derived):
         """Sets every knob: to what was given, else to what was derived, else to the default.
@@ -150,15 +156,15 @@ class Config:
         """
         self.check_given(given)
         self.given = frozenset(given)
-        for name, each in self.knobs.items():
-            value = given.get(name, derived.get(name, each.default))
-            setattr(self, name, each.checked(name, value))
+        for name, knob in self.knobs.items():
+            value = given.get(name, derived.get(name, knob.default))
+            setattr(self, name, knob.checked(f"{self.prefix}{name}", value))
 
     def check_given(self, given):
         """Checks names and values that the user gave. Raises: ValueError."""
         refuse_unknown(given, self.knobs)
         for name, value in given.items():
-            self.knobs[name].checked(name, value)
+            self.knobs[name].checked(f"{self.prefix}{name}", value)
 
     def freeze(self):
         """Ends the making of the config: no attribute can be set any more."""
@@ -184,14 +190,14 @@ class Config:
         """Returns a table of the knobs in Markdown."""
         head = "| hparam | default | unit or range | source | may change in a run | meaning |"
         rows = [head, "|---|---|---|---|---|---|"]
-        for name, each in cls.knobs.items():
-            about = "; ".join(part for part in (each.unit, each.range()) if part)
-            if each.choices:
-                about = ", ".join(json.dumps(choice) for choice in each.choices)
-            default = json.dumps(each.default)
-            change = "yes" if each.may_change else ""
+        for name, knob in cls.knobs.items():
+            about = "; ".join(part for part in (knob.unit, knob.range()) if part)
+            if knob.choices:
+                about = ", ".join(json.dumps(choice) for choice in knob.choices)
+            default = json.dumps(knob.default)
+            change = "yes" if knob.may_change else ""
             rows.append(
-                f"| `{name}` | `{default}` | {about} | {each.source} | {change} | {each.help} |"
+                f"| `{name}` | `{default}` | {about} | {knob.source} | {change} | {knob.help} |"
             )
         return "\n".join(rows)
 

@@ -1,5 +1,6 @@
 """JSON read strictly, files that appear whole, their digests, folders kept by one process."""
 
+import collections
 import contextlib
 import glob
 import hashlib
@@ -20,6 +21,7 @@ _KINDS = {
     str: "a string",
     int: "a whole number",
     float: "a finite number",
+    bool: "true or false",
     list: "a list",
     dict: "a dict",
 }
@@ -38,9 +40,8 @@ def read_json_dict(path, what, expected):
         with open(path, "rb", opener=_open_now) as file:
             data = file.read(_LARGEST + 1)
         if len(data) > _LARGEST:
-            raise ValueError(
-                f"{what}: {path!r} is longer than {_LARGEST} bytes. Expected: {expected}"
-            )
+            limit = f"longer than {_LARGEST} bytes"
+            raise ValueError(f"{what}: {path!r} is {limit}. Expected: {expected}")
         return parse_json_dict(data.decode("utf-8-sig"), path)
     except OSError as error:
         raise FileNotFoundError(
@@ -83,8 +84,8 @@ def parse_json_dict(text, where, shape=None):
     def unique(pairs):
         result = dict(pairs)
         if len(result) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = sorted(name for name in result if names.count(name) > 1)
+            counts = collections.Counter(name for name, _ in pairs)
+            twice = sorted(name for name in counts if counts[name] > 1)
             raise ValueError(f"{where}: {excerpt(twice)} given more than once. Keep one of each")
         return result
 
@@ -111,7 +112,7 @@ def parse_json_dict(text, where, shape=None):
         ) from error
     if type(result) is not dict:
         raise ValueError(f"{where}: expected a JSON dict. Received: {excerpt(text)!r}")
-    _refuse_other_shape(result, shape or {}, where)
+    check_shape(result, shape or {}, part=where)
     return result
 
 
@@ -119,10 +120,10 @@ def _is_deep(value):
     level = [value]
     for _ in range(_DEEPEST):
         level = [
-            each
-            for held in level
-            if isinstance(held, dict | list)
-            for each in (held.values() if isinstance(held, dict) else held)
+            item
+            for outer in level
+            if isinstance(outer, dict | list)
+            for item in (outer.values() if isinstance(outer, dict) else outer)
         ]
     return bool(level)
 
@@ -133,9 +134,7 @@ def read_json(path, advice, shape=None):
     Args:
         path: file.
         advice: what to do when it is damaged; ends the message.
-        shape: dict of what it must hold: key -> str, int, float (any finite number), [shape] of
-            a list's items, or such a dict. "key?" may be missing, str stands for all keys, others
-            are not looked at.
+        shape: as check_shape takes it.
     Returns: dict.
     Raises:
         FileNotFoundError: no such file. ValueError: damaged.
@@ -147,24 +146,41 @@ def read_json(path, advice, shape=None):
         raise ValueError(f"{os.fspath(path)} is damaged: {error}. {advice}") from None
 
 
-def _refuse_other_shape(value, shape, where="it"):
-    """Raises ValueError where a JSON value has not the shape of read_json."""
-    kind = shape if isinstance(shape, type) else type(shape)
-    is_right = type(value) is kind
-    if kind is float:
-        is_right = type(value) in (int, float) and abs(value) <= _LARGEST_FLOAT
-    if not is_right:
-        raise ValueError(f"{where} is {value!r:.80}, expected {_KINDS[kind]}")
-    if kind is list:
+def check_shape(value, shape, where="", part="it"):
+    """Checks what a JSON value holds.
+
+    Args:
+        value: JSON value.
+        shape: str, int, float (any finite number), bool, list, dict; [shape] of a list's items;
+            a dict key -> shape, where "key?" may be missing, str stands for all keys, and others
+            are not looked at; or a tuple of such shapes, of which one is needed.
+        where: begins the errors; part: what they call the value.
+    Raises:
+        ValueError: it has another shape.
+    """
+    shapes = shape if isinstance(shape, tuple) else (shape,)
+    kinds = [shape if isinstance(shape, type) else type(shape) for shape in shapes]
+    place = next((i for i, kind in enumerate(kinds) if _is_a(value, kind)), None)
+    if place is None:
+        expected = " or ".join(_KINDS[kind] for kind in kinds)
+        raise ValueError(f"{where}{part} is {excerpt(repr(value))}, expected {expected}")
+    shape = shapes[place]
+    if isinstance(shape, list):
         for item in value:
-            _refuse_other_shape(item, shape[0], f"an item of {where}")
-    elif kind is dict:
-        for key, part in shape.items():
+            check_shape(item, shape[0], where, f"an item of {part}")
+    elif isinstance(shape, dict):
+        for key, inner in shape.items():
             for name in value if key is str else [key.removesuffix("?")]:
                 if name in value:
-                    _refuse_other_shape(value[name], part, f"{name!r} of {where}")
+                    check_shape(value[name], inner, where, f"{name!r} of {part}")
                 elif name == key:
-                    raise ValueError(f"{where} lacks {name!r}")
+                    raise ValueError(f"{where}{part} lacks {name!r}")
+
+
+def _is_a(value, kind):
+    if kind is float:
+        return type(value) in (int, float) and abs(value) <= _LARGEST_FLOAT
+    return type(value) is kind
 
 
 def write_json(path, values):
@@ -198,7 +214,7 @@ def refuse_link(path):
     if os.path.islink(path):
         raise OSError(
             f"{os.fspath(path)} is a link to {os.readlink(path)!r}, and would be written through. "
-            "Expected: a file of this folder, or none. Remove the link"
+            "Remove the link"
         )
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(f"{os.fspath(path)} is no file, and cannot be written. Remove it")

@@ -63,34 +63,25 @@ MIN_WORDS = 6
 
 # What to put in place of what, so that blank lines part paragraphs and nothing else is left.
 BLOCKS = [
-    (re.compile(pattern, re.MULTILINE), replacement)
-    for pattern, replacement in (
-        (r"^ *(```|~~~)(?:.|\n)*?(?:\n *\1.*|\Z)", "\n"),  # fenced code
-        (r"^ *(?:>>>|\.\.\. |In \[\d+\])(?:.*\S.*\n?)*", "\n"),  # a doctest and its output
-        (r"^( *)(.*):: *\n(?:\1 +.*\n?| *\n)*", r"\1\2:\n\n"),  # what is deeper than a "::"
-        (r"^.*\n *([-=~^*#+_\"'.])\1{2,} *$", "\n"),  # a title, and its underline
-        # directives, tables, "x : array_like", "Args:", columns
-        (
-            r"^ *(?:\.\. |\||\+[-=]|[-=]{2,} +[-=]{2,}|[*\w][\w*, .]* : |[A-Z][\w ]{0,30}: *$"
-            r"|\S.* {4}).*$",
-            "\n",
-        ),
-        (r"^ *(?:[*+•-]|\(?\d{1,2}[.)]|#+) +", "\n\n"),  # bullets and headings
-        # "name: what it is", "name (type): what it is", ":param name: what it is"
-        (r"^ *(?::\w+(?: [\w.]+)*:|[*`]*[a-z_]\w*`?(?: ?\([^)\n]*\))?:)(?: +|$)", "\n\n"),
-    )
+    (r"^ *(```|~~~)(?:.|\n)*?(?:\n *\1.*|\Z)", "\n"),  # fenced code
+    (r"^ *(?:>>>|\.\.\. |In \[\d+\])(?:.*\S.*\n?)*", "\n"),  # a doctest and its output
+    (r"^( *)(.*):: *\n(?:\1 +.*\n?| *\n)*", r"\1\2:\n\n"),  # what is deeper than a "::"
+    (r"^.*\n *([-=~^*#+_\"'.])\1{2,} *$", "\n"),  # a title, and its underline
+    # directives and tables; "x : array_like", "Args:", columns
+    (r"^ *(?:\.\. |\||\+[-=]|[-=]{2,} +[-=]{2,}).*$", "\n"),
+    (r"^ *(?:[*\w][\w*, .]* : |[A-Z][\w ]{0,30}: *$|\S.* {4}).*$", "\n"),
+    (r"^ *(?:[*+•-]|\(?\d{1,2}[.)]|#+) +", "\n\n"),  # bullets and headings
+    # "name: what it is", "name (type): what it is", ":param name: what it is"
+    (r"^ *(?::\w+(?: [\w.]+)*:|[*`]*[a-z_]\w*`?(?: ?\([^)\n]*\))?:)(?: +|$)", "\n\n"),
 ]
 # Leaves of all mark-up one backtick on each side of code.
 MARKS = [
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r":[a-z:]+:`~?\.?([^`<]*?)(\s*<[^`>]*>)?`", r"`\1`"),  # roles
-        (r"\[([^\]]+)\]\([^)]*\)", r"\1"),  # links
-        (r"<?(https?|ftp)://[^\s>)]*[>)]?", ""),
-        (r"``", "`"),
-        (r"`([^`]*)`_?", r"`\1`"),
-        (r"(?<![\w*])\*{1,2}([^*\s][^*]*?)\*{1,2}(?![\w*])", r"\1"),  # emphasis
-    )
+    (r":[a-z:]+:`~?\.?([^`<]*?)(\s*<[^`>]*>)?`", r"`\1`"),  # roles
+    (r"\[([^\]]+)\]\([^)]*\)", r"\1"),  # links
+    (r"<?(https?|ftp)://[^\s>)]*[>)]?", ""),
+    (r"``", "`"),
+    (r"`([^`]*)`_?", r"`\1`"),
+    (r"(?<![\w*])\*{1,2}([^*\s][^*]*?)\*{1,2}(?![\w*])", r"\1"),  # emphasis
 ]
 
 
@@ -242,16 +233,16 @@ def prose_paragraphs(text):
         is a backtick on each side of code.
     """
     for pattern, replacement in BLOCKS:
-        text = pattern.sub(replacement, text)
+        text = re.sub(pattern, replacement, text, flags=re.MULTILINE)
     paragraphs = map(without_marks, re.split(r"\n\s*\n", text))
-    return [each for each in paragraphs if is_prose(each.replace("`", ""))]
+    return [paragraph for paragraph in paragraphs if is_prose(paragraph.replace("`", ""))]
 
 
 def without_marks(text):
     """One line without mark-up, but for a backtick on each side of code."""
     text = " ".join(text.split())
     for pattern, replacement in MARKS:
-        text = pattern.sub(replacement, text)
+        text = re.sub(pattern, replacement, text)
     return " ".join(text.split())
 
 

@@ -189,7 +189,7 @@ def argument_lists(text):
             if words not in MEANING_WORDS or not meaning.isascii():
                 runs.append([])
                 continue
-            if words + sum(len(each.split()) for _, each in runs[-1]) > CONTEXT_WORDS:
+            if words + sum(len(other.split()) for _, other in runs[-1]) > CONTEXT_WORDS:
                 runs.append([])
             runs[-1].append((name, meaning))
     return [run for run in runs if len(run) > 1]
@@ -198,9 +198,9 @@ def argument_lists(text):
 def ask(entries, name):
     """Makes a question: (context, question, answer, the answer's first character)."""
     context = ""
-    for each, meaning in entries:
-        context += f"{each}: "
-        if each == name:
+    for argument, meaning in entries:
+        context += f"{argument}: "
+        if argument == name:
             start, answer = len(context), meaning.rstrip(".")
         context += meaning.rstrip(".") + ". "
     return context.rstrip(), f"What does {name} mean?", answer, start
@@ -235,7 +235,7 @@ def as_squad(examples):
 def majority_label(train, dev):
     """Accuracy of the most frequent label."""
     label = collections.Counter(label for _, label in train).most_common(1)[0][0]
-    return 100 * sum(each == label for _, each in dev) / len(dev)
+    return 100 * sum(true == label for _, true in dev) / len(dev)
 
 
 def majority_tags(train, dev):

@@ -22,16 +22,6 @@ from configure_pretraining import PretrainingConfig
 from electra.hparams import load_hparams
 
 ROOT = Path(__file__).resolve().parents[1]
-METRICS = (
-    "masked_lm_accuracy",
-    "masked_lm_loss",
-    "sampled_masked_lm_accuracy",
-    "disc_loss",
-    "disc_auc",
-    "disc_accuracy",
-    "disc_precision",
-    "disc_recall",
-)
 TEXTS = (
     "Returns a tensor with the same shape as the input.",
     "Returns a tensor with the same of as the input.",
@@ -49,9 +39,8 @@ def main(argv=None):
     """Runs every stage; the exit status is that of the first command that fails."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data_dir", type=os.path.abspath, default="quickstart_data")
-    parser.add_argument(
-        "--hparams", type=os.path.abspath, default=ROOT / "examples" / "quickstart.json"
-    )
+    default = ROOT / "examples" / "quickstart.json"
+    parser.add_argument("--hparams", type=os.path.abspath, default=default)
     parser.add_argument("--packages", nargs="+", help="as in docstring_corpus.py; default: all")
     args = parser.parse_args(argv)
     started = time.monotonic()
@@ -61,24 +50,11 @@ def main(argv=None):
         config = PretrainingConfig(MODEL_NAME, args.data_dir, **hparams)
         prepare(config, args.packages)
         title("Pre-training")
-        run(
-            "run_pretraining.py",
-            "--data-dir",
-            args.data_dir,
-            "--model-name",
-            MODEL_NAME,
-            "--hparams",
-            args.hparams,
-        )
+        places = {"data_dir": args.data_dir, "model_name": MODEL_NAME}
+        run("run_pretraining.py", **places, hparams=args.hparams)
         print(report(*read_evaluations(Path(config.model_dir))))
         title("Which word was swapped? The probability of each token to be a replacement")
-        run(
-            "-m",
-            "electra.serve.detect",
-            "--model_dir",
-            config.model_dir,
-            *(part for text in TEXTS for part in ("--text", text)),
-        )
+        run("-m electra.serve.detect", model_dir=config.model_dir, text=TEXTS)
         fine_tune(config)
         print(compare(Path(args.data_dir)))
     except subprocess.CalledProcessError as error:
@@ -104,39 +80,25 @@ def prepare(config, packages=None):
     """
     folder = Path(config.data_dir)
     title("Text: the documentation strings of installed packages")
-    run(
-        "examples/docstring_corpus.py",
-        "--out",
-        folder / "corpus",
-        *(["--packages", *packages] if packages else []),
-    )
+    chosen = ["--packages", *packages] if packages else []
+    run("examples/docstring_corpus.py", *chosen, out=folder / "corpus")
     title(f"A vocabulary of {config.vocab_size} word pieces")
     if not Path(config.vocab_file).exists():
         run(
-            "-m",
-            "electra.text.vocab",
-            "--corpus_dir",
-            folder / "corpus",
-            "--output",
-            config.vocab_file,
-            "--vocab_size",
-            config.vocab_size,
+            "-m electra.text.vocab",
+            corpus_dir=folder / "corpus",
+            output=config.vocab_file,
+            vocab_size=config.vocab_size,
         )
     title("Records; one module in twenty is held out")
     run(
         "build_pretraining_dataset.py",
-        "--corpus_dir",
-        folder / "corpus",
-        "--vocab_file",
-        config.vocab_file,
-        "--output_dir",
-        folder / "pretrain_tfrecords",
-        "--eval_fraction",
-        0.05,
-        "--max_seq_length",
-        config.max_seq_length,
-        "--num_processes",
-        os.cpu_count(),
+        corpus_dir=folder / "corpus",
+        vocab_file=config.vocab_file,
+        output_dir=folder / "pretrain_tfrecords",
+        eval_fraction=0.05,
+        max_seq_length=config.max_seq_length,
+        num_processes=os.cpu_count(),
     )
 
 
@@ -144,21 +106,14 @@ def fine_tune(config):
     """Learns each task twice: from the pre-trained weights, and from new ones."""
     folder = tasks_folder(config.data_dir)
     title("Three labelled tasks made from the same documentation")
-    run("-m", "examples.docstring_tasks", "--out", folder)
+    run("-m examples.docstring_tasks", out=folder)
     for name, question in TASKS.items():
         hparams = {"task_files": [str(folder / name / "task.json")]}
         scratch = {**hparams, "init_checkpoint": config.model_dir, "from_scratch": True}
         title(f"Fine-tuning: {question}")
         for model, given in ((MODEL_NAME, hparams), (SCRATCH_NAME, scratch)):
-            run(
-                "run_finetuning.py",
-                "--data-dir",
-                config.data_dir,
-                "--model-name",
-                model,
-                "--hparams",
-                json.dumps(given),
-            )
+            places = {"data_dir": config.data_dir, "model_name": model}
+            run("run_finetuning.py", **places, hparams=json.dumps(given))
 
 
 def compare(data_dir):
@@ -212,6 +167,8 @@ def report(untrained, trained):
         untrained, trained: what read_evaluations returns.
     Returns: str.
     """
+    from electra.pretrain.metrics import METRICS  # with Keras, which no earlier stage needs
+
     unigram, loss = trained["unigram_slot_loss"], trained["mask_slot_loss"]
     rows = [("on held-out text", "untrained", f"step {trained['step']}")]
     rows += [(name, f"{untrained[name]:.4f}", f"{trained[name]:.4f}") for name in METRICS]
@@ -233,13 +190,19 @@ def title(text):
     print(f"\n== {text}", flush=True)
 
 
-def run(*arguments):
+def run(script, *arguments, **flags):
     """Shows and runs a command of this project with this interpreter.
 
+    Args:
+        script: str, its file, or "-m" and its module.
+        flags: name=value; of a tuple, once for each value.
     Raises:
         subprocess.CalledProcessError: it failed.
     """
-    command = [sys.executable, *map(str, arguments)]
+    command = [sys.executable, *script.split(), *arguments]
+    for name, value in flags.items():
+        for text in value if isinstance(value, tuple) else (value,):
+            command += [f"--{name}", str(text)]
     show(command)
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path})

@@ -6,6 +6,7 @@ because every length is a program of its own. In prediction several features may
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -40,14 +41,15 @@ def choose_lengths(lengths, max_seq_length, fewest, shortest=0):
     Returns: list of int, rising; the last holds the longest feature.
     """
     chosen, waiting = [], 0
-    steps = [each for each in LENGTHS if shortest <= each < max_seq_length] + [max_seq_length]
-    longest = next((each for each in steps if each >= np.max(lengths)), max_seq_length)
-    steps = [each for each in steps if each <= longest]
-    for shorter, length in zip([0, *steps], steps, strict=False):
+    steps = [step for step in LENGTHS if shortest <= step < max_seq_length] + [max_seq_length]
+    longest = min(np.max(lengths), max_seq_length)
+    for shorter, length in itertools.pairwise([0, *steps]):
         waiting += np.count_nonzero((lengths > shorter) & (lengths <= length))
-        if waiting >= fewest or length == longest:
+        if waiting >= fewest or length >= longest:
             chosen.append(length)
             waiting = 0
+        if length >= longest:
+            break
     return chosen
 
 

@@ -6,7 +6,6 @@ number of processes.
 """
 
 import contextlib
-import dataclasses
 import glob
 import hashlib
 import os
@@ -16,7 +15,7 @@ from absl import logging
 
 from electra.data import corpus, join, units
 from electra.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
-from electra.hparams import is_text
+from electra.hparams import Config, Knob, is_text
 from electra.storage import locked, read_json, write_json
 from electra.text.vocab import read_vocab
 
@@ -24,32 +23,33 @@ WORK = ".build"
 NAMES = {"train": "pretrain_data", "eval": "eval_data"}  # of each split's files
 
 
-@dataclasses.dataclass(unsafe_hash=True)
-class BuildFlags:
+class BuildFlags(Config):
     """What the records depend on beside corpus and vocabulary.
 
     Raises:
-        ValueError: an impossible value.
+        ValueError: an unknown flag or an impossible value.
     """
 
-    max_seq_length: int = 128  # L, tokens of an example
-    blanks_separate_docs: bool = True  # whether a blank line ends a document
-    do_lower_case: bool = True
-    strip_accents: bool | None = None  # None is as do_lower_case
-    keep_long_lines: bool = True  # continue a line that does not fit in the next example
-    num_out_files: int = 0  # training files; 0 chooses by size
-    eval_fraction: float = 0.0  # share of the documents that is held out
-    seed: int = 0  # of example lengths, segments and held-out documents
-    jsonl_field: str = "text"  # field of a .jsonl line that holds the text
+    prefix = "--"
 
-    def __post_init__(self):
+    max_seq_length = Knob(128, "Tokens of an example.", at_least=5, at_most=2**20)
+    blanks_separate_docs = Knob(True, "A blank line ends a document.")
+    do_lower_case = Knob(True, "Lower-case the text.")
+    strip_accents = Knob(None, "Strip accents; by default as do_lower_case.", kinds=(bool,))
+    keep_long_lines = Knob(True, "Carry over what does not fit in an example.")
+    num_out_files = Knob(0, "Training files; 0 chooses by size, about 64 MB each.", at_least=0)
+    eval_fraction = Knob(0.0, "Share of the documents that is held out.", at_least=0, below=1)
+    seed = Knob(0, "Seed of example lengths, segments, held-out documents.", at_least=0)
+    jsonl_field = Knob("text", "Field of a .jsonl line that holds the text.")
+
+    def __init__(self, **flags):
+        self.fill(flags, {})
         if self.strip_accents is None:
             self.strip_accents = self.do_lower_case
-        length = self.max_seq_length
-        _need(5 <= length <= 2**20, "max_seq_length", "at least 5 and at most 1048576", length)
-        _need(0 <= self.eval_fraction < 1, "eval_fraction", "in [0, 1)", self.eval_fraction)
-        _need(self.num_out_files >= 0, "num_out_files", "0 or more", self.num_out_files)
-        _need(self.seed >= 0, "seed", "0 or more", self.seed)
+
+
+_ANEW = "Remove that folder to build anew"
+NUM_PROCESSES = Knob(1, "Processes that share the work; the records stay the same.", at_least=1)
 
 
 def build(corpus_dir, vocab_file, output_dir, *, num_processes=1, **flags):
@@ -66,12 +66,12 @@ def build(corpus_dir, vocab_file, output_dir, *, num_processes=1, **flags):
     """
     vocab_file, output_dir = os.fspath(vocab_file), os.fspath(output_dir)
     flags, vocab = BuildFlags(**flags), read_vocab(vocab_file)
-    _need(num_processes >= 1, "num_processes", "at least 1", num_processes)
+    NUM_PROCESSES.checked("--num_processes", num_processes)
     _check_folders(corpus_dir, output_dir)
     files = corpus.find_files(corpus_dir)
     identity = {
         "vocab_sha256": vocab.sha256,
-        **dataclasses.asdict(flags),
+        **flags.to_json(),
         "corpus": _fingerprint(corpus_dir, files),
     }
     work = os.path.join(output_dir, WORK)
@@ -95,11 +95,6 @@ def build(corpus_dir, vocab_file, output_dir, *, num_processes=1, **flags):
     return read_manifest(output_dir)
 
 
-def _need(holds, name, expected, value):
-    if not holds:
-        raise ValueError(f"--{name} must be {expected}. Received: {value!r}")
-
-
 def _check_folders(corpus_dir, output_dir):
     inside = os.path.relpath(os.path.realpath(output_dir), os.path.realpath(corpus_dir))
     if inside.split(os.sep)[0] != os.pardir:
@@ -107,14 +102,9 @@ def _check_folders(corpus_dir, output_dir):
             f"--output_dir {output_dir} lies in --corpus_dir {corpus_dir}: its files would be read "
             "as text. Choose a folder outside"
         )
-    if not output_dir:
-        raise ValueError("--output_dir must be a folder. Received: ''")
-    if not is_text(output_dir):
-        raise ValueError(
-            f"--output_dir {output_dir!r} is not in UTF-8: TensorFlow writes to no such path. "
-            "Choose another"
-        )
-    if os.path.exists(output_dir) and not os.path.isdir(output_dir):
+    if not output_dir or not is_text(output_dir):  # TensorFlow writes to no such path
+        raise ValueError(f"--output_dir must be a folder's name in UTF-8. Received: {output_dir!r}")
+    if os.path.isfile(output_dir):
         raise ValueError(f"--output_dir {output_dir} is a file. Expected: a folder")
 
 
@@ -122,10 +112,7 @@ def _check_files(manifest, output_dir):
     names = [entry["name"] for entry in manifest["files"]]
     missing = [n for n in names if not os.path.exists(os.path.join(output_dir, n))]
     if missing:
-        raise ValueError(
-            f"{output_dir} lacks {missing[:3]}, which its {MANIFEST_NAME} names. Remove that "
-            "folder to build anew"
-        )
+        raise ValueError(f"{output_dir} lacks {missing[:3]}, which its manifest names. {_ANEW}")
 
 
 def _fingerprint(corpus_dir, files):
@@ -139,19 +126,18 @@ def _fingerprint(corpus_dir, files):
 
 
 def _refuse_difference(before, now, folder):
-    differing = [name for name in now if before.get(name) != now[name]]
-    if not differing:
-        return
-    shown = ", ".join(
-        "the corpus's files"
-        if name == "corpus"
-        else f"{name} {before.get(name)!r} there, {now[name]!r} now"
-        for name in differing
-    )
-    raise ValueError(
-        f"{folder} holds a build that differs in: {shown}. Choose another --output_dir, or remove "
-        "that folder to build anew"
-    )
+    differing = {
+        name: f"{name} {before.get(name)!r} there, {value!r} now"
+        for name, value in now.items()
+        if before.get(name) != value
+    }
+    if "corpus" in differing:
+        differing["corpus"] = "the corpus's files"
+    if differing:
+        shown = ", ".join(differing.values())
+        raise ValueError(
+            f"{folder} holds a build that differs in: {shown}. Choose another --output_dir. {_ANEW}"
+        )
 
 
 @contextlib.contextmanager
@@ -159,10 +145,8 @@ def _open_work(work, identity):
     """Makes or re-opens the folder of unfinished work and keeps other builds out of it."""
     output_dir, state = os.path.dirname(work), os.path.join(work, "state.json")
     if os.path.islink(work):
-        raise OSError(
-            f"{work} is a link to {os.readlink(work)!r}, and what lies there would be overwritten. "
-            "Expected: a folder, or none. Remove the link"
-        )
+        target = os.readlink(work)
+        raise OSError(f"{work} is a link to {target!r}, to be overwritten. Remove the link")
     strangers = glob.glob("*.tfrecord*", root_dir=output_dir)
     if strangers and not os.path.exists(state):
         raise ValueError(
@@ -183,20 +167,17 @@ def _join(folders, work, output_dir, flags, vocab):
     paths = {split: [os.path.join(folder, split) for folder in folders] for split in NAMES}
     totals = {split: join.count_examples(paths[split]) for split in NAMES}
     documents = sum(map(units.count_documents, folders))
-    problem = ""
-    if not totals["train"]:
-        problem = (
-            f"The corpus gives no training example ({documents} documents, {totals['eval']} "
-            "held-out examples). Is it empty, or held out whole?"
-        )
-    elif flags.eval_fraction and not totals["eval"]:
-        problem = (
+    if not totals["train"] or (flags.eval_fraction and not totals["eval"]):
+        shutil.rmtree(work)  # or it would refuse other flags
+        if not totals["train"]:
+            raise ValueError(
+                f"The corpus gives no training example ({documents} documents, {totals['eval']} "
+                "held-out examples). Is it empty, or held out whole?"
+            )
+        raise ValueError(
             f"--eval_fraction {flags.eval_fraction} of {documents} documents leaves none to hold "
             "out. Raise it, or separate documents by blank lines"
         )
-    if problem:
-        shutil.rmtree(work)  # or it would refuse other flags
-        raise ValueError(problem)
     numbers = {"train": flags.num_out_files, "eval": 0}
     files = {
         split: join.join_files(paths[split], work, output_dir, name, numbers[split])
@@ -209,7 +190,7 @@ def _join(folders, work, output_dir, flags, vocab):
         "do_lower_case": flags.do_lower_case,
         "strip_accents": flags.strip_accents,
         "seed": flags.seed,
-        "flags": dataclasses.asdict(flags),
+        "flags": flags.to_json(),
         "files": [entry for split in NAMES for entry in files[split]],
         **{f"{s}_examples": totals[s] for s in NAMES},
         **{f"{s}_tokens": sum(entry["tokens"] for entry in files[s]) for s in NAMES},

@@ -22,6 +22,7 @@ LONGEST_JSON = 1 << 28  # characters of a .jsonl line, which must be whole to be
 _NEARBY = 1 << 16  # bytes searched first: most texts have a blank line in them
 _OVERLAP = 256  # bytes searched again: a blank line may cross from one block into the next
 _TAR_MAGIC = slice(257, 262)
+_MEND = "Mend it, or take it out of the corpus"
 _parse = json.JSONDecoder(parse_int=float).decode  # int refuses numbers of many digits
 _BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
 _NEWLINE = re.compile(rb"\n")
@@ -72,9 +73,7 @@ def find_files(corpus_dir):
     """
     corpus_dir = os.fspath(corpus_dir)
     if not os.path.isdir(corpus_dir):
-        raise FileNotFoundError(
-            f"--corpus_dir {corpus_dir} is no folder. Expected: a folder of text files"
-        )
+        raise FileNotFoundError(f"--corpus_dir {corpus_dir} is no folder of text files")
     paths, seen = [], set()
     for folder, folders, names in os.walk(corpus_dir, onerror=_refuse, followlinks=True):
         real = os.path.realpath(folder)
@@ -85,8 +84,8 @@ def find_files(corpus_dir):
     paths = [path for path in paths if _is_regular(path)]
     if not paths:
         raise ValueError(
-            f"--corpus_dir {corpus_dir} holds no files. Expected: .txt, .jsonl, .tar, or one of "
-            "those with .gz, .xz or .zst behind"
+            f"--corpus_dir {corpus_dir} holds no files. Expected: .txt, .jsonl, .tar; .gz, .xz or "
+            ".zst may follow"
         )
     return sorted(paths)
 
@@ -100,11 +99,6 @@ def _is_regular(path):
         return stat.S_ISREG(os.stat(path).st_mode)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is a link to nothing. Mend or remove it") from None
-    except PermissionError:
-        raise PermissionError(
-            f"{path}: permission denied. Make its folder searchable (chmod u+x) or take it out of "
-            "the corpus"
-        ) from None
 
 
 def cut_units(corpus_dir, files, unit_bytes=UNIT_BYTES, whole_documents=False):
@@ -148,9 +142,7 @@ def _tar_parts(path, name):
             start, inside = member.offset_data, f"{name}/{packed.printable(member.name)}"
             yield Part(path, inside, start, start + member.size, start)
     except packed.DAMAGE as error:
-        raise ValueError(
-            f"{path} is no readable tar archive: {error}. Take it out of the corpus, or get it anew"
-        ) from None
+        raise ValueError(f"{path} is no readable tar archive: {error}. {_MEND}") from None
 
 
 def _borders(path, size, unit_bytes, at_blanks):
@@ -162,9 +154,9 @@ def _borders(path, size, unit_bytes, at_blanks):
             at = borders[-1] + unit_bytes
             near = size if at_blanks else at + unit_bytes // 2
             border = _behind(_BLANK_LINE, file, at, near)
-            if border is None and not at_blanks:
+            if not border and not at_blanks:
                 border = _behind(_NEWLINE, file, at, size)
-            if border is None:
+            if not border:
                 break
             borders.append(border)
     return [*borders, size] if size > borders[-1] else borders
@@ -174,15 +166,11 @@ def _behind(pattern, file, at, stop):
     """Returns the offset after the first match between `at` and `stop`, or None."""
     file.seek(at)
     size, before = _NEARBY, b""
-    while at < stop:
-        block = file.read(min(size, stop - at))
-        found = pattern.search(before + block)
-        if found:
+    while block := file.read(min(size, stop - at)):
+        if found := pattern.search(before + block):
             return at - len(before) + found.end()
         at, size = at + len(block), BLOCK_BYTES
         before = block[-_OVERLAP:]
-        if not block:
-            break
     return None
 
 
@@ -212,7 +200,7 @@ def read_documents(part, *, blanks_separate_docs=True, jsonl_field="text"):
         except packed.DAMAGE as error:
             raise ValueError(
                 f"{part.path} is damaged, or is not what its name says, in {part.name}: {error}. "
-                "Take it out of the corpus, or get it anew"
+                f"{_MEND}"
             ) from None
 
 
@@ -268,10 +256,8 @@ def _decoded(stream, part):
         try:
             text, used = codecs.utf_8_decode(data := rest + block, "strict", not block)
         except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{part.path}: {part.name}, byte {at + error.start} is not UTF-8 "
-                f"({error.reason}). Expected: text. Convert the file or take it out of the corpus"
-            ) from None
+            place = f"{part.path}: {part.name}, byte {at + error.start}"
+            raise ValueError(f"{place} is not UTF-8 ({error.reason}). {_MEND}") from None
         yield text if at else text.removeprefix("\ufeff")  # a byte order mark
         rest, at = data[used:], at + used
         if not block:
@@ -311,10 +297,8 @@ def _text_documents(stream, part, blanks_separate_docs):
 
     for text in _blocks(stream, part, LONGEST_LINE):
         if "\0" in text:
-            raise ValueError(
-                f"{part.path}: {part.name} holds a NUL character: it is binary, not text. Take it "
-                "out of the corpus"
-            )
+            name = f"{part.path}: {part.name}"
+            raise ValueError(f"{name} holds a NUL character: it is binary, not text. {_MEND}")
         *whole, last = text.split("\n")
         for line in whole:
             line = line.strip()
@@ -351,8 +335,8 @@ def _json_documents(stream, part, field):
                     f"a string {field!r} (--jsonl_field). Received: {line[:80]!r}"
                 ) from None
             for piece, is_last in _cut(text):
-                lines = [each.strip() for each in piece.split("\n")]
-                yield f"{part.key}#{number}", [each for each in lines if each], is_last
+                lines = [line for line in map(str.strip, piece.split("\n")) if line]
+                yield f"{part.key}#{number}", lines, is_last
 
 
 def _cut(text):

@@ -93,10 +93,8 @@ def collect(features):
                 flat[name] = array.array("f" if value and isinstance(value[0], float) else "i")
             flat[name].extend(value)
             ends.setdefault(name, [0]).append(len(flat[name]))
-    ragged = {
-        name: (_packed(np.array(values)), np.array(ends[name])) for name, values in flat.items()
-    }
-    return Features({k: _packed(np.array(values)) for k, values in columns.items()}, ragged)
+    columns = {name: _packed(values) for name, values in columns.items()}
+    return Features(columns, {k: (_packed(v), np.array(ends[k])) for k, v in flat.items()})
 
 
 def cached(folder, key, make, refresh=False):
@@ -131,7 +129,7 @@ def _read(path, key):
         raise safetensors.SafetensorError("its digest is another")
     ragged = {
         name: (tensors.pop(name), tensors.pop(name + _OFFSETS))
-        for name in [each.removesuffix(_OFFSETS) for each in tensors if each.endswith(_OFFSETS)]
+        for name in [key.removesuffix(_OFFSETS) for key in tensors if key.endswith(_OFFSETS)]
     }
     return Features(tensors, ragged)
 
@@ -147,6 +145,7 @@ def _digest(key, tensors):
 
 def _packed(values):
     """Returns values in the smallest of the types used: float32, uint8 (0 and 1), int32."""
+    values = np.array(values)
     if values.dtype.kind == "f":
         return values.astype(np.float32)
     is_flag = not values.size or (values.min() >= 0 and values.max() < 2)

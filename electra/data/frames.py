@@ -15,6 +15,7 @@ from electra.data.records import FRAME_BYTES
 _HEADER = struct.Struct("<Q")
 _OPEN_FILES = 512  # at a time: the official builder makes 1000, most systems allow 1024
 _CHUNK_BYTES = 1 << 22  # read at a time to find where the records lie
+_ANEW = "Remove the file, bring it back or build it anew, and leave it alone in training"
 _LARGEST_BYTES = 1 << 18  # of a record's data; its checksum takes a table of 1 kB a byte
 
 
@@ -55,16 +56,14 @@ class Frames:
             ValueError: a checksum does not fit, or the file became shorter than it was.
         """
         numbers = np.asarray(numbers)
-        places = (each[numbers] for each in (self.owners, self._starts, self._sizes))
-        raw = list(map(self._frame, *(each.tolist() for each in (numbers, *places))))
-        data = [each[:-4] for each in raw]
-        computed = masked_crc32c(np.frombuffer(b"".join(data), np.uint8), [len(d) for d in data])
-        damaged = computed != np.frombuffer(b"".join([each[-4:] for each in raw]), "<u4")
+        places = [numbers, *(part[numbers] for part in (self.owners, self._starts, self._sizes))]
+        frames = list(map(self._frame, *(part.tolist() for part in places)))
+        data = [frame[:-4] for frame in frames]
+        computed = masked_crc32c(np.frombuffer(b"".join(data), np.uint8), list(map(len, data)))
+        damaged = computed != np.frombuffer(b"".join([frame[-4:] for frame in frames]), "<u4")
         if damaged.any():
-            raise ValueError(
-                f"{self.where(numbers[damaged.argmax()])} is damaged: its checksum does not fit. "
-                "Remove the file or build it anew"
-            )
+            where = self.where(numbers[damaged.argmax()])
+            raise ValueError(f"{where} is damaged: its checksum does not fit. {_ANEW}")
         return data
 
     def _frame(self, number, owner, start, size):
@@ -76,10 +75,7 @@ class Frames:
         except OSError as error:
             raw, problem = b"", error.strerror
         if len(raw) < size + 4:
-            raise ValueError(
-                f"{self.where(number)} cannot be read: {problem}. Bring the file back or build it "
-                "anew, and leave it alone while it is trained on"
-            )
+            raise ValueError(f"{self.where(number)} cannot be read: {problem}. {_ANEW}")
         return raw
 
 
@@ -112,12 +108,10 @@ def index_file(path):
         number = is_bad.argmax() if is_bad.any() else len(starts) - (at > size)
         byte = starts[number] - 12 if number < len(starts) else at
         problem = "damaged" if is_bad.any() else "cut off"
-        if problem == "damaged" and not is_damaged[number]:
+        if is_bad.any() and not is_damaged[number]:
             problem += f" (a length of {sizes[number]} bytes)"
-        raise ValueError(
-            f"{path} is {problem} in record {number}, which begins at byte {byte} of {size}. "
-            "Remove the file or build it anew"
-        )
+        place = f"in record {number}, which begins at byte {byte} of {size}"
+        raise ValueError(f"{path} is {problem} {place}. {_ANEW}")
     return starts, sizes.astype(np.int32)
 
 

@@ -4,7 +4,9 @@ Enters: per unit a TFRecord file and, beside it, the bytes and the tokens of eac
 Leaves: files of equal numbers of examples, cut without regard to the units.
 """
 
+import bisect
 import dataclasses
+import itertools
 import os
 from concurrent import futures
 
@@ -42,23 +44,20 @@ def join_files(paths, work, output_dir, name, number):
         number = max(1, round(sum(os.path.getsize(path) for path in paths) / FILE_BYTES))
     examples = count_examples(paths)
     number = min(number, examples)
-    entries, pieces, chunks = [], [], _Chunks(paths)
-    for i in range(number):
-        count = examples * (i + 1) // number - examples * i // number
-        pieces.append(list(chunks.take(count)))
-        entries.append(
-            {
-                "name": f"{name}.tfrecord-{i}-of-{number}",
-                "examples": count,
-                "tokens": sum(piece.tokens for piece in pieces[-1]),
-            }
-        )
+    ends = [examples * (i + 1) // number for i in range(number)]
+    entries, pieces = [], _cut(paths, ends)
+    for i, (first, end) in enumerate(itertools.pairwise([0, *ends])):
+        tokens = sum(piece.tokens for piece in pieces[i])
+        file = f"{name}.tfrecord-{i}-of-{number}"
+        entries.append({"name": file, "examples": end - first, "tokens": tokens})
 
     def write(entry, pieces):
         unfinished = os.path.join(work, entry["name"])
         with published(unfinished) as file:
             for piece in pieces:
-                file.write(piece.read())
+                with open(piece.path, "rb") as source:
+                    source.seek(piece.start)
+                    file.write(source.read(piece.num_bytes))
         os.replace(unfinished, os.path.join(output_dir, entry["name"]))
 
     with futures.ThreadPoolExecutor(_WRITERS) as pool:
@@ -75,30 +74,24 @@ class _Piece:
     num_bytes: int
     tokens: int
 
-    def read(self):
-        with open(self.path, "rb") as file:
-            file.seek(self.start)
-            return file.read(self.num_bytes)
 
+def _cut(paths, ends):
+    """Cuts the records of several TFRecord files, one after another, where final files end.
 
-class _Chunks:
-    """The records of several TFRecord files one after another."""
-
-    def __init__(self, paths):
-        self._paths, self._sizes = iter(paths), np.zeros((0, 2), np.int32)
-
-    def take(self, count):
-        """Yields the next `count` records in pieces."""
-        while count:
-            if not len(self._sizes):
-                self._path, self._at = next(self._paths), 0
-                self._sizes = _read_sizes(self._path)
-                continue
-            taken, self._sizes = np.split(self._sizes, [min(count, _TOGETHER)])
+    Args:
+        ends: rising numbers of records, the last of all of them.
+    Returns: list of a list of _Piece for each end.
+    """
+    files, number = [[] for _ in ends], 0
+    for path in paths:
+        sizes, start = _read_sizes(path), 0
+        while len(sizes):
+            place = bisect.bisect_right(ends, number)
+            taken, sizes = np.split(sizes, [min(ends[place] - number, _TOGETHER)])
             num_bytes, num_tokens = taken.sum(axis=0, dtype=np.int64).tolist()
-            yield _Piece(self._path, self._at, num_bytes, num_tokens)
-            self._at += num_bytes
-            count -= len(taken)
+            files[place].append(_Piece(path, start, num_bytes, num_tokens))
+            start, number = start + num_bytes, number + len(taken)
+    return files
 
 
 def _read_sizes(path):

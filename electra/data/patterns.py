@@ -10,7 +10,7 @@ def find_files(pattern):
 
     A pattern that is itself the path of a file stands for that file.
     """
-    return sorted({path for each in split(pattern) for path in matches(each)})
+    return sorted({path for part in split(pattern) for path in matches(part)})
 
 
 def escaped(path):

@@ -20,7 +20,7 @@ from electra.features import RECORD_FEATURES, ROW
 _FIRST_LOOK = 256  # records that are read before the first step, to fail early
 # TensorFlow quotes what it cannot parse, and fails at that if it is no UTF-8.
 _PARSE_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
-_BUILD = "Build records with build_pretraining_dataset.py"
+_BUILD = "Build the records anew with build_pretraining_dataset.py"
 
 
 class Records:
@@ -68,10 +68,7 @@ class Records:
         for folder in sorted({os.path.dirname(path) or "." for path in self.files}):
             manifest = read_manifest(folder)
             if manifest is None:
-                logging.warning(
-                    "No manifest in %s: whether its records fit the vocabulary is not checked",
-                    folder,
-                )
+                logging.warning(f"No manifest in {folder}: the records' vocabulary is not checked")
             else:
                 self._check_manifest(folder, manifest, made_with)
                 self._check_files(folder, manifest.get("files", ()))
@@ -79,7 +76,7 @@ class Records:
         if max_seq_length not in (None, self.max_seq_length):
             raise ValueError(
                 f"{self.files[0]} holds examples of {self.max_seq_length} tokens, the model's "
-                f"max_seq_length is {max_seq_length}. Set max_seq_length or build the records anew"
+                f"max_seq_length is {max_seq_length}. Set it to theirs, or build them anew"
             )
         # parse_example must be told how long each feature's list is.
         spec = tf.io.FixedLenFeature([self.max_seq_length], tf.int64)
@@ -108,22 +105,20 @@ class Records:
                 self._refuse_numbers(numbers, name, batch[name])
         is_empty = ~batch["input_mask"].any(axis=1)
         if is_empty.any():
-            raise ValueError(
-                f"{self._frames.where(numbers[is_empty.argmax()])}: input_mask is 0 throughout. "
-                f"Expected: 1 for every token of the example. {_BUILD}"
-            )
+            where = self._frames.where(numbers[is_empty.argmax()])
+            raise ValueError(f"{where}: input_mask is 0 throughout. {_BUILD}")
         return {name: values.astype(np.int32) for name, values in batch.items()}
 
     def _refuse_numbers(self, numbers, name, values):
         end = self._ends[name]
         row, column = np.argwhere((values >= end) | (values < 0))[0]
         where, found = self._frames.where(numbers[row]), values[row, column]
-        if name == "input_ids":
-            raise ValueError(
-                f"{where}: token id {found} is not in the vocabulary of {end} tokens. The records "
-                "were made with another vocabulary: set vocab_file to theirs or build them anew"
-            )
-        raise ValueError(f"{where}: {name} holds {found}. Expected: 0 or 1. {_BUILD}")
+        if name != "input_ids":
+            raise ValueError(f"{where}: {name} holds {found}. Expected: 0 or 1. {_BUILD}")
+        raise ValueError(
+            f"{where}: token id {found} is not in the vocabulary of {end} tokens. Set vocab_file "
+            "to that of the records, or build them anew"
+        )
 
     def _blame(self, numbers):
         for number in numbers:
@@ -132,35 +127,29 @@ class Records:
             except _PARSE_ERRORS as error:
                 reason = getattr(error, "message", "it is no tf.train.Example")
                 reason = re.sub(r"(?s)\{\{.*?\}\} |, value: .*|\.? ?\[Op:.*", "", reason)
-                return ValueError(
-                    f"{self._frames.where(number)} cannot be read: {reason}. Expected: "
-                    f"{', '.join(RECORD_FEATURES)}, {self.max_seq_length} numbers each. Remove "
-                    "the file or build it anew"
-                )
-        return ValueError(f"{self.files[0]}: records cannot be read. {_BUILD}")
+                break
+        return ValueError(
+            f"{self._frames.where(number)} cannot be read: {reason}. Expected: "
+            f"{', '.join(RECORD_FEATURES)}, {self.max_seq_length} numbers each. {_BUILD}"
+        )
 
     def _length_of_first(self):
-        features = tf.train.Example()
+        where, (data,) = self._frames.where(0), self._frames.read([0])
         try:
-            features.ParseFromString(self._frames.read([0])[0])
+            features = tf.train.Example.FromString(data).features.feature
         except Exception as error:  # protobuf's DecodeError has no public name of its own
-            raise ValueError(f"{self._frames.where(0)} is no tf.train.Example: {error}") from None
-        length = len(features.features.feature["input_ids"].int64_list.value)
-        if not length:
-            raise ValueError(
-                f"{self._frames.where(0)} has no feature input_ids. Expected: {RECORD_FEATURES}. "
-                f"{_BUILD}"
-            )
-        return length
+            raise ValueError(f"{where} is no tf.train.Example: {error}") from None
+        if not features["input_ids"].int64_list.value:
+            raise ValueError(f"{where} has no feature input_ids. {_BUILD}")
+        return len(features["input_ids"].int64_list.value)
 
     def _check_manifest(self, folder, manifest, made_with):
         for key, wanted in made_with.items():
             found = manifest.get(key)
-            if wanted is not None and found is not None and found != wanted:
-                knob = "vocab_file" if key == "vocab_sha256" else key
+            if None not in (wanted, found) and found != wanted:
                 raise ValueError(
-                    f"The {self.kind} records in {folder} were built with {key} {found!r}, "
-                    f"the model has {wanted!r}. Set {knob} as they were built or build them anew"
+                    f"The {self.kind} records in {folder} were built with {key} {found!r}, the "
+                    f"model has {wanted!r}. Set it as they were built, or build them anew"
                 )
 
     def _check_files(self, folder, entries):
@@ -169,19 +158,15 @@ class Records:
         promised = {entry["name"]: entry["examples"] for entry in entries}
         parts = [os.path.split(pattern) for pattern in self._patterns]
         here = [name for parent, name in parts if folder in matches(parent or ".")]
-        wanted = {n for n in promised if any(fnmatch.fnmatchcase(n, each) for each in here)}
+        wanted = {n for n in promised if any(fnmatch.fnmatchcase(n, name) for name in here)}
         missing = sorted(wanted - {os.path.basename(path) for path in self.files})
         if missing:
-            raise ValueError(
-                f"{folder} lacks {missing[:3]}, which its manifest names. Bring them back or build "
-                "the records anew"
-            )
+            raise ValueError(f"{folder} lacks {missing[:3]}, which its manifest names. {_BUILD}")
         for path, count in zip(self.files, counts, strict=True):
             examples = promised.get(os.path.basename(path), count)
             if (os.path.dirname(path) or ".") == folder and count != examples:
                 raise ValueError(
-                    f"{path} holds {count} examples, its manifest says {examples}. "
-                    f"The file is incomplete or of another build. {_BUILD}"
+                    f"{path} holds {count} examples, its manifest says {examples}. {_BUILD}"
                 )
 
 
@@ -191,10 +176,8 @@ def _find(pattern, kind):
         folder = os.path.dirname(split(pattern)[0]) or "."
         inside = [sorted(os.listdir(path))[:5] for path in matches(folder) if os.path.isdir(path)]
         holds = f"holds {inside[0] or 'nothing'}" if inside else "does not exist"
-        comma = "; a comma separates patterns, [,] is one in a name" if "," in pattern else ""
-        raise FileNotFoundError(
-            f"No {kind} records match {pattern}; the folder {holds}{comma}. {_BUILD}"
-        )
+        holds += "; a comma separates patterns, [,] is one in a name" if "," in pattern else ""
+        raise FileNotFoundError(f"No {kind} records match {pattern}; the folder {holds}. {_BUILD}")
     return files
 
 
@@ -279,13 +262,13 @@ def eval_batches(records, batch_size, num_batches):
         batch_size: examples of a batch; the last is filled up with rows of zeros.
         num_batches: at most.
     """
-    rows = np.arange(batch_size, dtype=np.int32)
+    numbers_of_rows = np.arange(batch_size, dtype=np.int32)
     for start in range(0, min(len(records), batch_size * num_batches), batch_size):
         numbers = np.arange(start, min(start + batch_size, len(records)))
         batch = records.read(numbers)
         missing = batch_size - len(numbers)
-        batch = {name: np.pad(each, ((0, missing), (0, 0))) for name, each in batch.items()}
-        yield {**batch, ROW: rows}
+        batch = {name: np.pad(rows, ((0, missing), (0, 0))) for name, rows in batch.items()}
+        yield {**batch, ROW: numbers_of_rows}
 
 
 def unigram_counts(records, vocab_size, max_records):

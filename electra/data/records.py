@@ -101,17 +101,11 @@ def encode_examples(examples, max_seq_length):
     input_ids = np.zeros(input_mask.shape, np.intp)
     input_ids[input_mask] = np.concatenate(list(itertools.chain.from_iterable(pieces)))
     # Zeros and ones are one byte each, so both features have one layout for all examples.
-    tails = np.concatenate(
-        [
-            _repeated_head(b"input_mask", input_mask.shape),
-            input_mask,
-            _repeated_head(b"segment_ids", input_mask.shape),
-            segment_ids,
-        ],
-        axis=1,
-        dtype=np.uint8,
-        casting="unsafe",
-    )
+    tails = []
+    for name, flags in ((b"input_mask", input_mask), (b"segment_ids", segment_ids)):
+        head = np.frombuffer(_feature_head(name, max_seq_length), np.uint8)
+        tails += [np.tile(head, (len(flags), 1)), flags.view(np.uint8)]
+    tails = np.concatenate(tails, axis=1)
     tail_size, tails = tails.shape[1], tails.tobytes()
     ids, ends = _varints(input_ids)
     records, start, tail = [], 0, 0
@@ -121,10 +115,6 @@ def encode_examples(examples, max_seq_length):
         start, tail = end, tail + tail_size
     sizes = np.array([len(record) + FRAME_BYTES for record in records], np.int32)
     return records, np.stack([sizes, lengths[:, 0].astype(np.int32)], axis=1)
-
-
-def _repeated_head(name, shape):
-    return np.tile(np.frombuffer(_feature_head(name, shape[1]), np.uint8), (shape[0], 1))
 
 
 def _varints(numbers):

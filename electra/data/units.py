@@ -24,6 +24,8 @@ from electra.data import corpus, join
 from electra.door import import_tensorflow_quietly
 from electra.storage import read_json, write_json
 from electra.text.vocab import read_vocab
+from electra.text.wordpiece import WordPieceTokenizer
+from electra.text.words import WordTable
 
 SPLITS = ("train", "eval")
 _CHARACTERS = 1 << 19  # of lines that are tokenised together, at least
@@ -34,21 +36,15 @@ def build_units(jobs, options, num_processes):
 
     Args:
         jobs: list of (folder, unit), see build_unit.
-        options: arguments of tokenizer_of.
+        options: arguments of build_unit.
         num_processes: at most so many.
     """
     sizes = {folder: sum(part.stop - part.start for part in unit) for folder, unit in jobs}
     jobs = [job for job in jobs if not _is_finished(job[0])]
     processes = min(num_processes, len(jobs))
     finished = _in_workers if processes > 1 else _in_this_process
-    with tqdm.tqdm(
-        total=sum(sizes.values()),
-        unit="B",
-        unit_scale=True,
-        desc="building records",
-        dynamic_ncols=True,
-        disable=None,
-    ) as bar:
+    look = {"unit": "B", "unit_scale": True, "dynamic_ncols": True, "disable": None}
+    with tqdm.tqdm(total=sum(sizes.values()), desc="building records", **look) as bar:
         bar.update(bar.total - sum(sizes[folder] for folder, _ in jobs))
         for folder in finished(jobs, options, processes):
             bar.update(sizes[folder])
@@ -65,14 +61,12 @@ def _in_workers(jobs, options, processes):
     watched, held_open = context.Pipe(duplex=False)
     pool = futures.ProcessPoolExecutor(processes, context, _prepare_worker, (watched,))
     try:
-        for done in futures.as_completed(
-            [pool.submit(build_unit, *job, **options) for job in jobs]
-        ):
-            yield done.result()
+        submitted = [pool.submit(build_unit, *job, **options) for job in jobs]
+        yield from (done.result() for done in futures.as_completed(submitted))
     except futures.process.BrokenProcessPool:
         raise ValueError(
             "A worker process ended at once, perhaps for lack of memory. Run the same command "
-            "again, it goes on from here; a smaller --num_processes needs less memory"
+            "again, with a smaller --num_processes"
         ) from None
     except BaseException:
         held_open.close()
@@ -104,15 +98,12 @@ def _prepare_worker(watched):
 
 
 @functools.lru_cache(maxsize=1)
-def tokenizer_of(vocab_file, vocab_sha256, flags):
+def tokenizer_of(vocab_file, vocab_sha256, do_lower_case, strip_accents):
     """Returns (Vocabulary, tokenizer), made once a process."""
-    from electra.text.fast import make_tokenizer
-
-    import_tensorflow_quietly()
     vocab = read_vocab(vocab_file)
     if vocab.sha256 != vocab_sha256:
         raise ValueError(f"{vocab_file} was changed during the build. Remove the build, start anew")
-    return vocab, make_tokenizer(vocab, flags.do_lower_case, flags.strip_accents)
+    return vocab, WordTable(WordPieceTokenizer(vocab, do_lower_case, strip_accents))
 
 
 def build_unit(folder, unit, **options):
@@ -121,7 +112,7 @@ def build_unit(folder, unit, **options):
     Args:
         folder: where it is when it is finished.
         unit: list of corpus.Part.
-        options: arguments of tokenizer_of.
+        options: vocab_file, vocab_sha256, flags (build.BuildFlags).
     Returns: folder.
     """
     # A worker of a killed build may still be writing, so each process has a folder of its own. One
@@ -143,10 +134,12 @@ def build_unit(folder, unit, **options):
 
 def _write_unit(folder, unit, vocab_file, vocab_sha256, flags):
     """Writes a unit's records. Returns the number of its documents."""
+    import_tensorflow_quietly()
     from electra.data.examples import ExampleBuilder
     from electra.data.records import RecordWriter
 
-    vocab, tokenizer = tokenizer_of(vocab_file, vocab_sha256, flags)
+    case = flags.do_lower_case, flags.strip_accents
+    vocab, tokenizer = tokenizer_of(vocab_file, vocab_sha256, *case)
     length, documents, builders, writers = flags.max_seq_length, 0, {}, {}
     with contextlib.ExitStack() as stack:
         for split in SPLITS:
@@ -169,20 +162,17 @@ def _write_unit(folder, unit, vocab_file, vocab_sha256, flags):
 def _is_finished(folder):
     """Returns whether a unit's files are there and as long as their sizes say."""
     try:
-        count_documents(folder)
         paths = [os.path.join(folder, split) for split in SPLITS]
-        return all(os.path.getsize(path) == join.count_bytes(path) for path in paths)
+        is_whole = all(os.path.getsize(path) == join.count_bytes(path) for path in paths)
+        return is_whole and count_documents(folder) >= 0
     except (OSError, ValueError):
         return False
 
 
 def count_documents(folder):
     """Returns the number of documents of a finished unit."""
-    path = os.path.join(folder, "about.json")
-    documents = read_json(path, "Remove it").get("documents")
-    if type(documents) is not int or documents < 0:
-        raise ValueError(f"{path} is damaged: documents is {documents!r:.100}. Remove it")
-    return documents
+    about = read_json(os.path.join(folder, "about.json"), "Remove it", {"documents": int})
+    return about["documents"]
 
 
 def _tokenized(unit, tokenizer, flags):

@@ -21,14 +21,10 @@ def define_flags():
     flags.DEFINE_string("text_b_column", None, "Column of a second text, for pairs.")
     flags.DEFINE_string("label_column", None, "Column of the label, or of the score.")
     flags.DEFINE_string("id_column", None, "Column that names a row in predictions.")
-    flags.DEFINE_list(
-        "score_range",
-        None,
-        "The labels are numbers to be met closely: the lowest and the highest, e.g. 0,5.",
-    )
-    flags.DEFINE_boolean(
-        "multi_label", False, "A row has any number of labels, with commas between; none too."
-    )
+    about = "The labels are numbers to be met closely: the lowest and the highest, e.g. 0,5."
+    flags.DEFINE_list("score_range", None, about)
+    about = "A row has any number of labels, with commas between; none too."
+    flags.DEFINE_boolean("multi_label", False, about)
     flags.DEFINE_boolean("quoted", None, "Fields stand in quotes. Default: in csv, not in tsv.")
 
 
@@ -50,7 +46,7 @@ def row_of(values):
         row["quoted"] = values.quoted
     if values.score_range:
         try:
-            row["label_range"] = [float(each) for each in values.score_range]
+            row["label_range"] = [float(bound) for bound in values.score_range]
         except ValueError:
             raise ValueError(
                 f"--score_range must be two numbers, e.g. 0,5. Received: {values.score_range}"

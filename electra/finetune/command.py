@@ -15,6 +15,17 @@ from electra.storage import write_json
 
 flags.disclaim_key_flags()  # --help shows them with the command that calls define_flags
 
+_TEXTS = {
+    "train_file": (None, "Examples to train on."),
+    "dev_file": (None, "Examples to score. Without it nothing is scored."),
+    "test_file": (None, "Examples to predict; they need no labels."),
+    "model_dir": (None, "The pre-trained model: its folder, or a TF1 checkpoint (x of x.index)."),
+    "vocab_file": (None, "Vocabulary. Default: vocab.txt beside the model."),
+    "output_dir": (None, "Folder of scores, models and predictions. Default: the model's."),
+    "name": ("my", "Names the task, and what is written of it."),
+    "hparams": ("{}", "A JSON dict of hparams, or the path of one: see configure_finetuning.py."),
+}
+
 
 def define_flags(family, about_metrics):
     """Defines the flags that families share.
@@ -23,41 +34,18 @@ def define_flags(family, about_metrics):
         family: a name in FAMILIES.
         about_metrics: str, what to know of them.
     """
-    flags.DEFINE_string("train_file", None, "Examples to train on.")
-    flags.DEFINE_string("dev_file", None, "Examples to score. Without it nothing is scored.")
-    flags.DEFINE_string("test_file", None, "Examples to predict; they need no labels.")
-    flags.DEFINE_list("predict_file", None, "More files to predict, with commas between.")
-    flags.DEFINE_string(
-        "model_dir",
-        None,
-        "The pre-trained model: its folder, or a TF1 checkpoint such as electra_small/model.ckpt.",
-        required=True,
-    )
-    flags.DEFINE_string("vocab_file", None, "Vocabulary. Default: vocab.txt beside the model.")
-    flags.DEFINE_string(
-        "output_dir",
-        None,
-        "Folder of scores (results/), models (finetuning_models/) and predictions. Default: the "
-        "model's.",
-    )
-    flags.DEFINE_string("name", "my", "Names the task, and what is written of it.")
+    for name, (default, about) in _TEXTS.items():
+        flags.DEFINE_string(name, default, about, required=name == "model_dir")
     metrics = f"{', '.join(FAMILIES[family].metrics)}{about_metrics}"
-    flags.DEFINE_list("metrics", None, f"Of {metrics}. The first ranks the trials.")
+    lists = {"metrics": f"Of {metrics}. The first ranks the trials."}
+    lists["predict_file"] = "More files to predict, with commas between."
     if FAMILIES[family].labels:
-        flags.DEFINE_list("labels", None, "All labels. Default: those of the files.")
-    if len(FAMILIES[family].formats) > 1:
-        flags.DEFINE_enum(
-            "format",
-            None,
-            list(FAMILIES[family].formats),
-            "Of the files. Default: as their names end.",
-        )
-    flags.DEFINE_string(
-        "hparams",
-        "{}",
-        'A JSON dict of hparams, or the path of one, e.g. \'{"num_train_epochs": 5, "num_trials": '
-        "3}'. python configure_finetuning.py lists them.",
-    )
+        lists["labels"] = "All labels. Default: those of the files."
+    for name, about in lists.items():
+        flags.DEFINE_list(name, None, about)
+    formats = list(FAMILIES[family].formats)
+    if len(formats) > 1:
+        flags.DEFINE_enum("format", None, formats, "Of the files. Default: as their names end.")
 
 
 def column(text):
@@ -109,8 +97,8 @@ def settings(values, row):
     files = {split: os.path.abspath(path) for split, path in files.items() if path}
     if "train" not in files and hparams.get("do_train") is not False:
         raise ValueError(
-            "--train_file is missing. Name the examples to train on, or set do_train to false in "
-            "--hparams to use the model that was trained before"
+            "--train_file is missing. Name it, or set do_train to false in --hparams to use the "
+            "model that was trained before"
         )
     if not files and values.predict_file:  # they say how what is predicted is laid out
         files = {"test": os.path.abspath(values.predict_file[0])}
@@ -144,7 +132,6 @@ def _folder_of(path):
     folder = path if os.path.isdir(path) else os.path.dirname(path) or os.curdir
     if not os.path.isdir(path) and not os.path.exists(path.removesuffix(".index") + ".index"):
         raise FileNotFoundError(
-            f"No model at {path}. Expected: the folder of a pre-trained model, or the prefix of a "
-            "TF1 checkpoint (x for x.index)"
+            f"No model at {path}. Expected: the folder of one, or a TF1 checkpoint (x of x.index)"
         )
     return folder

@@ -36,11 +36,11 @@ def featurize(
         ValueError: max_seq_length leaves no room.
     """
     family = families.family(task.family)
-    room = max_seq_length - 3 - (max_query_length if family.has_query else 0)
-    if room < 1:
+    least = 4 + (max_query_length if family.has_query else 0)
+    if max_seq_length < least:
         raise ValueError(
             f"Task {task.name!r}: max_seq_length {max_seq_length} leaves no room for text. "
-            f"Expected: {max_seq_length - room + 1} or more"
+            f"Expected: {least} or more"
         )
     found = family.featurize(
         task,

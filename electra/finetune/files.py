@@ -22,13 +22,11 @@ _LONGEST_LINE = 1 << 28  # bytes: a few packed ones may hold a line without an e
 def format_of(path, source, task):
     """Returns the format of a file: as its row says, else as family and name say."""
     formats, name = FAMILIES[task.family].formats, path.removesuffix(".gz")
-    found = [each for each, endings in formats.items() if name.endswith(endings)]
+    found = [kind for kind, endings in formats.items() if name.endswith(endings)]
     if source.format or found:
         return source.format or found[0]
-    raise ValueError(
-        f"{path}: the name does not tell the format. Rename the file, or give the task a format: "
-        f"{', '.join(formats)}"
-    )
+    known = ", ".join(formats)
+    raise ValueError(f"{path}: the name does not tell the format. Give the task one of {known}")
 
 
 def table_rows(path, source, task, needs_label):
@@ -36,31 +34,26 @@ def table_rows(path, source, task, needs_label):
     delimiter = _DELIMITERS[format_of(path, source, task)]
     is_quoted = delimiter == "," if source.is_quoted is None else source.is_quoted
     rows = _split_lines(path, is_quoted, delimiter)
-    columns, skipped = source.columns, 0
-    first = next(rows, None)
-    if first is None:
-        return
-    width, optional = len(first[1]), _optional(needs_label)
+    columns, skipped, optional = source.columns, 0, _optional(needs_label)
+    first_line, header = next(rows, (0, []))
     if any(isinstance(column, str) for column in columns.values()):
-        header = first[1]
-        for role, column in columns.items():
+        for role, column in columns.items() if first_line else ():
             count = header.count(column)
             if count > 1 or not (count or role in optional):
                 found = f"{count} columns" if count else "no column"
                 raise ValueError(
                     f"{path}, line 1: {found} {column!r} ({role}). Received: "
-                    f"{excerpt(', '.join(header))}. Name the columns, or number them from 0 if the "
-                    "file has no header"
+                    f"{excerpt(', '.join(header))}. Number them from 0 if there is no header"
                 )
         columns = {r: header.index(c) for r, c in columns.items() if c in header}
-    else:
-        rows = itertools.chain([first], rows)
+    elif first_line:
+        rows = itertools.chain([(first_line, header)], rows)
     # Where labels are learnt from the file, a tab inside a text would make labels of its own.
     is_strict = is_quoted or isinstance(task.labels, str)
     for line, fields in rows:
-        if is_strict and len(fields) > width:
+        if is_strict and len(fields) > len(header):
             raise ValueError(
-                f"{path}, line {line}: {len(fields)} columns, in line {first[0]} {width}. "
+                f"{path}, line {line}: {len(fields)} columns, in line {first_line} {len(header)}. "
                 f"Received: {excerpt(fields)}. Mend the line; is there a delimiter inside a text?"
             )
         missing = {r for r, c in columns.items() if not -len(fields) <= c < len(fields)}
@@ -68,8 +61,7 @@ def table_rows(path, source, task, needs_label):
         if short and not task.skips_short_rows:
             raise ValueError(
                 f"{path}, line {line}: {len(fields)} columns, none for {', '.join(short)}. "
-                f"Expected: {1 + max(columns.values())} or more. Received: {excerpt(fields)}. Mend "
-                "the line; is the delimiter right, and the quoting?"
+                f"Received: {excerpt(fields)}. Mend the line; is the delimiter right?"
             )
         skipped += bool(short)
         if not short:
@@ -97,7 +89,7 @@ def _split_lines(path, is_quoted, delimiter):
     except csv.Error as error:
         raise ValueError(
             f"{path}, line {reader.line_num}: {error}. Expected: fields in double quotes, quotes "
-            "inside them doubled. Mend the line, or say that the file is not quoted"
+            "inside them doubled"
         ) from None
 
 
@@ -106,10 +98,8 @@ def json_rows(path, columns, needs_label):
     for line, values in json_lines(path):
         for role, key in columns.items():
             if key not in values and role not in _optional(needs_label):
-                raise ValueError(
-                    f"{path}, line {line}: no key {key!r} ({role}). Received: "
-                    f"{excerpt(', '.join(values))}"
-                )
+                found = excerpt(", ".join(values))
+                raise ValueError(f"{path}, line {line}: no key {key!r} ({role}). Received: {found}")
         yield line, {role: values[key] for role, key in columns.items() if key in values}
 
 
@@ -131,8 +121,7 @@ def read_lines(path):
             for number, line in enumerate(lines, 1):
                 if len(line) == _LONGEST_LINE:
                     raise ValueError(
-                        f"{path}, line {number} has {_LONGEST_LINE} bytes or more. Cut it, or take "
-                        "another file: this is none of examples"
+                        f"{path}, line {number} has {_LONGEST_LINE} bytes or more. Cut it"
                     )
                 text = line.decode("utf-8")
                 yield number, text.removeprefix("\ufeff") if number == 1 else text

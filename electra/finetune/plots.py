@@ -43,11 +43,12 @@ def no_answer_curve(examples, predictions, metric="f1"):
         scores as a share of the questions that have answers.
     Source: evaluate-v2.0.py of SQuAD, make_precision_recall_eval.
     """
-    answered = max(1, sum(bool(each.answers) for each in examples))
+    answered = max(1, sum(bool(example.answers) for example in examples))
     rows = []
-    for each in examples:
-        n_best, null_odds = predictions[each.id]
-        pair = metrics.squad_pair(n_best[0]["text"], each.answers) if each.answers else (0.0, 0.0)
+    for example in examples:
+        (best, *_), null_odds = predictions[example.id]
+        gold = example.answers
+        pair = metrics.squad_pair(best["text"], gold) if gold else (0.0, 0.0)
         rows.append((null_odds, pair[("exact", "f1").index(metric)]))
     odds, scores = np.array(sorted(rows)).T
     right, count = 100 * np.cumsum(scores), np.arange(1, len(odds) + 1)
@@ -57,8 +58,8 @@ def no_answer_curve(examples, predictions, metric="f1"):
 
 def learning_curve(folder):
     """Returns the (steps, losses) that a trial's folder logs, lists of equal length."""
-    lines = [each for each in read_lines(os.path.join(folder, TRAIN_LOG)) if "loss" in each]
-    return [each["step"] for each in lines], [each["loss"] for each in lines]
+    lines = [line for line in read_lines(os.path.join(folder, TRAIN_LOG)) if "loss" in line]
+    return [line["step"] for line in lines], [line["loss"] for line in lines]
 
 
 # ---- figures ----------------------------------------------------------------------------------

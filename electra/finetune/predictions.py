@@ -34,9 +34,8 @@ def write_glue(folder, task, split, values):
         low, high = task.label_range
         values = [f"{min(high, max(low, float(value))):.3f}" for value in values]
     elif strangers := sorted(set(values) - set(task.labels)):
-        raise ValueError(
-            f"{task.name}: GLUE's labels are {list(task.labels)}. Received: {strangers}"
-        )
+        labels = list(task.labels)
+        raise ValueError(f"{task.name}: GLUE's labels are {labels}. Received: {strangers}")
     rows = ["index\tprediction", *(f"{i}\t{value}" for i, value in enumerate(values))]
     write_text(os.path.join(folder, file), "\n".join(rows) + "\n")
     names = {name for row in TASKS.values() for name in row.leaderboard.values()}
@@ -88,8 +87,6 @@ def write_lines(path, rows):
 def _file(task, split, ending):
     name = task.leaderboard.get(split, "")
     if not name.endswith(ending):
-        raise ValueError(
-            f"Task {task.name!r}, split {split!r}: no leaderboard takes it as {ending}. It takes: "
-            f"{task.leaderboard or 'nothing'}"
-        )
+        problem = f"no leaderboard takes it as {ending}"
+        raise ValueError(f"Task {task.name!r}, split {split!r}: {problem}")
     return name

@@ -34,15 +34,13 @@ def read_examples(task, split, folder, *, language="es", double_unordered=True):
     examples = family(task.family).read(path, source, task, split, language)
     if not examples:
         raise ValueError(
-            f"{path} holds no examples for task {task.name!r}, split {split!r}. Expected: at "
-            "least one. Is the file cut off, or the language another?"
+            f"{path} holds no examples for task {task.name!r}, split {split!r}. Is the file cut "
+            "off, or the language another?"
         )
     if split == "train" and task.is_unordered and double_unordered:
         examples += [
-            dataclasses.replace(
-                each, id=f"{each.id}-swapped", text_a=each.text_b, text_b=each.text_a
-            )
-            for each in examples
+            dataclasses.replace(e, id=f"{e.id}-swapped", text_a=e.text_b, text_b=e.text_a)
+            for e in examples
         ]
     return examples
 
@@ -55,16 +53,16 @@ def find_file(task, split, folder, language="es"):
     Raises: as in `read_examples`.
     """
     if split not in task.sources:
+        known, remedy = ", ".join(task.sources), _WITHOUT.get(split, "")
         raise ValueError(
-            f"Task {task.name!r} has no split {split!r}. It has: {', '.join(task.sources)}. Name a "
-            f"file for it{_WITHOUT.get(split, '')}"
+            f"Task {task.name!r} has no split {split!r}. It has: {known}. Name its file{remedy}"
         )
     language, tried = task.languages.get(language, language), []
     for source in task.sources[split]:
         path = os.path.join(folder, task.folder, source.path.replace("{language}", language))
-        for each in (path, path + ".gz"):
-            if os.path.isfile(each):
-                return each, source
+        for name in (path, path + ".gz"):
+            if os.path.isfile(name):
+                return name, source
         tried.append(path)
     raise FileNotFoundError(
         f"Task {task.name!r}, split {split!r}: no file {' or '.join(tried)} (or with .gz). Put it "
@@ -90,7 +88,7 @@ def resolve_labels(task, folder, language="es"):
             continue
         path, source = find_file(task, split, folder, language)
         if type(source.columns.get("label")) is int:
-            _refuse_header([each.label for each in examples], path)
+            _refuse_header([example.label for example in examples], path)
         found |= family(task.family).labels_in(examples)
     if task.has_spans and task.labels == FROM_TRAIN:
         found = all_tags(found)
@@ -98,8 +96,8 @@ def resolve_labels(task, folder, language="es"):
     if len(labels) < 2:
         path, source = find_file(task, "train", folder, language)
         raise ValueError(
-            f"{path}: only one label, {excerpt(', '.join(labels))!r}. Expected: two or more. "
-            f"Is it another column? Received: {source.columns}"
+            f"{path}: only one label, {excerpt(', '.join(labels))!r}. Expected: two or more. Is it "
+            f"another column than {source.columns}?"
         )
     return dataclasses.replace(task, labels=labels)
 
@@ -108,9 +106,8 @@ def _refuse_header(labels, path):
     """Refuses a first label that stands in no other line of a file without header."""
     if labels[0] not in labels[1:] and len(set(labels)) < len(labels):
         raise ValueError(
-            f"{path}, line 1: the label {excerpt(labels[0])!r} stands in no other line. Is "
-            "this a header? Then name the columns in place of their numbers; else give the "
-            "task its labels"
+            f"{path}, line 1: the label {excerpt(labels[0])!r} stands in no other line. If this is "
+            "a header, name the columns in place of their numbers; else give the task its labels"
         )
 
 

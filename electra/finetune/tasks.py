@@ -8,24 +8,27 @@ the path of a JSON task file. Leaves: Task.
 import dataclasses
 import functools
 import json
-import math
 import os
 import re
 
-from electra.finetune.families import (
-    CLASSIFICATION,
-    FAMILIES,
-    FROM_FILES,
-    FROM_TRAIN,
-    QA,
-    REGRESSION,
-    TAGGING,
-)
+from electra.finetune import families
+from electra.finetune.families import FAMILIES, FROM_FILES, FROM_TRAIN
 from electra.finetune.spans import all_tags
 from electra.hparams import is_text, refuse_unknown
-from electra.storage import excerpt, read_json_dict
+from electra.storage import check_shape, excerpt, read_json_dict
 
 _SPLITS = ("train", "dev", "test")
+# Of a task file.
+_SHAPE = {
+    **dict.fromkeys(("name", "family", "format?", "folder?"), str),
+    "files": {str: str},
+    "columns?": {str: (str, int)},
+    "quoted?": bool,
+    "labels?": (list, str),
+    "metrics?": ([str], str),
+    "label_range?": [float],
+    "hparams?": dict,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,93 +155,74 @@ def make_task(values, where, folder):
     Raises:
         ValueError: a key is missing, unknown, or its value is impossible.
     """
-    refuse_unknown(values, _OWN_KEYS, f"{where}: key")
-    for key, kind in _OWN_KEYS.items():
-        needed = key in ("name", "family", "files")
-        if (needed or key in values) and not isinstance(values.get(key), kind):
-            names = " or ".join(each.__name__ for each in kind)
-            found = excerpt(repr(values.get(key)))
-            raise ValueError(f"{where}: {key!r} must be a {names}. Received: {found}")
+    refuse_unknown(values, [key.removesuffix("?") for key in _SHAPE], f"{where}: key")
+    check_shape(values, _SHAPE, f"{where}: ")
     if not re.fullmatch(r"(?!\.)[\w.-]+", values["name"]):  # it begins names of files
         raise ValueError(
             f"{where}: 'name' must be of letters, digits, '_', '-' and '.', and not begin with "
             f"'.'. Received: {excerpt(values['name'])!r}"
         )
-    family = values["family"]
-    _refuse_other(where, "family", [family], FAMILIES)
-    row = FAMILIES[family]
+    refuse_unknown([values["family"]], FAMILIES, f"{where}: family")
+    row = FAMILIES[values["family"]]
     metrics = values.get("metrics") or row.metrics[:1]
     metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics)
-    _refuse_other(where, "metric", metrics, row.metrics)
+    refuse_unknown(metrics, row.metrics, f"{where}: metric")
     if "format" in values:
-        _refuse_other(where, "format", [values["format"]], row.formats)
-    columns = {**row.own_columns, **values.get("columns", {})}
-    needed, others = row.columns
-    _refuse_other(where, "column", columns, needed + others)
-    kind = (int,) if row.counts_columns else (int, str)
-    wrong = [role for role in {*needed, *columns} if type(columns.get(role)) not in kind]
-    if wrong:
+        refuse_unknown([values["format"]], row.formats, f"{where}: format")
+    refuse_unknown(values["files"], _SPLITS, f"{where}: split")
+    if not values["files"] or not all(values["files"].values()):
         raise ValueError(
-            f"{where}: columns must give {', '.join(sorted(wrong))} a number"
-            f"{' or a name' if str in kind else ''}. Received: {excerpt(columns)}"
+            f"{where}: 'files' must name one or more of {', '.join(_SPLITS)}. Received: "
+            f"{excerpt(values['files'])}"
         )
-    _refuse_other(where, "split", values["files"], _SPLITS)
-    if not values["files"]:
-        raise ValueError(f"{where}: 'files' names none. Expected one or more of {_SPLITS}")
-    for split, path in values["files"].items():
-        if not isinstance(path, str) or not path:
-            found = excerpt(repr(path))
-            raise ValueError(f"{where}: the file of {split!r} must have a name. Received: {found}")
-    labels = values.get("labels", row.labels or ())
-    if isinstance(labels, str):
-        _refuse_other(where, "labels", [labels], (FROM_TRAIN, FROM_FILES))
-    else:
-        labels = tuple(each if isinstance(each, str) else json.dumps(each) for each in labels)
-        if "span_f1" in metrics:
-            labels = tuple(sorted(all_tags(labels)))
-        is_right = 1 < len(labels) == len(set(labels)) and all(map(is_text, labels))
-        if row.labels and not (is_right and all(labels)):
-            raise ValueError(
-                f"{where}: labels must be two or more, each once (of spans tags such as B-X), none "
-                f"empty, in UTF-8 without NUL. Received: {excerpt(values['labels'])}"
-            )
-    label_range = values.get("label_range", [0, 1])
-    numbers = [each for each in label_range if type(each) in (int, float)]
-    is_range = len(label_range) == 2 and numbers == label_range
-    if not is_range or not 0 < label_range[1] - label_range[0] < math.inf:
-        found = excerpt(label_range)
+    label_range = tuple(values.get("label_range", (0, 1)))
+    if len(label_range) != 2 or label_range[0] >= label_range[1]:
+        found = excerpt(values["label_range"])
         raise ValueError(f"{where}: label_range must be [lowest, highest]. Received: {found}")
-    sources = {
-        split: (Source(path, columns, values.get("format", ""), values.get("quoted")),)
-        for split, path in values["files"].items()
-    }
+    columns = _read_columns(values, row, where)
+    file_format, is_quoted = values.get("format", ""), values.get("quoted")
     return Task(
         values["name"],
-        family,
+        values["family"],
         os.path.join(folder, values.get("folder", "")),
-        sources,
+        {s: (Source(p, columns, file_format, is_quoted),) for s, p in values["files"].items()},
         metrics,
-        labels=labels,
-        label_range=tuple(label_range),
+        labels=_read_labels(values, row, metrics, where),
+        label_range=label_range,
         ideographs_are_words=True,
         hparams={**row.hparams, **values.get("hparams", {})},
     )
 
 
-def _refuse_other(where, what, given, known):
-    for each in given:
-        if each not in known:
-            found = excerpt(repr(each))
-            raise ValueError(f"{where}: {what} {found} does not fit. Expected: {', '.join(known)}")
+def _read_columns(values, row, where):
+    columns = {**row.own_columns, **values.get("columns", {})}
+    needed, others = row.columns
+    refuse_unknown(columns, needed + others, f"{where}: column")
+    named = [role for role, column in columns.items() if isinstance(column, str)]
+    wrong = {*needed} - {*columns} | {*(named if row.counts_columns else ())}
+    if wrong:
+        raise ValueError(
+            f"{where}: columns must give {', '.join(sorted(wrong))} a number"
+            f"{'' if row.counts_columns else ' or a name'}. Received: {excerpt(columns)}"
+        )
+    return columns
 
 
-_OWN_KEYS = {
-    **dict.fromkeys(("name", "family", "format", "folder"), (str,)),
-    **dict.fromkeys(("files", "columns", "hparams"), (dict,)),
-    **dict.fromkeys(("labels", "metrics"), (list, str)),
-    "quoted": (bool,),
-    "label_range": (list,),
-}
+def _read_labels(values, row, metrics, where):
+    labels = values.get("labels", row.labels or ())
+    if isinstance(labels, str):
+        refuse_unknown([labels], (FROM_TRAIN, FROM_FILES), f"{where}: labels")
+        return labels
+    labels = tuple(label if isinstance(label, str) else json.dumps(label) for label in labels)
+    if "span_f1" in metrics:
+        labels = tuple(sorted(all_tags(labels)))
+    is_right = 1 < len(labels) == len(set(labels)) and all(labels) and all(map(is_text, labels))
+    if row.labels and not is_right:
+        raise ValueError(
+            f"{where}: labels must be two or more, each once (of spans tags such as B-X), none "
+            f"empty, in UTF-8 without NUL. Received: {excerpt(values['labels'])}"
+        )
+    return labels
 
 
 # ---- rows -------------------------------------------------------------------------------------
@@ -286,18 +270,18 @@ def _with_xtreme(**official):
 def _text(name, sources, labels, submission="", metrics=("accuracy",), folder="", **more):
     leaderboard = {"test": submission} if submission else {}
     more = {"leaderboard": leaderboard, **more}
-    return Task(name, CLASSIFICATION, folder or name, sources, metrics, labels, **more)
+    return Task(name, families.CLASSIFICATION, folder or name, sources, metrics, labels, **more)
 
 
 def _qa(name, path, metric):
     sources = {split: (Source(file),) for split, file in _files(path).items()}
-    return Task(name, QA, name, sources, (metric,), hparams=FAMILIES[QA].hparams)
+    return Task(name, families.QA, name, sources, (metric,), hparams=FAMILIES[families.QA].hparams)
 
 
 def _tagging(name, folder, files, tags, metric, **more):
     columns = {"words": 0, "tags": tags}
     sources = {split: (Source(path, columns),) for split, path in files.items()}
-    return Task(name, TAGGING, folder, sources, (metric,), FROM_FILES, **more)
+    return Task(name, families.TAGGING, folder, sources, (metric,), FROM_FILES, **more)
 
 
 _COLA = {
@@ -322,7 +306,7 @@ _ROWS = (
     _text("sst", _glue("sentence"), _BINARY, "SST-2.tsv"),
     _text("mrpc", _glue("#1 String", "#2 String", "Quality"), _BINARY, "MRPC.tsv",
           ("accuracy", "f1"), is_unordered=True),
-    Task("sts", REGRESSION, "sts", _glue(*_PAIR, "score"), ("spearman", "pearson"),
+    Task("sts", families.REGRESSION, "sts", _glue(*_PAIR, "score"), ("spearman", "pearson"),
          label_range=(0.0, 5.0), is_unordered=True, leaderboard={"test": "STS-B.tsv"},
          hparams={"num_train_epochs": 10}),
     # The official files have a few rows that break off; the official code leaves them out too.
@@ -338,10 +322,7 @@ _ROWS = (
     # Question answering
     _qa("squad", "{}.json", "squad_v2"),
     _qa("squadv1", "{}.json", "squad_v1"),
-    _qa("newsqa", "{}.jsonl", "mrqa"),
-    _qa("naturalqs", "{}.jsonl", "mrqa"),
-    _qa("triviaqa", "{}.jsonl", "mrqa"),
-    _qa("searchqa", "{}.jsonl", "mrqa"),
+    *(_qa(name, "{}.jsonl", "mrqa") for name in ("newsqa", "naturalqs", "triviaqa", "searchqa")),
     # Tagging
     _tagging("chunk", "chunk", _files("{}.txt"), -1, "span_f1", hparams={"max_seq_length": 256}),
     _tagging("conll2002ner", "conll2002", _CONLL, -1, "span_f1", languages=_CONLL_LANGUAGES),

@@ -6,27 +6,28 @@ Training cuts the text with the project's own `BasicTokenizer`, so that what is 
 will be looked up, and gives the words to Hugging Face `tokenizers`. The same text and flags give
 the same bytes. Lines are streamed; the distinct words are what must fit in memory.
 
-Libraries: absl, and tokenizers in training only.
+Libraries: absl, tqdm, and tokenizers in training only.
 """
 
 import hashlib
 import os
 import random
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
+import tqdm
 from absl import flags, logging
 
 from electra.features import SPECIAL_TOKENS
+from electra.hparams import Config, Knob
 from electra.storage import write_text
 from electra.text.wordpiece import MAX_WORD_CHARACTERS, SUFFIX, BasicTokenizer
 
 _MIN_FREQUENCY = 2  # a pair of pieces seen once is no pattern
 _TOGETHER = 1 << 12  # words of a line given to the library, which keeps hundreds of texts waiting
-_REPORT_SECONDS = 5
 _MAX_TOKENS = 10_000_000  # the library reserves memory for them at once
+_EXPECTED = "Give a vocab.txt of one token a line, or train one: python -m electra.text.vocab"
 _MAX_BYTES = 1 << 27  # of a vocabulary file, well above that many tokens
 
 
@@ -51,11 +52,7 @@ class Vocabulary:
         self.ids = {token: index for index, token in enumerate(self.tokens)}
         missing = [token for token in SPECIAL_TOKENS if token not in self.ids]
         if missing:
-            raise ValueError(
-                f"{source} lacks {', '.join(missing)}. Expected: one token a line, with "
-                f"{', '.join(SPECIAL_TOKENS)} among them. Received: {len(self.tokens)} lines. "
-                "Use a BERT or ELECTRA vocab.txt, or train one: python -m electra.text.vocab."
-            )
+            raise ValueError(f"{source} lacks {', '.join(missing)}. {_EXPECTED}")
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
             self.ids[token] for token in SPECIAL_TOKENS
         )
@@ -77,49 +74,49 @@ def read_vocab(path):
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"Vocabulary file '{path}' does not exist. Expected: a vocab.txt with one token a "
-            "line. Give its path, or train one: python -m electra.text.vocab."
-        )
+        raise FileNotFoundError(f"Vocabulary file '{path}' does not exist. {_EXPECTED}")
     if path.stat().st_size > _MAX_BYTES:
-        raise ValueError(
-            f"Vocabulary file '{path}' has over {_MAX_BYTES} bytes. Expected: one token a line. Is "
-            "it a text?"
-        )
+        raise ValueError(f"Vocabulary file '{path}' has over {_MAX_BYTES} bytes. Is it a text?")
     try:
         with path.open(encoding="utf-8", newline="\n") as lines:
             tokens = [line.strip() for line in lines]
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"Vocabulary file '{path}' is not UTF-8 text ({error}). Convert it to UTF-8."
-        ) from error
+        raise ValueError(f"Vocabulary file '{path}' is not UTF-8 ({error}). Convert it") from error
     if not any(tokens):
-        raise ValueError(f"Vocabulary file '{path}' is empty. Expected: one token a line.")
+        raise ValueError(f"Vocabulary file '{path}' is empty. {_EXPECTED}")
     return Vocabulary(tokens, source=f"Vocabulary file '{path}'")
 
 
-def train_vocab(
-    read_lines,
-    *,
-    vocab_size,
-    do_lower_case=True,
-    strip_accents=None,
-    corpus_fraction=1.0,
-    character_coverage=0.9999,
-    seed=0,
-):
+class VocabFlags(Config):
+    """How a vocabulary is trained.
+
+    Words with a character beyond character_coverage become [UNK], which costs less than a small
+    vocabulary full of characters seen once.
+
+    Raises:
+        ValueError: an unknown flag or an impossible value.
+    """
+
+    prefix = "--"
+
+    vocab_size = Knob(50000, "Number of tokens.", above=len(SPECIAL_TOKENS), at_most=_MAX_TOKENS)
+    do_lower_case = Knob(True, "Lower-case the text.")
+    strip_accents = Knob(None, "Remove accents; by default as do_lower_case.", kinds=(bool,))
+    corpus_fraction = Knob(1.0, "Share of the lines to use.", above=0, at_most=1)
+    character_coverage = Knob(0.9999, "Share of characters to cover.", above=0, at_most=1)
+    seed = Knob(0, "Chooses the lines when corpus_fraction is below 1.")
+
+    def __init__(self, **flags):
+        self.fill(flags, {})
+
+
+def train_vocab(read_lines, **flags):
     """Trains a WordPiece vocabulary.
 
     Args:
         read_lines: function without arguments that returns an iterator of str, the same lines at
             each call (the text is read twice: for its characters, then for its words).
-        vocab_size: int, number of tokens, the special ones included.
-        do_lower_case, strip_accents: as in BasicTokenizer.
-        corpus_fraction: float in (0, 1], share of the lines that is used.
-        character_coverage: float in (0, 1], share of the characters of the text that the alphabet
-            must cover. Words with a rarer character become [UNK], which costs less than a small
-            vocabulary full of characters seen once.
-        seed: int, chooses the lines when corpus_fraction is below 1.
+        flags: those of VocabFlags.
     Returns:
         list of str: special tokens, alphabet, its continuations, then pieces in the order in which
         they were learned. Shorter than vocab_size, with a warning, if the text runs out of
@@ -127,33 +124,26 @@ def train_vocab(
     Raises:
         ValueError: an impossible argument, no words, or an alphabet that does not fit.
     """
-    shares = {"corpus_fraction": corpus_fraction, "character_coverage": character_coverage}
-    for name, share in shares.items():
-        if not 0 < share <= 1:
-            raise ValueError(f"{name} must be above 0 and at most 1. Received: {share}.")
-    if vocab_size > _MAX_TOKENS:
-        raise ValueError(f"vocab_size must be at most {_MAX_TOKENS}. Received: {vocab_size}.")
-    if vocab_size <= len(SPECIAL_TOKENS):
-        raise ValueError(
-            f"vocab_size must be above {len(SPECIAL_TOKENS)}, the number of special tokens. "
-            f"Received: {vocab_size}."
-        )
-    tokenizer = BasicTokenizer(do_lower_case, strip_accents)
+    config = VocabFlags(**flags)
+    vocab_size, coverage = config.vocab_size, config.character_coverage
+    tokenizer = BasicTokenizer(config.do_lower_case, config.strip_accents)
 
     def read_words(title):
-        for line in _sample(_reported(read_lines(), title), corpus_fraction, seed):
-            yield [word for word in tokenizer.tokens(line) if len(word) <= MAX_WORD_CHARACTERS]
+        draw = random.Random(config.seed).random
+        lines = tqdm.tqdm(read_lines(), f"counting {title}", unit=" lines", disable=None)
+        for line in lines:
+            if config.corpus_fraction == 1 or draw() < config.corpus_fraction:
+                yield [word for word in tokenizer.tokens(line) if len(word) <= MAX_WORD_CHARACTERS]
 
-    alphabet, continuations, dropped = _alphabet(read_words("characters"), character_coverage)
+    alphabet, continuations, dropped = _alphabet(read_words("characters"), coverage)
     # Naming the continuations here fixes their ids: the trainer would number them in the order
     # of a hash map, which differs from run to run, and break ties between pairs by it.
     fixed = [*SPECIAL_TOKENS, *continuations]
     if len(fixed) + len(alphabet) > vocab_size:
         raise ValueError(
             f"vocab_size {vocab_size} is too small for this text: {len(SPECIAL_TOKENS)} special "
-            f"tokens, {len(alphabet)} characters and {len(continuations)} continuations of a word "
-            f"need {len(fixed) + len(alphabet)}. Raise --vocab_size or lower "
-            f"--character_coverage (now {character_coverage})."
+            f"tokens, {len(alphabet)} characters and {len(continuations)} continuations. Raise it, "
+            f"or lower --character_coverage (now {coverage})"
         )
     texts = (
         " ".join(word for word in words[i : i + _TOGETHER] if dropped.isdisjoint(word))
@@ -166,11 +156,9 @@ def train_vocab(
     tokens += [token for token in learned if token not in known]
     if len(tokens) < vocab_size:
         logging.warning(
-            "The text holds repeated pieces for %d tokens only; vocab_size is %d. The vocabulary "
-            "is shorter: set vocab_size to %d in training, or use more text.",
-            len(tokens),
-            vocab_size,
-            len(tokens),
+            f"The text holds repeated pieces for {len(tokens)} tokens only; vocab_size is "
+            f"{vocab_size}. The vocabulary is shorter: set vocab_size to {len(tokens)} in "
+            "training, or use more text."
         )
     return tokens
 
@@ -185,16 +173,10 @@ def check_output(path, corpus_dir):
     """
     path = Path(path)
     if not path.name or (os.path.lexists(path) and not path.is_file()):
-        raise ValueError(
-            "--output must be a file's name, not of a folder, a device or a link to nothing. "
-            f"Received: {str(path)!r}."
-        )
+        raise ValueError(f"--output must be the name of a file. Received: {str(path)!r}")
     # Path.resolve fails at a link to itself.
     if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(corpus_dir)):
-        raise ValueError(
-            f"--output {path} lies in --corpus_dir {corpus_dir}: it would be read as text. Choose "
-            "a place outside."
-        )
+        raise ValueError(f"--output {path} lies in --corpus_dir {corpus_dir}. Choose another place")
     path.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(path.parent, os.W_OK):
         raise PermissionError(f"--output {path}: {path.parent} may not be written to.")
@@ -203,37 +185,6 @@ def check_output(path, corpus_dir):
 def write_vocab(path, tokens):
     """Writes a vocabulary file, one token a line; it appears whole or not at all."""
     write_text(path, "".join(f"{token}\n" for token in tokens))
-
-
-def _sample(lines, fraction, seed):
-    draw = random.Random(seed).random
-    return (line for line in lines if fraction == 1 or draw() < fraction)
-
-
-def _reported(lines, title):
-    """Passes `lines` on and says every few seconds how far the reading is."""
-    count = characters = 0
-    start = said = time.monotonic()
-    for count, line in enumerate(lines, 1):
-        characters += len(line)
-        yield line
-        now = time.monotonic()
-        if now - said > _REPORT_SECONDS:
-            said = now
-            logging.info(
-                "Counting %s: %d lines, %.1f million characters, %.1f million/s.",
-                title,
-                count,
-                characters / 1e6,
-                characters / 1e6 / (now - start),
-            )
-    logging.info(
-        "Counted %s: %d lines, %.1f million characters in %.0f s.",
-        title,
-        count,
-        characters / 1e6,
-        time.monotonic() - start,
-    )
 
 
 def _alphabet(lines_of_words, coverage):
@@ -248,10 +199,7 @@ def _alphabet(lines_of_words, coverage):
         counts.update("".join(words))
         inside.update("".join([word[1:] for word in words]))
     if not counts:
-        raise ValueError(
-            "The text has no words: nothing to train a vocabulary on. Expected: text files with "
-            "more than blank lines; with a small corpus_fraction, a larger one."
-        )
+        raise ValueError("The text has no words. Expected: more lines, or a larger corpus_fraction")
     needed = coverage * sum(counts.values())
     # ASCII stays whatever its share: digits are rare in novels, not in what a model reads later.
     kept = {char for char in counts if char.isascii()}
@@ -285,23 +233,6 @@ def _learn(texts, fixed, alphabet, vocab_size):
     return sorted(ids, key=ids.get)
 
 
-_BOOLEANS = ("do_lower_case", "strip_accents")
-
-
-def _define_flags():
-    flags.DEFINE_string("corpus_dir", None, "Folder with the text files.", required=True)
-    flags.DEFINE_integer("vocab_size", 50000, "Number of tokens, special ones included.")
-    flags.DEFINE_string("output", "vocab.txt", "File to write.")
-    flags.DEFINE_boolean("do_lower_case", True, "Lower-case the text.")
-    flags.DEFINE_boolean(
-        "strip_accents", None, "Remove accents; when not given, the same as do_lower_case."
-    )
-    flags.DEFINE_float("corpus_fraction", 1.0, "Share of the lines to use.")
-    flags.DEFINE_float("character_coverage", 0.9999, "Share of characters the alphabet covers.")
-    flags.DEFINE_string("jsonl_field", "text", "Field of a .jsonl line that holds the text.")
-    flags.DEFINE_integer("seed", 0, "Chooses the lines when corpus_fraction is below 1.")
-
-
 def main(_):
     """Trains a vocabulary as the flags say and writes it."""
     values = flags.FLAGS
@@ -309,17 +240,19 @@ def main(_):
 
     check_output(values.output, values.corpus_dir)
     logging.info("Training a vocabulary of %d on %s.", values.vocab_size, values.corpus_dir)
-    names = ("vocab_size", *_BOOLEANS, "corpus_fraction", "character_coverage", "seed")
     tokens = train_vocab(
         lambda: iter_lines(values.corpus_dir, values.jsonl_field),
-        **{name: values[name].value for name in names},
+        **{name: values[name].value for name in VocabFlags.knobs},
     )
     write_vocab(values.output, tokens)
     logging.info("Wrote %d tokens to %s.", len(tokens), values.output)
 
 
 if __name__ == "__main__":
-    from electra.door import run_door
+    from electra.door import define_flags, run_door
 
-    _define_flags()
-    run_door(main, _BOOLEANS)
+    flags.DEFINE_string("corpus_dir", None, "Folder with the text files.", required=True)
+    flags.DEFINE_string("output", "vocab.txt", "File to write.")
+    flags.DEFINE_string("jsonl_field", "text", "Field of a .jsonl line that holds the text.")
+    define_flags(VocabFlags.knobs)
+    run_door(main, ("do_lower_case", "strip_accents"))

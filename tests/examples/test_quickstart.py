@@ -5,11 +5,12 @@ import subprocess
 
 import pytest
 
+from electra.pretrain.metrics import METRICS
 from examples import quickstart
 
 
 def evaluation(step, **values):
-    return {"step": step, **dict.fromkeys(quickstart.METRICS, 0.25), **values}
+    return {"step": step, **dict.fromkeys(METRICS, 0.25), **values}
 
 
 def test_the_report_compares_the_first_evaluation_with_the_last(tmp_path):
@@ -21,7 +22,7 @@ def test_the_report_compares_the_first_evaluation_with_the_last(tmp_path):
     log = tmp_path / "eval_log.jsonl"
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
     text = quickstart.report(*quickstart.read_evaluations(tmp_path))
-    assert all(name in text for name in quickstart.METRICS)
+    assert all(name in text for name in METRICS)
     assert "disc_auc                          0.5000      0.7500" in text
     assert "5.5000   +0.7500 nats better than the unigram" in text
 

@@ -119,7 +119,11 @@ def test_a_checkpoint_names_the_model(model, tmp_path):
         (tagging, {"model_dir": "none"}, "No model at none. Expected: the folder"),
         (tagging, {"train_file": None}, "--train_file is missing"),
         (tagging, {"hparams": '{"task_names": ["a"]}'}, "'task_names' belongs to run_finetuning"),
-        (tagging, {"metrics": ["f1"]}, "Command line: metric 'f1' does not fit. Expected: span_f1"),
+        (
+            tagging,
+            {"metrics": ["f1"]},
+            "Command line: metric 'f1' is unknown. Known: accuracy, span_f1",
+        ),
         (tagging, {"name": "a b"}, "Command line: 'name' must be of letters"),
         (classification, {"text_column": "t", "score_range": ["a"]}, "two numbers, e.g. 0,5. Rec"),
         (classification, {"text_column": "t", "labels": ["a"]}, "labels must be two or more"),

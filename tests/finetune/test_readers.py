@@ -283,18 +283,18 @@ REFUSED = {
         "line 1: label 'Z'",
     ),
     "malformed SQuAD": ("a.json", '{"data":\n [}', QA_TASK, "not JSON at line 2, column 3"),
-    "no data": ("a.json", "{}", QA_TASK, "no 'data' that is a list"),
+    "no data": ("a.json", "{}", QA_TASK, "a.json: it lacks 'data'"),
     "no id": (
         "a.json",
         squad("a b", {"question": "q?"}),
         QA_TASK,
-        "paragraphs[0], qas[0]: no 'id' that",
+        "paragraphs[0], qas[0]: it lacks 'id'",
     ),
     "answer that is no text": (
         "a.json",
         squad("a b", {**ANSWERED, "answers": [3]}),
         QA_TASK,
-        "qas[0], answers: no 'text' that is a string. Received: {'text': 3}",
+        "qas[0]: an item of 'answers' of it is 3, expected a string or a dict",
     ),
     "is_impossible as text": (
         "a.json",

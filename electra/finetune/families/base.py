@@ -28,6 +28,7 @@ class Family:
     have one form a family, which `predict` states.
     """
 
+    head = None  # class of the Head; called with the task's name and head_arguments
     packs = True  # whether short features may share a row in prediction
     has_query = False  # whether max_query_length tokens of a feature are taken
 
@@ -45,14 +46,10 @@ class Family:
 
     def labels_in(self, examples):
         """Returns the set of labels that examples have."""
-        return {each.label for each in examples}
+        return {example.label for example in examples}
 
     def featurize(self, task, examples, tokenizer, **sizes):
         """Yields (number of the example, feature): dicts of numbers and lists, see featurize.py."""
-        raise NotImplementedError
-
-    def head(self, task, **arguments):
-        """Returns the Head of a task, a name; `arguments` are those of head_arguments."""
         raise NotImplementedError
 
     def head_arguments(self, task, values):
@@ -96,7 +93,8 @@ class Family:
 
     def is_constant(self, task, examples, predictions, qa_na_threshold=None):
         """Whether a split with several labels got one label, number or answer throughout."""
-        raise NotImplementedError
+        found = set(self.labels_of(task, examples, predictions))
+        return len(found) == 1 < len(self.labels_in(examples))
 
     def labels_of(self, task, examples, predictions):
         """Returns what a leaderboard's table has for each example."""
@@ -175,15 +173,21 @@ def lay_out(vocab, first, second=None):
 def check_label(label, labels, where):
     """Raises ValueError where a label is no text, or none of a list of labels."""
     if not is_text(label):
-        raise ValueError(
-            f"{where}: label {excerpt(label)!r} is no text. Expected: UTF-8 without NUL. Mend the "
-            "line, or take it out"
-        )
+        found = excerpt(label)
+        raise ValueError(f"{where}: label {found!r} is no text. Expected: UTF-8 without NUL")
     if not isinstance(labels, str) and label not in labels:
-        raise ValueError(
-            f"{where}: label {excerpt(label)!r} is unknown. Expected: "
-            f"{excerpt(', '.join(labels))}. Mend the line, or the task's labels or column"
-        )
+        known = excerpt(", ".join(labels))
+        raise ValueError(f"{where}: label {excerpt(label)!r} is unknown. Expected: {known}")
+
+
+def are_strings(row):
+    """Returns whether a value is a list or tuple of strings."""
+    return isinstance(row, tuple | list) and all(isinstance(part, str) for part in row)
+
+
+def probabilities(task, row):
+    """Returns dict label -> probability, to be written."""
+    return dict(zip(task.labels, map(short, row), strict=True))
 
 
 def short(value):

@@ -12,78 +12,10 @@ import scipy.special
 import sklearn.metrics
 from keras import ops
 
-from electra.finetune.families.base import Head, check_label, cls_state, short
+from electra.finetune.families.base import Head, check_label, cls_state, probabilities
 from electra.finetune.families.text import TextFamily, as_text
 
 _BETWEEN = re.compile("[,;|]")
-
-
-class MultiLabel(TextFamily):
-    """See the module. The label of an example is a tuple of str."""
-
-    def label_value(self, value, task):
-        if value is None:
-            return None
-        parts = value if isinstance(value, list) else _BETWEEN.split(as_text(value))
-        parts = [as_text(part) or "" for part in parts]
-        found = {task.label_aliases.get(part.strip(), part.strip()) for part in parts}
-        return tuple(sorted(found - {""}))
-
-    def read_label(self, label, task, where):
-        for each in label:
-            check_label(each, task.labels, where)
-        return label
-
-    def labels_in(self, examples):
-        return {label for each in examples for label in each.label or ()}
-
-    def label_features(self, task, label):
-        # A column a label: lists are cut to the length of a text.
-        return {f"label_{i}": each in (label or ()) for each, i in task.label_ids.items()}
-
-    def head(self, task, **arguments):
-        return MultiLabelHead(task, **arguments)
-
-    def predict(self, task, examples, features, outputs, tokenizer, **_):
-        """Returns probabilities, float32 (n, labels), each label's own."""
-        return scipy.special.expit(np.stack(outputs["logits"]))
-
-    def labels_of(self, task, examples, predictions):
-        """Returns a list of labels for each example."""
-        return [
-            [label for label, p in zip(task.labels, row, strict=True) if p > 0.5]
-            for row in predictions
-        ]
-
-    def score(self, task, examples, predictions, qa_na_threshold=None):
-        """Returns percent: F1 over all labels together (micro) and their mean (macro), the mean
-        average precision of the labels that occur, and the share of rows that are all right."""
-        gold = np.array([[label in each.label for label in task.labels] for each in examples])
-        found = np.asarray(predictions) > 0.5
-        occurs = gold.any(axis=0)
-        precision = 0.0
-        if occurs.any():
-            precision = sklearn.metrics.average_precision_score(
-                gold[:, occurs], np.asarray(predictions)[:, occurs], average="macro"
-            )
-        scores = {
-            f"{average}_f1": sklearn.metrics.f1_score(gold, found, average=average, zero_division=0)
-            for average in ("micro", "macro")
-        }
-        scores |= {"average_precision": precision, "accuracy": np.all(gold == found, axis=1).mean()}
-        return {name: 100.0 * float(value) for name, value in scores.items()}
-
-    def is_constant(self, task, examples, predictions, qa_na_threshold=None):
-        found = {tuple(labels) for labels in self.labels_of(task, examples, predictions)}
-        return len(found) == 1 < len({each.label for each in examples})
-
-    def rows(self, task, examples, predictions, qa_na_threshold=None):
-        labels = self.labels_of(task, examples, predictions)
-        probabilities = [dict(zip(task.labels, map(short, p), strict=True)) for p in predictions]
-        return [
-            {"labels": each, "probabilities": probs}
-            for each, probs in zip(labels, probabilities, strict=True)
-        ]
 
 
 class MultiLabelHead(Head):
@@ -103,3 +35,69 @@ class MultiLabelHead(Head):
             losses = ops.relu(logits) - logits * labels + ops.log1p(ops.exp(-ops.abs(logits)))
             outputs["loss"] = ops.mean(losses, axis=-1)
         return outputs
+
+
+class MultiLabel(TextFamily):
+    """See the module. The label of an example is a tuple of str."""
+
+    head = MultiLabelHead
+
+    def label_value(self, value, task):
+        if value is None:
+            return None
+        parts = value if isinstance(value, list) else _BETWEEN.split(as_text(value))
+        parts = [as_text(part) or "" for part in parts]
+        found = {task.label_aliases.get(part.strip(), part.strip()) for part in parts}
+        return tuple(sorted(found - {""}))
+
+    def read_label(self, label, task, where):
+        for part in label:
+            check_label(part, task.labels, where)
+        return label
+
+    def labels_in(self, examples):
+        return {label for example in examples for label in example.label or ()}
+
+    def label_features(self, task, label):
+        # A column a label: lists are cut to the length of a text.
+        return {f"label_{i}": name in (label or ()) for name, i in task.label_ids.items()}
+
+    def predict(self, task, examples, features, outputs, tokenizer, **_):
+        """Returns probabilities, float32 (n, labels), each label's own."""
+        return scipy.special.expit(np.stack(outputs["logits"]))
+
+    def labels_of(self, task, examples, predictions):
+        """Returns a list of labels for each example."""
+        return [
+            [label for label, p in zip(task.labels, row, strict=True) if p > 0.5]
+            for row in predictions
+        ]
+
+    def score(self, task, examples, predictions, qa_na_threshold=None):
+        """Returns percent: F1 over all labels together (micro) and their mean (macro), the mean
+        average precision of the labels that occur, and the share of rows that are all right."""
+        gold = np.array([[label in e.label for label in task.labels] for e in examples])
+        found = np.asarray(predictions) > 0.5
+        occurs = gold.any(axis=0)
+        precision = 0.0
+        if occurs.any():
+            precision = sklearn.metrics.average_precision_score(
+                gold[:, occurs], np.asarray(predictions)[:, occurs], average="macro"
+            )
+        scores = {
+            f"{average}_f1": sklearn.metrics.f1_score(gold, found, average=average, zero_division=0)
+            for average in ("micro", "macro")
+        }
+        scores |= {"average_precision": precision, "accuracy": np.all(gold == found, axis=1).mean()}
+        return {name: 100.0 * float(value) for name, value in scores.items()}
+
+    def is_constant(self, task, examples, predictions, qa_na_threshold=None):
+        found = {tuple(labels) for labels in self.labels_of(task, examples, predictions)}
+        return len(found) == 1 < len({e.label for e in examples})
+
+    def rows(self, task, examples, predictions, qa_na_threshold=None):
+        found = self.labels_of(task, examples, predictions)
+        return [
+            {"labels": labels, "probabilities": probabilities(task, row)}
+            for labels, row in zip(found, predictions, strict=True)
+        ]

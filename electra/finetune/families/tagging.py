@@ -4,20 +4,14 @@ Files: CoNLL columns, a word a line. Source: finetune/tagging of the official co
 """
 
 import dataclasses
+import itertools
 import re
 
 import numpy as np
 from keras import ops
 
 from electra.finetune import metrics
-from electra.finetune.families.base import (
-    Family,
-    Head,
-    check_label,
-    cross_entropy,
-    lay_out,
-    softmax,
-)
+from electra.finetune.families import base
 from electra.finetune.files import read_lines
 from electra.finetune.spans import read_spans, write_spans
 from electra.model.layers import gather_positions
@@ -41,34 +35,51 @@ class TaggingExample:
     tags: tuple | None
 
 
-class Tagging(Family):
+class TaggingHead(base.Head):
+    """A linear layer on the first word piece of each word; the loss is summed over the words.
+
+    Features: labeled_positions, labels int32 (B, W); labels_mask float32 (B, W), 0 for no word.
+    Source: TaggingTask in finetune/tagging of the official code.
+    """
+
+    def call(self, states, batch, seed=None, training=False):
+        """Returns logits (B, W, C) and predictions (B, W)."""
+        words = gather_positions(states, self.feature(batch, "labeled_positions"))  # (B, W, H)
+        logits = self.dense(ops.cast(words, "float32"))
+        outputs = {"logits": logits, "predictions": ops.argmax(logits, axis=-1)}
+        labels = self.feature(batch, "labels")
+        if labels is not None:
+            losses = base.cross_entropy(logits, labels)
+            outputs["loss"] = ops.sum(losses * self.feature(batch, "labels_mask"), axis=-1)
+        return outputs
+
+
+class Tagging(base.Family):
     """See the module."""
+
+    head = TaggingHead
 
     def read(self, path, source, task, split, language):
         return _read_sentences(path, source, task, not split.startswith("test"))
 
     def example(self, task, id, row):
         words = row.split() if isinstance(row, str) else row
-        is_right = isinstance(words, tuple | list) and all(isinstance(each, str) for each in words)
-        if not is_right or not words:
+        if not base.are_strings(words) or not words:
             raise ValueError("a list of words, or a string")
         return TaggingExample(id, tuple(words), None)
 
     def labels_in(self, examples):
-        return {tag for each in examples for tag in each.tags or ()}
+        return {tag for example in examples for tag in example.tags or ()}
 
     def featurize(self, task, examples, tokenizer, *, max_seq_length, **_):
         for number, example in enumerate(examples):
             yield number, _featurize_sentence(example, tokenizer, max_seq_length, task.label_ids)
 
-    def head(self, task, **arguments):
-        return TaggingHead(task, **arguments)
-
     def predict(self, task, examples, features, outputs, tokenizer, **_):
         """Returns for each sentence probabilities, float32 (words kept, labels)."""
         _, offsets = features.ragged["labels"]
         return [
-            softmax(logits[:count])
+            base.softmax(logits[:count])
             for logits, count in zip(outputs["logits"], np.diff(offsets), strict=True)
         ]
 
@@ -110,29 +121,10 @@ class Tagging(Family):
         def kind(tag):
             return (tag[2:] or tag) if task.has_spans else tag
 
-        gold = [kind(tag) for each in examples for tag in each.tags]
+        gold = [kind(tag) for example in examples for tag in example.tags]
         found = [kind(tag) for tags in self.labels_of(task, examples, predictions) for tag in tags]
         labels = sorted({kind(tag) for tag in task.labels}, key=lambda tag: (tag != "O", tag))
         return labels, gold, found
-
-
-class TaggingHead(Head):
-    """A linear layer on the first word piece of each word; the loss is summed over the words.
-
-    Features: labeled_positions, labels int32 (B, W); labels_mask float32 (B, W), 0 for no word.
-    Source: TaggingTask in finetune/tagging of the official code.
-    """
-
-    def call(self, states, batch, seed=None, training=False):
-        """Returns logits (B, W, C) and predictions (B, W)."""
-        words = gather_positions(states, self.feature(batch, "labeled_positions"))  # (B, W, H)
-        logits = self.dense(ops.cast(words, "float32"))
-        outputs = {"logits": logits, "predictions": ops.argmax(logits, axis=-1)}
-        labels = self.feature(batch, "labels")
-        if labels is not None:
-            losses = cross_entropy(logits, labels)
-            outputs["loss"] = ops.sum(losses * self.feature(batch, "labels_mask"), axis=-1)
-        return outputs
 
 
 def _featurize_sentence(example, tokenizer, max_seq_length, label_ids):
@@ -148,10 +140,10 @@ def _featurize_sentence(example, tokenizer, max_seq_length, label_ids):
         positions.append(len(ids) + 1)
         ids += tokenizer.encode_word(word)
     room = max_seq_length - 2
-    kept = [each for each in positions if each <= room or len(ids) <= room]
+    kept = [place for place in positions if place <= room or len(ids) <= room]
     tags = example.tags or ()
     return {
-        **lay_out(tokenizer.vocab, ids[:room]),
+        **base.lay_out(tokenizer.vocab, ids[:room]),
         "labeled_positions": kept,
         "labels": [label_ids[tag] for tag in tags[: len(kept)]] or [0] * len(kept),
         "labels_mask": [1.0] * len(kept),
@@ -159,58 +151,56 @@ def _featurize_sentence(example, tokenizer, max_seq_length, label_ids):
 
 
 def _read_sentences(path, source, task, needs_tags):
-    examples, words, tags, places, width = [], [], [], [], 0
-    known = set() if isinstance(task.labels, str) else set(task.labels)
-    word_at, tag_at = source.columns["words"], source.columns.get("tags")
-
-    def end_sentence():
-        if words:
-            kept = tuple(tags) if len(tags) == len(words) else None
-            if kept and task.has_spans:
-                kept = tuple(write_spans(read_spans(kept), len(kept)))
-            if kept and not set(kept) <= known:
-                for number, tag in zip(places, kept, strict=True):
-                    check_label(tag, task.labels, f"{path}, line {number}")
-            examples.append(TaggingExample(str(len(examples)), tuple(words), kept))
-            for each in (words, tags, places):
-                each.clear()
-
     lines = list(read_lines(path))
     has_tabs = any("\t" in line for _, line in lines)
-    for number, line in lines:
-        if not line.strip() or line.startswith("-DOCSTART-"):
-            end_sentence()
-            continue
-        if has_tabs and line.startswith("#") and "\t" not in line:
-            continue  # a comment of CoNLL-U
-        if has_tabs:
-            fields = [field.strip() for field in line.rstrip("\r\n").split("\t")]
-        else:
-            fields = _SPACES.split(line.strip())
-        has_tag = tag_at is not None and len(fields) > 1 and -len(fields) <= tag_at < len(fields)
-        has_tag = has_tag and fields[tag_at] != ""
-        width = width if words else len(fields)
-        if (
-            not -len(fields) <= word_at < len(fields)
-            or (needs_tags and not has_tag)
-            or len(fields) != width
-        ):
+    if has_tabs:  # what starts with # and has none is a comment of CoNLL-U
+        lines = [(n, line) for n, line in lines if "\t" in line or not line.startswith("#")]
+    examples = []
+    for has_words, rows in itertools.groupby(lines, lambda row: _has_word(row[1])):
+        if has_words:
+            rows = [(n, _fields(line, has_tabs), line.strip()) for n, line in rows]
+            id = str(len(examples))
+            examples.append(_read_sentence(path, rows, id, source.columns, task, needs_tags))
+    return examples
+
+
+def _has_word(line):
+    return bool(line.strip()) and not line.startswith("-DOCSTART-")
+
+
+def _fields(line, has_tabs):
+    if has_tabs:
+        return [field.strip() for field in line.rstrip("\r\n").split("\t")]
+    return _SPACES.split(line.strip())
+
+
+def _read_sentence(path, rows, id, columns, task, needs_tags):
+    """Reads the rows of a sentence: (line number, fields, text)."""
+    word_at, tag_at, width = columns["words"], columns.get("tags"), len(rows[0][1])
+    words, tags = [], []
+    for number, fields, text in rows:
+        where, places = f"{path}, line {number}", range(-len(fields), len(fields))
+        has_tag = len(fields) > 1 and tag_at in places and fields[tag_at] != ""
+        if word_at not in places or (needs_tags and not has_tag) or len(fields) != width:
             before = f", {width} in the line before" if len(fields) != width else ""
             raise ValueError(
-                f"{path}, line {number}: {len(fields)} columns{before}. Expected: the word in "
-                f"column {word_at}, its tag in column {tag_at}, {'tabs' if has_tabs else 'spaces'} "
-                f"between. Received: {excerpt(line.strip())!r}"
+                f"{where}: {len(fields)} columns{before}. Expected: the word in column {word_at}, "
+                f"its tag in column {tag_at}. Received: {excerpt(text)!r}"
             )
         words.append(fields[word_at])
-        places.append(number)
         if has_tag:
             tag = fields[tag_at]
             if task.has_spans and tag != "O" and (tag[0] not in "BIES" or tag[1:2] != "-"):
                 raise ValueError(
-                    f"{path}, line {number}: tag {excerpt(tag)!r} marks no span. Expected: O, or "
-                    "B-, I-, E- or S- and a type. Is it another column? Tags of single words want "
-                    "the metric accuracy"
+                    f"{where}: tag {excerpt(tag)!r} marks no span. Expected: O, or B-, I-, E- or "
+                    "S- and a type; tags of single words want the metric accuracy"
                 )
             tags.append(tag)
-    end_sentence()
-    return examples
+    if len(tags) < len(words):
+        return TaggingExample(id, tuple(words), None)
+    if task.has_spans:
+        tags = write_spans(read_spans(tags), len(tags))
+    for (number, *_), tag in zip(rows, tags, strict=True):
+        if tag not in task.labels:
+            base.check_label(tag, task.labels, f"{path}, line {number}")
+    return TaggingExample(id, tuple(words), tuple(tags))

@@ -11,16 +11,7 @@ import numpy as np
 from keras import ops
 
 from electra.finetune import metrics
-from electra.finetune.families.base import (
-    Family,
-    Head,
-    check_label,
-    cls_state,
-    cross_entropy,
-    lay_out,
-    short,
-    softmax,
-)
+from electra.finetune.families import base
 from electra.finetune.files import format_of, json_rows, table_rows
 from electra.storage import excerpt
 
@@ -41,7 +32,7 @@ class TextExample:
     label: str | float | None
 
 
-class TextFamily(Family):
+class TextFamily(base.Family):
     """What families of texts share; a label is read by `read_label`."""
 
     def read(self, path, source, task, split, language):
@@ -86,10 +77,9 @@ class TextFamily(Family):
 
     def example(self, task, id, row):
         parts = (row,) if isinstance(row, str) else row
-        is_right = isinstance(parts, tuple | list) and all(isinstance(each, str) for each in parts)
-        if not is_right or not 1 <= len(parts) <= 2:
+        if not base.are_strings(parts) or not 1 <= len(parts) <= 2:
             raise ValueError("a string, or a pair of strings")
-        return TextExample(id, parts[0], parts[1] if len(parts) == 2 else None, None)
+        return TextExample(id, *parts, *[None] * (3 - len(parts)))
 
     def featurize(self, task, examples, tokenizer, *, max_seq_length, **_):
         for number, example in enumerate(examples):
@@ -97,14 +87,50 @@ class TextFamily(Family):
             yield number, {**text, **self.label_features(task, example.label)}
 
 
+class ClassificationHead(base.Head):
+    """Dropout and a linear layer on the last [CLS] vector.
+
+    Features: label_ids int32 (B,).
+    Source: ClassificationTask in finetune/classification of the official code.
+    """
+
+    def call(self, states, batch, seed=None, training=False):
+        """Returns logits (B, C) and predictions (B,)."""
+        logits = self.dense(base.cls_state(states, seed))
+        outputs = {"logits": logits, "predictions": ops.argmax(logits, axis=-1)}
+        labels = self.feature(batch, "label_ids")
+        if labels is not None:
+            outputs["loss"] = base.cross_entropy(logits, labels)
+        return outputs
+
+
+class RegressionHead(base.Head):
+    """Dropout and one linear output on the last [CLS] vector, squared error.
+
+    Features: targets float32 (B,), scaled to 0..1.
+    Source: RegressionTask in finetune/classification of the official code.
+    """
+
+    def __init__(self, task, **kwargs):
+        super().__init__(task, 1, **kwargs)
+
+    def call(self, states, batch, seed=None, training=False):
+        """Returns predictions (B,)."""
+        predictions = self.dense(base.cls_state(states, seed))[:, 0]
+        outputs = {"predictions": predictions}
+        targets = self.feature(batch, "targets")
+        if targets is not None:
+            outputs["loss"] = ops.square(predictions - targets)
+        return outputs
+
+
 class Classification(TextFamily):
     """One of several labels."""
 
-    def head(self, task, **arguments):
-        return ClassificationHead(task, **arguments)
+    head = ClassificationHead
 
     def read_label(self, label, task, where):
-        check_label(label, task.labels, where)
+        base.check_label(label, task.labels, where)
         return label
 
     def label_features(self, task, label):
@@ -112,37 +138,32 @@ class Classification(TextFamily):
 
     def predict(self, task, examples, features, outputs, tokenizer, **_):
         """Returns probabilities, float32 (n, labels)."""
-        return softmax(np.stack(outputs["logits"]))
+        return base.softmax(np.stack(outputs["logits"]))
 
     def labels_of(self, task, examples, predictions):
         return [task.labels[i] for i in np.argmax(predictions, axis=-1)]
 
     def score(self, task, examples, predictions, qa_na_threshold=None):
-        gold = [task.label_ids[each.label] for each in examples]
+        gold = [task.label_ids[example.label] for example in examples]
         found = np.argmax(predictions, axis=-1)
         return metrics.classification_scores(gold, found, task.metrics, len(task.labels))
-
-    def is_constant(self, task, examples, predictions, qa_na_threshold=None):
-        found = set(self.labels_of(task, examples, predictions))
-        return len(found) == 1 < len(self.labels_in(examples))
 
     def rows(self, task, examples, predictions, qa_na_threshold=None):
         labels = self.labels_of(task, examples, predictions)
         return [
-            {"label": label, "probabilities": dict(zip(task.labels, map(short, row), strict=True))}
+            {"label": label, "probabilities": base.probabilities(task, row)}
             for label, row in zip(labels, predictions, strict=True)
         ]
 
     def confusion(self, task, examples, predictions):
-        gold = [each.label for each in examples]
+        gold = [example.label for example in examples]
         return list(task.labels), gold, self.labels_of(task, examples, predictions)
 
 
 class Regression(TextFamily):
     """A number of a range, scaled to 0..1."""
 
-    def head(self, task, **arguments):
-        return RegressionHead(task, **arguments)
+    head = RegressionHead
 
     def read_label(self, label, task, where):
         return _score(label, task.label_range, where)
@@ -166,50 +187,15 @@ class Regression(TextFamily):
         return [low + (high - low) * float(value) for value in predictions]
 
     def score(self, task, examples, predictions, qa_na_threshold=None):
-        return metrics.regression_scores([each.label for each in examples], predictions)
+        return metrics.regression_scores([e.label for e in examples], predictions)
 
     def is_constant(self, task, examples, predictions, qa_na_threshold=None):
-        return bool(np.ptp(predictions) < 1e-3 < np.ptp([each.label for each in examples]))
+        return bool(np.ptp(predictions) < 1e-3 < np.ptp([e.label for e in examples]))
 
     def rows(self, task, examples, predictions, qa_na_threshold=None):
-        return [{"value": short(each)} for each in self.labels_of(task, examples, predictions)]
-
-
-class ClassificationHead(Head):
-    """Dropout and a linear layer on the last [CLS] vector.
-
-    Features: label_ids int32 (B,).
-    Source: ClassificationTask in finetune/classification of the official code.
-    """
-
-    def call(self, states, batch, seed=None, training=False):
-        """Returns logits (B, C) and predictions (B,)."""
-        logits = self.dense(cls_state(states, seed))
-        outputs = {"logits": logits, "predictions": ops.argmax(logits, axis=-1)}
-        labels = self.feature(batch, "label_ids")
-        if labels is not None:
-            outputs["loss"] = cross_entropy(logits, labels)
-        return outputs
-
-
-class RegressionHead(Head):
-    """Dropout and one linear output on the last [CLS] vector, squared error.
-
-    Features: targets float32 (B,), scaled to 0..1.
-    Source: RegressionTask in finetune/classification of the official code.
-    """
-
-    def __init__(self, task, **kwargs):
-        super().__init__(task, 1, **kwargs)
-
-    def call(self, states, batch, seed=None, training=False):
-        """Returns predictions (B,)."""
-        predictions = self.dense(cls_state(states, seed))[:, 0]
-        outputs = {"predictions": predictions}
-        targets = self.feature(batch, "targets")
-        if targets is not None:
-            outputs["loss"] = ops.square(predictions - targets)
-        return outputs
+        return [
+            {"value": base.short(value)} for value in self.labels_of(task, examples, predictions)
+        ]
 
 
 def featurize_texts(example, tokenizer, max_seq_length):
@@ -220,17 +206,17 @@ def featurize_texts(example, tokenizer, max_seq_length):
     first = tokenizer.encode(example.text_a)
     second = tokenizer.encode(example.text_b) if example.text_b else None
     if not second:
-        return lay_out(tokenizer.vocab, first[: max_seq_length - 2])
+        return base.lay_out(tokenizer.vocab, first[: max_seq_length - 2])
     # The longer text is cut piece by piece, the second one where both are as long.
     while len(first) + len(second) > max_seq_length - 3:
         (first if len(first) > len(second) else second).pop()
-    return lay_out(tokenizer.vocab, first, second)
+    return base.lay_out(tokenizer.vocab, first, second)
 
 
 def as_text(value):
     """A JSON value as text; a list is joined by spaces."""
     if isinstance(value, list):
-        return " ".join(as_text(each) or "null" for each in value)
+        return " ".join(as_text(part) or "null" for part in value)
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
@@ -261,8 +247,6 @@ def _score(label, label_range, where):
     except ValueError:
         score = math.nan
     if not low <= score <= high:
-        raise ValueError(
-            f"{where}: the score {excerpt(label)!r} is no number from {low:g} to {high:g}. Mend "
-            "it, or give the task another label_range"
-        )
+        found = excerpt(label)
+        raise ValueError(f"{where}: the score {found!r} is no number from {low:g} to {high:g}")
     return (score - low) / (high - low)

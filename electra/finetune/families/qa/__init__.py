@@ -8,7 +8,7 @@ import collections
 import numpy as np
 
 from electra.finetune import metrics
-from electra.finetune.families.base import Family
+from electra.finetune.families.base import Family, are_strings
 from electra.finetune.families.qa.answers import n_best_answers
 from electra.finetune.families.qa.head import QAHead
 from electra.finetune.families.qa.questions import Document, QAExample, read_questions
@@ -29,6 +29,7 @@ _OF_HEAD = (
 class QuestionAnswering(Family):
     """See the module."""
 
+    head = QAHead
     packs = False
     has_query = True
 
@@ -36,41 +37,18 @@ class QuestionAnswering(Family):
         return read_questions(path, source, task, split)
 
     def example(self, task, id, row):
-        is_right = isinstance(row, tuple | list) and all(isinstance(each, str) for each in row)
-        if not is_right or len(row) != 2:
+        if not are_strings(row) or len(row) != 2:
             raise ValueError("a pair of strings, the question and the text")
         return QAExample(id, row[0], Document(row[1], task.ideographs_are_words), (), False)
 
-    def featurize(
-        self,
-        task,
-        examples,
-        tokenizer,
-        *,
-        max_seq_length,
-        is_training,
-        max_query_length,
-        doc_stride,
-    ):
+    def featurize(self, task, examples, tokenizer, **sizes):
         document, pieces = None, ()
         for number, example in enumerate(examples):
             if document is not example.document:
                 document = example.document
                 pieces = cut_document(document, tokenizer)
-            windows = featurize_question(
-                example,
-                *pieces,
-                tokenizer,
-                max_seq_length,
-                max_query_length,
-                doc_stride,
-                is_training,
-            )
-            for window in windows:
+            for window in featurize_question(example, *pieces, tokenizer, **sizes):
                 yield number, window
-
-    def head(self, task, **arguments):
-        return QAHead(task, **arguments)
 
     def head_arguments(self, task, values):
         return {name: values[name] for name in _OF_HEAD if name in values}
@@ -118,7 +96,7 @@ class QuestionAnswering(Family):
         return result
 
     def score(self, task, examples, predictions, qa_na_threshold=-2.75):
-        gold = {each.id: list(each.answers) for each in examples}
+        gold = {example.id: list(example.answers) for example in examples}
         texts = {key: n_best[0]["text"] for key, (n_best, _) in predictions.items()}
         if not task.has_unanswerable:
             return metrics.exact_match_scores(gold, texts)
@@ -130,13 +108,13 @@ class QuestionAnswering(Family):
         texts = {n_best[0]["text"] for n_best, _ in predictions.values()}
         nulls = [odds > qa_na_threshold for _, odds in predictions.values()]
         is_one = len(texts) == 1 or (task.has_unanswerable and all(nulls))
-        return is_one and len({each.answers for each in examples}) > 1
+        return is_one and len({example.answers for example in examples}) > 1
 
     def rows(self, task, examples, predictions, qa_na_threshold=None):
         threshold = qa_na_threshold if task.has_unanswerable else None
         return [
-            {"text": answer_text(each, threshold), "null_odds": each[1], "n_best": each[0]}
-            for each in predictions.values()
+            {"text": answer_text(answer, threshold), "null_odds": answer[1], "n_best": answer[0]}
+            for answer in predictions.values()
         ]
 
     def write_predictions(self, stem, task, examples, predictions, qa_na_threshold):
@@ -186,8 +164,7 @@ def write_squad(preds_file, odds_file, answers, null_odds_threshold=None):
         null_odds_threshold: above it the text is ""; None for the best text always (the
             official code applies the threshold when it scores).
     """
-    write_json(
-        preds_file, {key: answer_text(each, null_odds_threshold) for key, each in answers.items()}
-    )
+    texts = {key: answer_text(answer, null_odds_threshold) for key, answer in answers.items()}
+    write_json(preds_file, texts)
     if odds_file is not None:
         write_json(odds_file, {key: odds for key, (_, odds) in answers.items()})

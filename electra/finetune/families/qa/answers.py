@@ -40,7 +40,7 @@ def n_best_answers(
             stop = min(first + max_answer_length, len(window["piece_words"]))
             if 0 <= first <= last < stop and window["is_max_context"][first]:
                 candidates.append((start_logit, end_logit, window, start, end))
-    candidates.sort(key=lambda each: each[0] + each[1], reverse=True)
+    candidates.sort(key=lambda candidate: candidate[0] + candidate[1], reverse=True)
     best = {}
     for start_logit, end_logit, window, start, end in candidates:
         text = _answer_text(window, start, end, words, tokenizer)
@@ -56,8 +56,8 @@ def n_best_answers(
         for (text, logits), p in zip(best.items(), probabilities, strict=True)
     ]
     if answerable_classifier:
-        return answers, min((float(each["answerable_logit"]) for each in outputs), default=0.0)
-    nulls = (float(each["start_logits"][0] + each["end_logits"][0]) for each in outputs)
+        return answers, min((float(row["answerable_logit"]) for row in outputs), default=0.0)
+    nulls = (float(row["start_logits"][0] + row["end_logits"][0]) for row in outputs)
     null = min(nulls, default=0.0)
     return answers, null - float(totals[0])
 

@@ -7,7 +7,7 @@ import re
 from absl import logging
 
 from electra.finetune.files import format_of, json_lines, read_lines
-from electra.storage import excerpt, parse_json_dict
+from electra.storage import check_shape, excerpt, parse_json_dict
 from electra.text.wordpiece import CJK_RANGES
 
 _CJK = "".join(f"{chr(first)}-{chr(last)}" for first, last in CJK_RANGES)
@@ -15,8 +15,10 @@ _CJK = "".join(f"{chr(first)}-{chr(last)}" for first, last in CJK_RANGES)
 _SPACE = " \t\r\n\u202f"
 _WORD = re.compile(f"[^{_SPACE}]+")
 _WORD_OR_IDEOGRAPH = re.compile(f"[{_CJK}]|[^{_SPACE}{_CJK}]+")
-_KIND_NAMES = {str: "string", list: "list", str | int: "string or number"}
+_PARAGRAPH = {"context": str, "qas": [dict]}
+_QUESTION = {"question": str, "answers?": [(str, {"text": str})]}
 _SPACES = re.compile(f"[{_SPACE}]+")
+_V2 = "the metric squad_v2 where questions may have no answer"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,20 +75,16 @@ class Document:
 def read_questions(path, source, task, split):
     is_train, examples, misses, ids = split == "train", [], [], set()
     for where, paragraph in _paragraphs(path, format_of(path, source, task)):
-        context = _take(paragraph, "context", str, where)
-        document = Document(context, task.ideographs_are_words)
-        for index, question in enumerate(_take(paragraph, "qas", list, where)):
+        check_shape(paragraph, _PARAGRAPH, f"{where}: ")
+        document = Document(paragraph["context"], task.ideographs_are_words)
+        for index, question in enumerate(paragraph["qas"]):
             there = f"{where}, qas[{index}]"
             example = _question(question, document, task, is_train, there)
             if not is_train and example.id in ids:
-                raise ValueError(
-                    f"{there}: the id {excerpt(example.id)!r} comes twice. Give each its own"
-                )
+                id = excerpt(example.id)
+                raise ValueError(f"{there}: the id {id!r} comes twice. Give each its own")
             if split.startswith("dev") and not (example.answers or task.has_unanswerable):
-                raise ValueError(
-                    f"{there}: no answers to score with. Give them, or the metric squad_v2 where "
-                    "questions may have no answer"
-                )
+                raise ValueError(f"{there}: no answers to score with. Give them, or {_V2}")
             ids.add(example.id)
             if example.last_word >= -1:
                 examples.append(example)
@@ -112,34 +110,23 @@ def _paragraphs(path, format):
                 yield f"{path}, line {line}", values
         return
     values = parse_json_dict("".join(line for _, line in read_lines(path)), path)
-    for index, article in enumerate(_take(values, "data", list, path)):
-        where = f"{path}: data[{index}]"
-        for number, paragraph in enumerate(_take(article, "paragraphs", list, where)):
-            yield f"{where}, paragraphs[{number}]", paragraph
-
-
-def _take(values, key, kind, where):
-    value = values.get(key) if isinstance(values, dict) else None
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(
-            f"{where}: no {key!r} that is a {_KIND_NAMES[kind]}. Received: "
-            f"{excerpt(repr(values))}. Expected: the layout of SQuAD (.json) or MRQA (.jsonl)"
-        )
-    return value
+    check_shape(values, {"data": [{"paragraphs": [dict]}]}, f"{path}: ")
+    for index, article in enumerate(values["data"]):
+        for number, paragraph in enumerate(article["paragraphs"]):
+            yield f"{path}: data[{index}], paragraphs[{number}]", paragraph
 
 
 def _question(values, document, task, is_train, where):
-    text = _take(values, "question", str, where)
-    id = _take(values, "qid" if "qid" in values else "id", str | int, where)
-    answers = _take(values, "answers", list, where) if "answers" in values else []
-    answers = [a if isinstance(a, dict) else {"text": a} for a in answers]
-    answers = tuple(_take(answer, "text", str, f"{where}, answers") for answer in answers)
+    id = "qid" if "qid" in values else "id"
+    check_shape(values, {id: (str, int), **_QUESTION}, f"{where}: ")
+    answers = values.get("answers", ())
+    answers = tuple(a["text"] if isinstance(a, dict) else a for a in answers)
     is_impossible = values.get("is_impossible", not answers)
     if is_impossible not in (True, False):
         found = excerpt(repr(is_impossible))
         raise ValueError(f"{where}: is_impossible is no truth value. Received: {found}")
     is_impossible = task.has_unanswerable and bool(is_impossible)
-    example = QAExample(str(id), text, document, answers, is_impossible)
+    example = QAExample(str(values[id]), values["question"], document, answers, is_impossible)
     return _locate(example, values, where) if is_train and not is_impossible else example
 
 
@@ -157,8 +144,7 @@ def _locate(example, values, where):
     except (LookupError, TypeError):
         raise ValueError(
             f"{where}: no answer with its place. Expected: answers with text and answer_start "
-            "(SQuAD), detected_answers with text and char_spans (MRQA), or is_impossible with the "
-            "metric squad_v2. Mend the question or take it out"
+            f"(SQuAD), detected_answers with text and char_spans (MRQA), or {_V2}"
         ) from None
     document, found = example.document, False
     if answer.strip() and document.words and start >= 0 and stop < len(document.context):

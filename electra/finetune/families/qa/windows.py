@@ -20,6 +20,7 @@ def featurize_question(
     piece_words,
     word_starts,
     tokenizer,
+    *,
     max_seq_length,
     max_query_length,
     doc_stride,
