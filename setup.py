@@ -20,7 +20,7 @@ setup(
     packages=find_packages(include=["electra", "electra.*"]),
     package_data={"electra": ["py.typed"]},
     py_modules=sorted(path.stem for path in ROOT.glob("*.py") if path.stem != "setup"),
-    # tensorflow-text, which keras-hub imports, is built against one minor release of tensorflow.
+    # tensorflow-text is built against one minor release of tensorflow: the two move together.
     install_requires=[
         "tensorflow>=2.21,<2.22",
         "tensorflow-text>=2.21,<2.22",

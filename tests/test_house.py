@@ -37,6 +37,7 @@ TENSORFLOW = {
     **dict.fromkeys(BASE, NOWHERE),
     "random": ANYWHERE,
     "text": NOWHERE,
+    "text/fast": ANYWHERE,
     "data": ANYWHERE,
     "model": NOWHERE,
     "model/islands": ANYWHERE,
@@ -95,7 +96,7 @@ def each(paths):
 
 
 def room_of(path):
-    """electra/text/words.py -> "text"; electra/features.py -> "features"."""
+    """electra/text/fast.py -> "text"; electra/features.py -> "features"."""
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 

@@ -24,8 +24,6 @@ from electra.data import corpus, join
 from electra.door import import_tensorflow_quietly
 from electra.storage import read_json, write_json
 from electra.text.vocab import read_vocab
-from electra.text.wordpiece import WordPieceTokenizer
-from electra.text.words import WordTable
 
 SPLITS = ("train", "eval")
 _CHARACTERS = 1 << 19  # of lines that are tokenised together, at least
@@ -100,10 +98,13 @@ def _prepare_worker(watched):
 @functools.lru_cache(maxsize=1)
 def tokenizer_of(vocab_file, vocab_sha256, do_lower_case, strip_accents):
     """Returns (Vocabulary, tokenizer), made once a process."""
+    from electra.text.fast import make_tokenizer
+
+    import_tensorflow_quietly()
     vocab = read_vocab(vocab_file)
     if vocab.sha256 != vocab_sha256:
         raise ValueError(f"{vocab_file} was changed during the build. Remove the build, start anew")
-    return vocab, WordTable(WordPieceTokenizer(vocab, do_lower_case, strip_accents))
+    return vocab, make_tokenizer(vocab, do_lower_case, strip_accents)
 
 
 def build_unit(folder, unit, **options):
@@ -134,7 +135,6 @@ def build_unit(folder, unit, **options):
 
 def _write_unit(folder, unit, vocab_file, vocab_sha256, flags):
     """Writes a unit's records. Returns the number of its documents."""
-    import_tensorflow_quietly()
     from electra.data.examples import ExampleBuilder
     from electra.data.records import RecordWriter
 

@@ -1,17 +1,15 @@
-"""The tokenizer, in pure Python: text enters, word pieces leave.
+"""The reference tokenizer, in pure Python: text enters, word pieces leave.
 
-`electra.text.words` spares it what it has cut before. The steps are those of the official code:
-clean, space around CJK ideographs, lower-case, strip accents, split on punctuation and white space,
-then greedy longest-match WordPiece.
+It defines what is right; `electra.text.fast` must give the same ids. The steps are those of the
+official code: clean, space around CJK ideographs, lower-case, strip accents, split on punctuation
+and white space, then greedy longest-match WordPiece.
 
 Differs from source: `strip_accents` works without `do_lower_case` too, and the other way round.
 """
 
-import itertools
 import unicodedata
 
-import numpy as np
-
+UNKNOWN = "[UNK]"
 SUFFIX = "##"
 MAX_WORD_CHARACTERS = 200
 
@@ -77,31 +75,18 @@ class WordPieceTokenizer:
     def __init__(self, vocab, do_lower_case=True, strip_accents=None):
         self.vocab = vocab
         self.basic = BasicTokenizer(do_lower_case, strip_accents)
-        self._longest = max(map(len, vocab.tokens))
 
     def tokenize(self, text):
         """Cuts `text` into word pieces: list of str.
 
         Special tokens in the text are text: "[MASK]" gives "[", "mask", "]".
         """
-        return [self.vocab.tokens[id] for id in self.encode(text)]
+        return [piece for word in self.basic.tokens(text) for piece in self._pieces(word)]
 
     def encode(self, text):
         """Cuts `text` into word pieces: list of int, their ids."""
-        return [id for word in self.basic.tokens(text) for id in self._pieces(word)]
-
-    def encode_lines(self, lines):
-        """Cuts `lines` into word pieces.
-
-        Args:
-            lines: list of str.
-        Returns:
-            ids: int32 (T,), the pieces of all lines one after the other.
-            offsets: int64 (n + 1,); line i is ids[offsets[i]:offsets[i + 1]].
-        """
-        lists = [self.encode(line) for line in lines]
-        ids = np.fromiter(itertools.chain.from_iterable(lists), np.int32)
-        return ids, np.cumsum([0, *map(len, lists)], dtype=np.int64)
+        ids = self.vocab.ids
+        return [ids[piece] for piece in self.tokenize(text)]
 
     def encode_word(self, word):
         """Cuts a word of a tagged sentence into pieces: list of int, their ids.
@@ -109,9 +94,9 @@ class WordPieceTokenizer:
         Kept from the official code: here an ideograph does not end a piece
         (test_sentences_equal_the_official).
         """
-        text = self.basic.fold(word.translate(_CLEAN).replace(" ", ""))
-        parts = text.translate(_SPLIT_PUNCTUATION).split()
-        return [id for part in parts for id in self._pieces(part)]
+        ids, basic = self.vocab.ids, self.basic
+        text = basic.fold(word.translate(_CLEAN).replace(" ", "")).translate(_SPLIT_PUNCTUATION)
+        return [ids[piece] for part in text.split() for piece in self._pieces(part)]
 
     def _pieces(self, word):
         """The longest pieces from the left; a word with a rest that no piece starts is unknown.
@@ -119,17 +104,18 @@ class WordPieceTokenizer:
         With "un", "##aff" and "##able" known, "unaffable" gives all three.
         """
         if len(word) > MAX_WORD_CHARACTERS:
-            return [self.vocab.unk_id]
-        ids, pieces, start, prefix = self.vocab.ids, [], 0, ""
+            return [UNKNOWN]
+        known, pieces, start = self.vocab.ids, [], 0
         while start < len(word):
-            piece = prefix + word[start : start + self._longest]
-            while piece not in ids and len(piece) > len(prefix):
-                piece = piece[:-1]
-            if len(piece) == len(prefix):
-                return [self.vocab.unk_id]
-            pieces.append(ids[piece])
-            start += len(piece) - len(prefix)
-            prefix = SUFFIX
+            prefix = SUFFIX if start else ""
+            for end in range(len(word), start, -1):
+                piece = prefix + word[start:end]
+                if piece in known:
+                    break
+            else:
+                return [UNKNOWN]
+            pieces.append(piece)
+            start = end
         return pieces
 
 

@@ -34,7 +34,7 @@ class WordTable:
     the pieces of all words that were cut are too many, everything is forgotten.
 
     Args:
-        tokenizer: has encode_lines, like electra.text.wordpiece.WordPieceTokenizer.
+        tokenizer: has encode_lines, like electra.text.fast.FastTokenizer.
     """
 
     def __init__(self, tokenizer):
@@ -47,7 +47,7 @@ class WordTable:
         self._pieces, self._size = np.zeros(0, np.int32), 0  # with room behind the first `size`
 
     def encode_lines(self, lines):
-        """As WordPieceTokenizer.encode_lines; needs memory in proportion to the text."""
+        """As FastTokenizer.encode_lines; needs memory in proportion to the text."""
         text = "\n".join(["", *lines, ""])
         if _SIGMA in text or "\0" in text or text.count("\n") > len(lines) + 1:
             odd = [i for i, line in enumerate(lines) if _ODD.search(line)]
@@ -119,7 +119,7 @@ def put_lines(ids, offsets, indices, their_ids, their_offsets):
     """Puts encoded lines in the place of empty ones.
 
     Args:
-        ids, offsets: of all lines, see WordPieceTokenizer.encode_lines.
+        ids, offsets: of all lines, see FastTokenizer.encode_lines.
         indices: which are empty, sorted; their_ids, their_offsets: what they become.
     Returns: ids and offsets of all lines.
     """

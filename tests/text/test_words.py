@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from electra.text import words
+from electra.text.fast import SlowTokenizer
 from electra.text.vocab import Vocabulary
-from electra.text.wordpiece import BasicTokenizer, WordPieceTokenizer
+from electra.text.wordpiece import BasicTokenizer
 from electra.text.words import WordTable
 from tests.text.tiny import TINY
 
@@ -20,7 +21,7 @@ class Asked:
     """A tokenizer that notes what it is asked for."""
 
     def __init__(self, *flags):
-        self.tokenizer, self.words = WordPieceTokenizer(VOCAB, *flags), []
+        self.tokenizer, self.words = SlowTokenizer(VOCAB, *flags), []
 
     def encode_lines(self, lines):
         self.words += lines

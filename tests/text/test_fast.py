@@ -1,19 +1,23 @@
-"""The table of words gives the tokenizer's ids on every line."""
+"""The fast tokenizer gives the reference tokenizer's ids on every line."""
 
 import itertools
 import json
 import os
 import random
+import sys
 
 import numpy as np
 import pytest
 
 from electra.features import SPECIAL_TOKENS
+from electra.text.fast import FastTokenizer, SlowTokenizer, make_tokenizer
 from electra.text.vocab import Vocabulary, read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
 from electra.text.words import WordTable
 from tests.shared import DATA, FIXTURES, needs_data, needs_fixtures
 from tests.text.tiny import TINY
+
+pytest.importorskip("tensorflow_text")
 
 FLAGS = list(itertools.product((True, False), (True, False)))
 # Corpus, its vocabulary, do_lower_case, strip_accents.
@@ -28,9 +32,10 @@ ALL_LINES = os.environ.get("ELECTRA_FULL") == "1"
 
 
 def _assert_equal(vocab, lower, strip, lines):
-    """Holds for lines together, and for the table that knows no word, some, or all."""
-    tokenizer = WordPieceTokenizer(vocab, lower, strip)
-    expected = [tokenizer.encode(line) for line in lines]
+    """Holds for the tokenizer alone, and for the table that knows no word, some, or all."""
+    reference = WordPieceTokenizer(vocab, lower, strip)
+    expected = [reference.encode(line) for line in lines]
+    tokenizer = FastTokenizer(vocab, lower, strip)
     table = WordTable(tokenizer)
     for encode_lines in (tokenizer.encode_lines, table.encode_lines, table.encode_lines):
         for start in range(0, len(lines), BATCH_LINES):
@@ -44,7 +49,7 @@ def _assert_equal(vocab, lower, strip, lines):
 
 
 def test_batches_give_flat_ids_and_offsets():
-    tokenizer = WordPieceTokenizer(Vocabulary(TINY))
+    tokenizer = FastTokenizer(Vocabulary(TINY))
     ids, offsets = tokenizer.encode_lines(["Unaffable, élan", "", "a\u200ba 汉字", "xyz"])
     assert ids.tolist() == [5, 6, 7, 8, 9, 12, 13, 10, 11, 1]
     assert offsets.tolist() == [0, 5, 5, 9, 10]
@@ -53,10 +58,9 @@ def test_batches_give_flat_ids_and_offsets():
 
 
 def test_no_lines_give_no_ids():
-    tokenizer = WordPieceTokenizer(Vocabulary(TINY))
-    for encode_lines in tokenizer.encode_lines, WordTable(tokenizer).encode_lines:
+    for tokenizer in FastTokenizer(Vocabulary(TINY)), SlowTokenizer(Vocabulary(TINY)):
         for lines, offsets in ([], [0]), ([""], [0, 0]):
-            found = encode_lines(lines)
+            found = tokenizer.encode_lines(lines)
             assert found[0].tolist() == []
             assert found[1].tolist() == offsets
 
@@ -182,7 +186,35 @@ def test_lines_of_the_corpora_are_equal_under_other_flags(language, vocab_file, 
     _assert_equal(read_vocab(DATA / "vocab" / vocab_file), lower, strip, lines)
 
 
-def test_a_lone_surrogate_is_no_character():
+@needs_data
+@pytest.mark.parametrize(("language", "vocab_file", "lower", "strip"), CORPORA)
+def test_few_lines_of_the_corpora_need_the_reference(language, vocab_file, lower, strip):
+    tokenizer = FastTokenizer(read_vocab(DATA / "vocab" / vocab_file), lower, strip)
+    lines = list(_corpus_lines(language))
+    assert len(tokenizer._lines_for_reference("\n".join(lines), lines)) < len(lines) / 1000
+
+
+def test_without_the_library_the_reference_takes_over_with_a_warning(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_text", None)
+    with pytest.warns(UserWarning, match="pure Python.*tensorflow_text"):
+        tokenizer = make_tokenizer(Vocabulary(TINY))
+    ids, offsets = tokenizer.encode_lines(["Unaffable, élan", "", "汉"])
+    assert ids.tolist() == [5, 6, 7, 8, 9, 10]
+    assert offsets.tolist() == [0, 5, 5, 6]
+    assert ids.dtype == np.int32
+    assert offsets.dtype == np.int64
+
+
+def test_vocabulary_that_the_library_refuses_runs_on_the_reference():
+    vocab = Vocabulary([*TINY, "b" * 200, "汉" * 100])
+    with pytest.raises(ValueError, match="256 bytes"):
+        FastTokenizer(vocab)
+    with pytest.warns(UserWarning, match="pure Python"):
+        tokenizer = make_tokenizer(vocab)
+    assert tokenizer.encode_lines(["b" * 200])[0].tolist() == [len(TINY)]
+
+
+def test_a_lone_surrogate_is_left_to_the_reference():
     vocab = Vocabulary([*SPECIAL_TOKENS, "fine"])
-    ids, _ = WordTable(WordPieceTokenizer(vocab)).encode_lines(["fine \ud800 fine", "fine"])
+    ids, _ = make_tokenizer(vocab, True, True).encode_lines(["fine \ud800 fine", "fine"])
     assert ids.tolist() == [5, 5, 5]
