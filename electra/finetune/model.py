@@ -11,10 +11,11 @@ from keras import ops
 from electra.finetune.families import FAMILIES, family
 from electra.model.config import EncoderConfig
 from electra.model.encoder import ElectraEncoder
+from electra.model.layers import NamedModel
 
 
 @keras.saving.register_keras_serializable("electra")
-class FinetuningModel(keras.Model):
+class FinetuningModel(NamedModel):
     """Several tasks share one encoder.
 
     Args:
@@ -48,11 +49,6 @@ class FinetuningModel(keras.Model):
             for head in self.heads.values():
                 head.build((None, None, self.electra.config.hidden_size))
         self.built = True
-
-    def named_variables(self):
-        """Returns dict official name -> trainable variable, in order of creation."""
-        prefix = self.name + "/"
-        return {v.path.removeprefix(prefix): v for v in self.trainable_variables}
 
     def get_config(self):
         """Returns what from_config makes a model of equal sizes and heads of, as JSON types."""

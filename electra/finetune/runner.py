@@ -10,7 +10,6 @@ import os
 import time
 
 import keras
-import numpy as np
 from absl import logging
 
 from electra.finetune import ensemble, outputs, trials
@@ -147,7 +146,7 @@ class Finetuning:
         """The Programs of the run, made when first needed."""
         with self.placement.strategy.scope():
             model = self._new_model()
-            self.variables = model.named_variables()
+            self.weights, self.variables = model.variables_by_path(), model.named_variables()
             self.optimizer = step = None
             if self.config.do_train:
                 self.optimizer = self._optimizer()
@@ -186,7 +185,7 @@ class Finetuning:
         shape = config.values("learning_rate", "warmup_proportion", "lr_decay_power")
         shape["num_train_steps"] = self.data.num_train_steps
         return AdamW(
-            self.variables,
+            self.weights,
             learning_rate=lambda step: learning_rate_at(step, **shape),
             rate_multipliers=multipliers,
             weight_decay_rate=config.weight_decay_rate,
@@ -194,7 +193,7 @@ class Finetuning:
         )
 
     def _read_pretrained(self):
-        """Returns dict name -> array of the encoder as it was pre-trained; {} from scratch."""
+        """Returns dict path -> array of the encoder as it was pre-trained; {} from scratch."""
         if self.config.from_scratch:
             logging.info("From scratch: all weights are drawn anew")
             return {}
@@ -208,7 +207,7 @@ class Finetuning:
             len(report.unused),
             ", ".join(sorted(set(self.variables) - set(encoder))),
         )
-        return {name: variable.numpy() for name, variable in encoder.items()}
+        return {k: v.numpy() for k, v in self.weights.items() if k.startswith("electra/")}
 
     # ---- a trial ----
 
@@ -329,11 +328,10 @@ class Finetuning:
     def _draw(self, seed):
         """Sets all weights to the start of a trial, and the moments to 0."""
         keras.utils.set_random_seed(seed)
-        fresh = self._new_model().named_variables()
-        for name, variable in self.variables.items():
-            variable.assign(self.pretrained.get(name, fresh[name].value))
-        for slot in self.optimizer.slots.values():
-            slot.assign(np.zeros(slot.shape, np.float32))
+        fresh = self._new_model().variables_by_path()
+        for path, variable in self.weights.items():
+            variable.assign(self.pretrained.get(path, fresh[path].value))
+        self.optimizer.reset()
 
     def restore(self, trial):
         """Loads the weights of a trial's newest checkpoint. Returns: Checkpoint."""

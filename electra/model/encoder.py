@@ -7,14 +7,16 @@ electra/encoder/layer_0/attention/self/query/kernel.
 """
 
 import dataclasses
+import typing
 
 import keras
 from keras import ops
 
+from electra import random
 from electra.features import RECORD_FEATURES
 from electra.model import kernels
 from electra.model.config import EncoderConfig
-from electra.model.layers import Dense, Layer, LayerNorm, float32, truncated_normal
+from electra.model.layers import Dense, Layer, LayerNorm, each_layers, float32, truncated_normal
 
 
 class Embeddings(Layer):
@@ -53,24 +55,53 @@ class Embeddings(Layer):
         return kernels.dropout(x, self.config.hidden_dropout_prob, seed and seed.fold("embeddings"))
 
 
-class TransformerLayer(Layer):
-    """One post-LayerNorm layer: self-attention and feed-forward, each with dropout and residual."""
+class LayerWeights(typing.NamedTuple):
+    """Weights of the layers in the types they are computed with, each (groups, ...)."""
 
-    def __init__(self, config, **kwargs):
+    attention: object  # query, key and value side by side, (groups, H, 3H)
+    attention_bias: object
+    attention_out: object
+    attention_out_bias: object
+    attention_gamma: object
+    attention_beta: object
+    inner: object
+    inner_bias: object
+    out: object
+    out_bias: object
+    gamma: object
+    beta: object
+
+
+class TransformerLayers(Layer):
+    """Post-LayerNorm layers: self-attention and feed-forward, each with dropout and residual.
+
+    A weight is one variable for all layers, (num_layer_groups, ...); layers of a group share it.
+
+    Args:
+        config: EncoderConfig.
+        scan_layers: see ElectraEncoder.
+    """
+
+    def __init__(self, config, scan_layers="auto", **kwargs):
         super().__init__(**kwargs)
-        self.config = config
-        policy, normal = self.dtype_policy, truncated_normal
-        width, scale = config.hidden_size, config.initializer_range
+        self.config, self.scan_layers = config, scan_layers
+        groups, width = config.num_hidden_layers, config.hidden_size
+        options = {"stack": (groups,), "dtype": self.dtype_policy}
+        # In the order in which the layers, one after another, would make theirs.
+        initializers = [
+            [truncated_normal(config.initializer_range) for _ in range(6)] for _ in range(groups)
+        ]
+        initializers = iter([each_layers(each) for each in zip(*initializers, strict=True)])
 
         def dense(units, name):
-            return Dense(units, initializer=normal(scale), name=name, dtype=policy)
+            return Dense(units, initializer=next(initializers), name=name, **options)
 
         self.query, self.key, self.value = (dense(width, n) for n in ("query", "key", "value"))
         self.attention_dense = dense(width, "dense")
-        self.attention_norm = LayerNorm(name="LayerNorm", dtype=policy)
+        self.attention_norm = LayerNorm(name="LayerNorm", **options)
         self.intermediate = dense(config.intermediate_size, "dense")
         self.output_dense = dense(width, "dense")
-        self.output_norm = LayerNorm(name="LayerNorm", dtype=policy)
+        self.output_norm = LayerNorm(name="LayerNorm", **options)
 
     def build(self, input_shape=None):
         width = (None, self.config.hidden_size)
@@ -88,54 +119,84 @@ class TransformerLayer(Layer):
             self.output_norm.build(width)
 
     def compute_weights(self):
-        """Returns the kernels of the layer's four matrix products in the compute dtype."""
+        """Returns the LayerWeights: kernels in the compute dtype, the others float32."""
         # One matrix product for all three, though the checkpoint keeps them apart.
-        attention = ops.concatenate([d.kernel for d in (self.query, self.key, self.value)], axis=1)
-        others = (self.attention_dense, self.intermediate, self.output_dense)
-        parts = (attention, *(dense.kernel for dense in others))
-        return [ops.cast(kernel, self.compute_dtype) for kernel in parts]
+        heads = (self.query, self.key, self.value)
+        attention, out = self.attention_dense, self.output_dense
+        return LayerWeights(
+            ops.concatenate([self._kernel(each) for each in heads], axis=-1),
+            ops.concatenate([float32(each.bias) for each in heads], axis=-1),
+            *(self._kernel(attention), float32(attention.bias)),
+            *(float32(self.attention_norm.gamma), float32(self.attention_norm.beta)),
+            *(self._kernel(self.intermediate), float32(self.intermediate.bias)),
+            *(self._kernel(out), float32(out.bias)),
+            *(float32(self.output_norm.gamma), float32(self.output_norm.beta)),
+        )
 
-    def call(self, x, mask_bias, seed=None, residual=None, weights=None):
-        """x: (B, L, H); mask_bias: (B, 1, 1 or L, L) float32; seed: random.Seed or None;
-        residual: x again; weights: of compute_weights, None to make them here.
-        Returns: (B, L, H) twice, see kernels.dropout_add_layer_norm.
+    def _kernel(self, dense):
+        return ops.cast(dense.kernel, self.compute_dtype)
+
+    def call(self, x, mask_bias, seed=None, weights=None):
+        """Runs all layers.
+
+        Args:
+            x: (B, L, H).
+            mask_bias: (B, 1, 1 or L, L) float32.
+            seed: random.Seed, or None for no dropout.
+            weights: LayerWeights, None to make them here.
+        Returns: (B, L, H).
         """
+        for output in self.unrolled(x, mask_bias, seed, weights):
+            last = output
+        return last
+
+    def unrolled(self, x, mask_bias, seed=None, weights=None):
+        """Yields the output of every layer; see call."""
+        parts = [ops.unstack(stack) for stack in weights or self.compute_weights()]
+        draws = self._draws(seed)
+        residual = x
+        for i in range(self.config.num_hidden_layers):
+            layer = LayerWeights(*(part[i] for part in parts))
+            x, residual = self._layer(x, residual, mask_bias, layer, draws and draws[i])
+            yield x
+
+    def _draws(self, seed):
+        """Returns the words of each layer's three dropouts, lists of uint32 (2,), or None."""
+        if seed is None:
+            return None
+        words = random.words(seed.fold("layers"), (self.config.num_hidden_layers, 3, 2))
+        return [ops.unstack(each) for each in ops.unstack(words)]
+
+    def _layer(self, x, residual, mask_bias, weights, draws):
+        """Returns the output of a layer twice, see kernels.dropout_add_layer_norm."""
         config = self.config
-        attention, attention_out, inner, out = weights or self.compute_weights()
-        bias = ops.concatenate([d.bias for d in (self.query, self.key, self.value)], axis=0)
+        attention, attention_output, output = draws or (None, None, None)
         attended = kernels.attend(  # (B, L, H)
-            ops.matmul(x, attention),
-            bias,
+            ops.matmul(x, weights.attention),
+            weights.attention_bias,
             mask_bias,
             config.num_attention_heads,
             config.attention_probs_dropout_prob,
-            seed and seed.fold("attention"),
+            attention,
         )
-        x, residual = self._add_norm(
-            ops.matmul(attended, attention_out),
-            x if residual is None else residual,
-            self.attention_dense,
-            self.attention_norm,
-            seed and seed.fold("attention_output"),
-        )
-        x = kernels.bias_gelu(ops.matmul(x, inner), float32(self.intermediate.bias))
-        return self._add_norm(
-            ops.matmul(x, out),
+        x, residual = kernels.dropout_add_layer_norm(
+            ops.matmul(attended, weights.attention_out),
+            weights.attention_out_bias,
             residual,
-            self.output_dense,
-            self.output_norm,
-            seed and seed.fold("output"),
+            weights.attention_gamma,
+            weights.attention_beta,
+            config.hidden_dropout_prob,
+            attention_output,
         )
-
-    def _add_norm(self, x, residual, dense, norm, seed):
-        return kernels.dropout_add_layer_norm(  # (B, L, H)
-            x,
-            float32(dense.bias),
+        x = kernels.bias_gelu(ops.matmul(x, weights.inner), weights.inner_bias)
+        return kernels.dropout_add_layer_norm(
+            ops.matmul(x, weights.out),
+            weights.out_bias,
             residual,
-            float32(norm.gamma),
-            float32(norm.beta),
-            self.config.hidden_dropout_prob,
-            seed,
+            weights.gamma,
+            weights.beta,
+            config.hidden_dropout_prob,
+            output,
         )
 
 
@@ -170,10 +231,7 @@ class ElectraEncoder(Layer):
             self.embeddings_project = Dense(
                 self.config.hidden_size, name="embeddings_project", dtype=self.dtype_policy
             )
-        self.layers = [
-            TransformerLayer(self.config, name=f"layer_{i}", dtype=self.dtype_policy)
-            for i in range(self.config.num_hidden_layers)
-        ]
+        self.layers = TransformerLayers(config, name="layers", dtype=self.dtype_policy)
 
     def build(self, input_shape=None):
         if not self.shares_embeddings:
@@ -181,8 +239,7 @@ class ElectraEncoder(Layer):
         if self.embeddings_project is not None:
             self.embeddings_project.build((None, self.embeddings.width))
         with keras.name_scope("encoder"):
-            for layer in self.layers:
-                layer.build()
+            self.layers.build()
 
     def embed(self, inputs, seed=None):
         """Returns the input of the first layer, (B, L, H)."""
@@ -191,23 +248,12 @@ class ElectraEncoder(Layer):
         return x if self.embeddings_project is None else self.embeddings_project(x)
 
     def compute_weights(self):
-        """Returns the layers' kernels in the compute dtype, for many calls with equal weights."""
-        return [layer.compute_weights() for layer in self.layers]
+        """Returns the layers' LayerWeights, for many calls with equal weights."""
+        return self.layers.compute_weights()
 
     def encode(self, x, inputs, seed=None, weights=None):
         """Returns the output of every layer, a list of (B, L, H)."""
-        mask_bias = self._mask_bias(inputs)
-        outputs, residual = [], x
-        for i, layer in enumerate(self.layers):
-            x, residual = layer(
-                x,
-                mask_bias,
-                seed=seed and seed.fold(i),
-                residual=residual,
-                weights=weights and weights[i],
-            )
-            outputs.append(x)
-        return outputs
+        return list(self.layers.unrolled(x, self._mask_bias(inputs), seed, weights))
 
     def call(self, inputs, seed=None, weights=None):
         """Encodes a batch.
@@ -225,7 +271,8 @@ class ElectraEncoder(Layer):
         """
         if "packed" in inputs:
             return self._call_packed(inputs, seed, weights)
-        return self.encode(self.embed(inputs, seed), inputs, seed, weights)[-1]
+        x, mask_bias = self.embed(inputs, seed), self._mask_bias(inputs)
+        return self.layers(x, mask_bias, seed=seed, weights=weights)
 
     def _call_packed(self, inputs, seed, weights):
         packed, length = inputs["packed"], ops.shape(inputs["input_ids"])[1]  # (R, P)

@@ -74,7 +74,7 @@ def _noise(rate, seed):
     """Returns (random words uint32 (2,), rate), the arguments of an island with dropout."""
     if seed is None or not rate:
         return tf.zeros((2,), tf.uint32), 0.0
-    return random.words(seed, (2,)), float(rate)
+    return random.words(seed, (2,)) if isinstance(seed, random.Seed) else seed, float(rate)
 
 
 def _drop(x, words, rate):
@@ -165,7 +165,7 @@ def layer_norm(x, gamma, beta):
 
 
 def dropout(x, rate, seed):
-    """Dropout; the identity where seed is None or rate is 0."""
+    """Dropout; the identity where seed is None or rate is 0; seed: see masked_softmax."""
     words, rate = _noise(rate, seed)
     return _drop_only(x, words, constants=(rate,)) if rate else x
 
@@ -176,7 +176,7 @@ def dropout_add_layer_norm(x, bias, residual, gamma, beta, rate, seed):
     Args:
         x, residual: (..., H) in the compute dtype, x without its bias yet.
         bias, gamma, beta: (H,) float32.
-        rate: of the dropout; seed: random.Seed, or None for no dropout.
+        rate: of the dropout; seed: random.Seed or the words that it would draw, uint32 (2,), or None for no dropout.
     Returns: like x, twice: for the next product and the next residual, whose gradients are then
         summed in the island.
     """
@@ -245,7 +245,7 @@ def masked_softmax(scores, mask_bias, scale, rate, seed):
         scores: (B, A, L, L) in the compute dtype.
         mask_bias: (B, 1, 1 or L, L) float32, 0 or MASKED_SCORE; gets no gradient.
         scale: that the scores are multiplied by.
-        rate: of the dropout; seed: random.Seed, or None for no dropout.
+        rate: of the dropout; seed: random.Seed or the words that it would draw, uint32 (2,), or None for no dropout.
     Returns: like scores.
     """
     words, rate = _noise(rate, seed)

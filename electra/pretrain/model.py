@@ -16,6 +16,7 @@ from electra.model import kernels
 from electra.model.config import EncoderConfig
 from electra.model.encoder import ElectraEncoder
 from electra.model.heads import LMHead, RTDHead
+from electra.model.layers import NamedModel
 from electra.pretrain import objectives
 from electra.pretrain.generators import MaskedLMGenerator, TwoTowerGenerator, UniformGenerator
 from electra.pretrain.masking import scatter_update
@@ -24,7 +25,7 @@ OBJECTIVES = ("electra", "electric", "mlm")
 
 
 @keras.saving.register_keras_serializable("electra")
-class PretrainingModel(keras.Model):
+class PretrainingModel(NamedModel):
     """ELECTRA, Electric, or masked language modelling (BERT without next-sentence task).
 
     Args:
@@ -141,11 +142,6 @@ class PretrainingModel(keras.Model):
         if self.rtd_head is not None:
             self.rtd_head.build((None, None, self.encoder_config.hidden_size))
         self.built = True
-
-    def named_variables(self):
-        """Returns dict official name -> trainable variable, in order of creation."""
-        prefix = self.name + "/"
-        return {v.path.removeprefix(prefix): v for v in self.trainable_variables}
 
     def get_config(self):
         """Returns what from_config makes a model of equal sizes and objective of, as JSON types."""

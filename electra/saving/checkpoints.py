@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from electra.saving.tensors import latest_tf1, open_safetensors, open_tf1, write_safetensors
+from electra.stacked import assign
 from electra.storage import file_digest, published, read_json, write_json
 
 FORMAT = 1
@@ -270,14 +271,17 @@ def _assign(variables, checkpoint):
                 "vocab_size, and for generator/... generator_hidden_size and generator_layers, to "
                 "what the checkpoint was trained with"
             )
-    for name, variable in variables.items():
+
+    def read_finite(name):
         value = checkpoint.tensors[name]
         if not np.isfinite(value).all():
             raise ValueError(
                 f"{checkpoint.path}: {name} holds numbers that are not finite, as after a "
                 "training that diverged. Choose another checkpoint"
             )
-        variable.assign(value)
+        return value
+
+    assign(variables, read_finite)
 
 
 def _read_ours(path, verify):
