@@ -85,7 +85,7 @@ class TransformerLayers(Layer):
     def __init__(self, config, scan_layers="auto", **kwargs):
         super().__init__(**kwargs)
         self.config, self.scan_layers = config, scan_layers
-        groups, width = config.num_hidden_layers, config.hidden_size
+        groups, width = config.num_layer_groups, config.hidden_size
         options = {"stack": (groups,), "dtype": self.dtype_policy}
         # In the order in which the layers, one after another, would make theirs.
         initializers = [
@@ -146,26 +146,44 @@ class TransformerLayers(Layer):
             weights: LayerWeights, None to make them here.
         Returns: (B, L, H).
         """
-        for output in self.unrolled(x, mask_bias, seed, weights):
-            last = output
-        return last
+        scans = self.scan_layers
+        if scans == "auto":
+            scans = not kernels.islands_are_used()
+        if not scans:
+            return list(self.unrolled(x, mask_bias, seed, weights))[-1]
+        weights = weights or self.compute_weights()
+        words = None if seed is None else self._words(seed)
+
+        def body(i, x, residual):
+            group = self._group(i)
+            layer = LayerWeights(*(ops.take(stack, group, axis=0) for stack in weights))
+            draws = None if words is None else ops.unstack(words[i])
+            return i + 1, *self._layer(x, residual, mask_bias, layer, draws)
+
+        count = self.config.num_hidden_layers
+        start = (ops.convert_to_tensor(0, "int32"), x, x)
+        with kernels.hand_written_gradients():
+            _, x, _ = ops.while_loop(lambda i, *_: i < count, body, start, maximum_iterations=count)
+        return x
 
     def unrolled(self, x, mask_bias, seed=None, weights=None):
         """Yields the output of every layer; see call."""
         parts = [ops.unstack(stack) for stack in weights or self.compute_weights()]
-        draws = self._draws(seed)
+        words = [] if seed is None else ops.unstack(self._words(seed))
         residual = x
         for i in range(self.config.num_hidden_layers):
-            layer = LayerWeights(*(part[i] for part in parts))
-            x, residual = self._layer(x, residual, mask_bias, layer, draws and draws[i])
+            layer = LayerWeights(*(part[self._group(i)] for part in parts))
+            draws = ops.unstack(words[i]) if words else None
+            x, residual = self._layer(x, residual, mask_bias, layer, draws)
             yield x
 
-    def _draws(self, seed):
-        """Returns the words of each layer's three dropouts, lists of uint32 (2,), or None."""
-        if seed is None:
-            return None
-        words = random.words(seed.fold("layers"), (self.config.num_hidden_layers, 3, 2))
-        return [ops.unstack(each) for each in ops.unstack(words)]
+    def _group(self, layer):
+        """Returns the number of the weights that a layer uses."""
+        return layer * self.config.num_layer_groups // self.config.num_hidden_layers
+
+    def _words(self, seed):
+        """Draws what the layers' dropouts hash, uint32 (layers, 3, 2): a pair for each."""
+        return random.words(seed.fold("layers"), (self.config.num_hidden_layers, 3, 2))
 
     def _layer(self, x, residual, mask_bias, weights, draws):
         """Returns the output of a layer twice, see kernels.dropout_add_layer_norm."""
@@ -210,6 +228,9 @@ class ElectraEncoder(Layer):
             makes an own one, of width config.embedding_size.
         direction: None, or "ltr" / "rtl": a position attends to itself and what lies before /
             after it (the towers of Electric).
+        scan_layers: whether a loop runs the layers, which makes a small program, or one after
+            another is written out; "auto": the loop but where islands are used. The numbers are
+            the same.
         name: scope of the variables; "electra" for the discriminator, as in the official code.
         dtype: "float32" or "mixed_bfloat16".
     Raises:
@@ -219,7 +240,15 @@ class ElectraEncoder(Layer):
     >>> hidden_states = encoder({"input_ids": ids, "input_mask": mask, "segment_ids": segments})
     """
 
-    def __init__(self, config, embeddings=None, direction=None, name="electra", **kwargs):
+    def __init__(
+        self,
+        config,
+        embeddings=None,
+        direction=None,
+        scan_layers="auto",
+        name="electra",
+        **kwargs,
+    ):
         super().__init__(name=name, **kwargs)
         if direction not in (None, "ltr", "rtl"):
             raise ValueError(f"direction must be None, 'ltr' or 'rtl'. Received: {direction!r}")
@@ -231,7 +260,7 @@ class ElectraEncoder(Layer):
             self.embeddings_project = Dense(
                 self.config.hidden_size, name="embeddings_project", dtype=self.dtype_policy
             )
-        self.layers = TransformerLayers(config, name="layers", dtype=self.dtype_policy)
+        self.layers = TransformerLayers(config, scan_layers, name="layers", dtype=self.dtype_policy)
 
     def build(self, input_shape=None):
         if not self.shares_embeddings:
@@ -286,7 +315,8 @@ class ElectraEncoder(Layer):
     def get_config(self):
         """Returns what from_config makes an equal encoder of, with tables of its own."""
         sizes = dataclasses.asdict(self.config)
-        return {**super().get_config(), "config": sizes, "direction": self.direction}
+        options = {"direction": self.direction, "scan_layers": self.layers.scan_layers}
+        return {**super().get_config(), "config": sizes, **options}
 
     @classmethod
     def from_config(cls, config):

@@ -12,7 +12,13 @@ import tensorflow as tf
 from keras import ops
 
 from electra import random
-from electra.model.islands import compiled, island, islands_are_used, use_islands
+from electra.model.islands import (
+    compiled,
+    hand_written_gradients,
+    island,
+    islands_are_used,
+    use_islands,
+)
 
 __all__ = [
     "attend",
@@ -20,6 +26,8 @@ __all__ = [
     "cross_entropy",
     "dropout",
     "dropout_add_layer_norm",
+    "hand_written_gradients",
+    "islands_are_used",
     "layer_norm",
     "masked_softmax",
     "sample",
@@ -67,7 +75,8 @@ def _row_mean(y):
 @compiled
 def _column_sum(y):
     """Sum over all axes but the last."""
-    return ops.sum(_fold(ops.add, ops.reshape(_float32(y), (-1, y.shape[-1])), 0), axis=0)
+    y = ops.reshape(_float32(y), (-1, y.shape[-1]))
+    return ops.sum(_fold(ops.add, y, 0) if islands_are_used() else y, axis=0)
 
 
 def _noise(rate, seed):
@@ -176,7 +185,8 @@ def dropout_add_layer_norm(x, bias, residual, gamma, beta, rate, seed):
     Args:
         x, residual: (..., H) in the compute dtype, x without its bias yet.
         bias, gamma, beta: (H,) float32.
-        rate: of the dropout; seed: random.Seed or the words that it would draw, uint32 (2,), or None for no dropout.
+        rate: of the dropout.
+        seed: random.Seed, or the words that it would draw, uint32 (2,); None for no dropout.
     Returns: like x, twice: for the next product and the next residual, whose gradients are then
         summed in the island.
     """
@@ -245,7 +255,8 @@ def masked_softmax(scores, mask_bias, scale, rate, seed):
         scores: (B, A, L, L) in the compute dtype.
         mask_bias: (B, 1, 1 or L, L) float32, 0 or MASKED_SCORE; gets no gradient.
         scale: that the scores are multiplied by.
-        rate: of the dropout; seed: random.Seed or the words that it would draw, uint32 (2,), or None for no dropout.
+        rate: of the dropout.
+        seed: random.Seed, or the words that it would draw, uint32 (2,); None for no dropout.
     Returns: like scores.
     """
     words, rate = _noise(rate, seed)

@@ -114,12 +114,10 @@ def other_outputs(model, inputs, outputs, expected):
 def attention_probs(layers, number, states, mask_bias):
     """Attention of one layer, (B, A, L, L)."""
     heads = layers.config.num_attention_heads
+    shape = (*states.shape[:2], heads, -1)
     query, key = (
         tf.transpose(
-            tf.reshape(
-                states @ dense.kernel[number] + dense.bias[number], (*states.shape[:2], heads, -1)
-            ),
-            (0, 2, 1, 3),
+            tf.reshape(states @ dense.kernel[number] + dense.bias[number], shape), (0, 2, 1, 3)
         )
         for dense in (layers.query, layers.key)
     )
