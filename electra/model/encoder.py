@@ -155,30 +155,33 @@ class TransformerLayers(Layer):
         words = None if seed is None else self._words(seed)
 
         def body(i, x, residual):
-            group = self._group(i)
-            layer = LayerWeights(*(ops.take(stack, group, axis=0) for stack in weights))
-            draws = None if words is None else ops.unstack(words[i])
+            layer = LayerWeights(*kernels.part_of(weights, self._group(i)))
+            draws = None if words is None else ops.unstack(*kernels.part_of([words], i))
             return i + 1, *self._layer(x, residual, mask_bias, layer, draws)
 
-        count = self.config.num_hidden_layers
-        start = (ops.convert_to_tensor(0, "int32"), x, x)
+        count, rows = self.config.num_hidden_layers, _rows(x)
+        start = (ops.convert_to_tensor(0, "int32"), rows, rows)
         with kernels.hand_written_gradients():
-            _, x, _ = ops.while_loop(lambda i, *_: i < count, body, start, maximum_iterations=count)
-        return x
+            _, rows, _ = ops.while_loop(
+                lambda i, *_: i < count, body, start, maximum_iterations=count
+            )
+        return ops.reshape(rows, ops.shape(x))
 
     def unrolled(self, x, mask_bias, seed=None, weights=None):
         """Yields the output of every layer; see call."""
         parts = [ops.unstack(stack) for stack in weights or self.compute_weights()]
         words = [] if seed is None else ops.unstack(self._words(seed))
-        residual = x
+        rows = residual = _rows(x)
         for i in range(self.config.num_hidden_layers):
             layer = LayerWeights(*(part[self._group(i)] for part in parts))
             draws = ops.unstack(words[i]) if words else None
-            x, residual = self._layer(x, residual, mask_bias, layer, draws)
-            yield x
+            rows, residual = self._layer(rows, residual, mask_bias, layer, draws)
+            yield ops.reshape(rows, ops.shape(x))
 
     def _group(self, layer):
         """Returns the number of the weights that a layer uses."""
+        if not self.config.shares_layers:
+            return layer
         return layer * self.config.num_layer_groups // self.config.num_hidden_layers
 
     def _words(self, seed):
@@ -186,11 +189,12 @@ class TransformerLayers(Layer):
         return random.words(seed.fold("layers"), (self.config.num_hidden_layers, 3, 2))
 
     def _layer(self, x, residual, mask_bias, weights, draws):
-        """Returns the output of a layer twice, see kernels.dropout_add_layer_norm."""
+        """Returns the output of a layer, (B * L, H), twice: see kernels.dropout_add_layer_norm."""
         config = self.config
         attention, attention_output, output = draws or (None, None, None)
+        shape = ops.shape(mask_bias)
         attended = kernels.attend(  # (B, L, H)
-            ops.matmul(x, weights.attention),
+            ops.reshape(ops.matmul(x, weights.attention), (shape[0], shape[-1], -1)),
             weights.attention_bias,
             mask_bias,
             config.num_attention_heads,
@@ -198,7 +202,7 @@ class TransformerLayers(Layer):
             attention,
         )
         x, residual = kernels.dropout_add_layer_norm(
-            ops.matmul(attended, weights.attention_out),
+            ops.matmul(_rows(attended), weights.attention_out),
             weights.attention_out_bias,
             residual,
             weights.attention_gamma,
@@ -216,6 +220,11 @@ class TransformerLayers(Layer):
             config.hidden_dropout_prob,
             output,
         )
+
+
+def _rows(x):
+    """(B, L, H) -> (B * L, H)."""
+    return ops.reshape(x, (-1, x.shape[-1]))
 
 
 @keras.saving.register_keras_serializable("electra")

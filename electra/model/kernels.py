@@ -30,12 +30,18 @@ __all__ = [
     "islands_are_used",
     "layer_norm",
     "masked_softmax",
+    "part_of",
     "sample",
     "use_islands",
 ]
 
 LAYER_NORM_EPSILON = 1e-12
 MASKED_SCORE = -10000.0  # added to attention scores of padding; not -inf, as the official code
+
+
+def part_of(stacks, i):
+    """Returns the parts of stacks, (layers, ...), that belong to layer i, an int32 scalar."""
+    return [tf.gather(stack, i) for stack in stacks]
 
 
 def _float32(x):
