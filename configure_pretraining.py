@@ -82,6 +82,14 @@ class RunConfig(Config):
         choices=("auto", True, False),
         may_change=True,
     )
+    scan_layers = Knob(
+        "auto",
+        "Run the layers as a loop over their weights: a small program that compiles fast. false "
+        "writes one after another out. auto: a loop where the whole step is compiled.",
+        source="ours",
+        choices=("auto", True, False),
+        may_change=True,
+    )
     require_gpu = Knob(False, "Stop if no GPU is found.", source="ours", may_change=True)
     use_tpu = Knob(False, "Train on a TPU.", may_change=True)
     num_tpu_cores = Knob(1, "Cores of the TPU.", unit="cores", at_least=1, may_change=True)
@@ -266,6 +274,15 @@ class PretrainingConfig(RunConfig):
     generator_hidden_size = Knob(
         0.25, "The generator's hidden size, as a share.", above=0, at_most=100
     )
+    generator_layer_groups = Knob(
+        None,
+        "Sets of weights that the generator's layers share. null: as many as layers, or as "
+        "num_layer_groups in model_hparam_overrides says.",
+        unit="sets",
+        source="ours",
+        kinds=(int,),
+        at_least=1,
+    )
     disallow_correct = Knob(False, "The generator never draws the original token.")
     temperature = Knob(1.0, "Temperature of the generator's draw.", above=0)
 
@@ -317,7 +334,9 @@ class PretrainingConfig(RunConfig):
             self.strip_accents = self.do_lower_case
         self.keep_checkpoint_max = self.keep_checkpoint_max or 0
         self.set_encoder(self.make_encoder(self.model_hparam_overrides))
-        self.generator = self._generator()
+        self.generator = None
+        if self.objective != "mlm" and not self.uniform_generator and self.untied_generator:
+            self.generator = self._generator(self.generator_hidden_size, self.generator_layers)
         self._check()
 
     @property
@@ -380,9 +399,9 @@ class PretrainingConfig(RunConfig):
             ValueError: the user gave a fraction that makes another size.
         """
         before, notes = self.generator, []
-        found = generator_config(
-            self.encoder, hidden_size_fraction=hidden_size_fraction, layers_fraction=layers_fraction
-        )
+        if self.encoder.shares_layers or before.shares_layers:
+            layers_fraction = self.generator_layers  # the checkpoint's tensors do not tell
+        found = self._generator(hidden_size_fraction, layers_fraction)
         for name, fraction, size in (
             ("generator_hidden_size", hidden_size_fraction, "hidden_size"),
             ("generator_layers", layers_fraction, "num_hidden_layers"),
@@ -397,7 +416,7 @@ class PretrainingConfig(RunConfig):
                 )
             setattr(self, name, float(fraction))
             notes.append(f"{change}, as its shapes say")
-        self.generator = self._generator()
+        self.generator = found
         return notes
 
     def _refuse_computed(self, hparams):
@@ -421,13 +440,12 @@ class PretrainingConfig(RunConfig):
         self.results_txt = self.results_txt or os.path.join(results, "unsup_results.txt")
         self.results_pkl = self.results_pkl or os.path.join(results, "unsup_results.pkl")
 
-    def _generator(self):
-        if self.objective == "mlm" or self.uniform_generator or not self.untied_generator:
-            return None
+    def _generator(self, hidden_size_fraction, layers_fraction):
         return generator_config(
             self.encoder,
-            hidden_size_fraction=self.generator_hidden_size,
-            layers_fraction=self.generator_layers,
+            hidden_size_fraction=hidden_size_fraction,
+            layers_fraction=layers_fraction,
+            num_layer_groups=self.generator_layer_groups,
         )
 
     def _check(self):

@@ -22,6 +22,7 @@ class FinetuningModel(NamedModel):
         encoder: EncoderConfig.
         heads: dict task -> dict of "kind" (a name in FAMILIES) and that head's arguments. The
             order gives the tasks their task_id.
+        scan_layers: see ElectraEncoder.
         dtype: "float32" or "mixed_bfloat16".
     Raises:
         ValueError: no task, or an unknown kind of head.
@@ -32,11 +33,13 @@ class FinetuningModel(NamedModel):
     >>> outputs["cola"]["logits"]
     """
 
-    def __init__(self, encoder, heads, *, name="finetuning_model", dtype="float32"):
+    def __init__(
+        self, encoder, heads, *, scan_layers="auto", name="finetuning_model", dtype="float32"
+    ):
         super().__init__(name=name, dtype=dtype, autocast=False)
         if not heads:
             raise ValueError("A fine-tuning model needs at least one task. Received: none")
-        self.electra = ElectraEncoder(encoder, dtype=dtype)
+        self.electra = ElectraEncoder(encoder, scan_layers=scan_layers, dtype=dtype)
         self.head_arguments = heads
         self.heads = {task: _head(task, **arguments) for task, arguments in heads.items()}
         self.build()
@@ -55,6 +58,7 @@ class FinetuningModel(NamedModel):
         return {
             "encoder": dataclasses.asdict(self.electra.config),
             "heads": {task: dict(arguments) for task, arguments in self.head_arguments.items()},
+            "scan_layers": self.electra.layers.scan_layers,
             "name": self.name,
             "dtype": self.dtype_policy.name,
         }

@@ -172,7 +172,10 @@ class Finetuning:
             task.name: {"kind": task.family, **family(task.family).head_arguments(task, values)}
             for task in self.data.tasks
         }
-        return FinetuningModel(self.config.encoder, heads, dtype=self.placement.dtype)
+        scan_layers = self.config.scan_layers
+        return FinetuningModel(
+            self.config.encoder, heads, scan_layers=scan_layers, dtype=self.placement.dtype
+        )
 
     def _optimizer(self):
         config, multipliers = self.config, None
@@ -180,7 +183,7 @@ class Finetuning:
             multipliers = layer_wise_multipliers(
                 self.variables,
                 decay=config.layerwise_lr_decay,
-                num_layers=config.encoder.num_hidden_layers,
+                num_layers=config.encoder.num_layer_groups,
             )
         shape = config.values("learning_rate", "warmup_proportion", "lr_decay_power")
         shape["num_train_steps"] = self.data.num_train_steps

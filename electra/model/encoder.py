@@ -16,7 +16,7 @@ from electra import random
 from electra.features import RECORD_FEATURES
 from electra.model import kernels
 from electra.model.config import EncoderConfig
-from electra.model.layers import Dense, Layer, LayerNorm, each_layers, float32, truncated_normal
+from electra.model.layers import Dense, Layer, LayerNorm, float32, stacked, truncated_normal
 
 
 class Embeddings(Layer):
@@ -87,28 +87,27 @@ class TransformerLayers(Layer):
         self.config, self.scan_layers = config, scan_layers
         groups, width = config.num_layer_groups, config.hidden_size
         options = {"stack": (groups,), "dtype": self.dtype_policy}
-        # In the order in which the layers, one after another, would make theirs.
+        # Seeded in the order of the official variables: layer by layer, query, key, value, ...
         initializers = [
             [truncated_normal(config.initializer_range) for _ in range(6)] for _ in range(groups)
         ]
-        initializers = iter([each_layers(each) for each in zip(*initializers, strict=True)])
 
-        def dense(units, name):
-            return Dense(units, initializer=next(initializers), name=name, **options)
+        def dense(units, initializers, name="dense"):
+            return Dense(units, stacked(list(initializers)), name=name, **options)
 
-        self.query, self.key, self.value = (dense(width, n) for n in ("query", "key", "value"))
-        self.attention_dense = dense(width, "dense")
+        heads = (stacked(each[:3], axis=1) for each in initializers)
+        self.query_key_value = dense((3, width), heads, "query_key_value")
+        self.attention_dense = dense(width, (each[3] for each in initializers))
         self.attention_norm = LayerNorm(name="LayerNorm", **options)
-        self.intermediate = dense(config.intermediate_size, "dense")
-        self.output_dense = dense(width, "dense")
+        self.intermediate = dense(config.intermediate_size, (each[4] for each in initializers))
+        self.output_dense = dense(width, (each[5] for each in initializers))
         self.output_norm = LayerNorm(name="LayerNorm", **options)
 
     def build(self, input_shape=None):
         width = (None, self.config.hidden_size)
         with keras.name_scope("attention"):
             with keras.name_scope("self"):
-                for layer in (self.query, self.key, self.value):
-                    layer.build(width)
+                self.query_key_value.build(width)
             with keras.name_scope("output"):
                 self.attention_dense.build(width)
                 self.attention_norm.build(width)
@@ -120,21 +119,20 @@ class TransformerLayers(Layer):
 
     def compute_weights(self):
         """Returns the LayerWeights: kernels in the compute dtype, the others float32."""
-        # One matrix product for all three, though the checkpoint keeps them apart.
-        heads = (self.query, self.key, self.value)
-        attention, out = self.attention_dense, self.output_dense
         return LayerWeights(
-            ops.concatenate([self._kernel(each) for each in heads], axis=-1),
-            ops.concatenate([float32(each.bias) for each in heads], axis=-1),
-            *(self._kernel(attention), float32(attention.bias)),
+            *self._dense(self.query_key_value),
+            *self._dense(self.attention_dense),
             *(float32(self.attention_norm.gamma), float32(self.attention_norm.beta)),
-            *(self._kernel(self.intermediate), float32(self.intermediate.bias)),
-            *(self._kernel(out), float32(out.bias)),
+            *self._dense(self.intermediate),
+            *self._dense(self.output_dense),
             *(float32(self.output_norm.gamma), float32(self.output_norm.beta)),
         )
 
-    def _kernel(self, dense):
-        return ops.cast(dense.kernel, self.compute_dtype)
+    def _dense(self, dense):
+        kernel, bias = ops.cast(dense.kernel, self.compute_dtype), float32(dense.bias)
+        if dense is self.query_key_value:
+            kernel, bias = (ops.reshape(x, (*x.shape[:-2], -1)) for x in (kernel, bias))
+        return kernel, bias
 
     def call(self, x, mask_bias, seed=None, weights=None):
         """Runs all layers.

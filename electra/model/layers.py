@@ -15,14 +15,15 @@ def truncated_normal(stddev):
     return keras.initializers.TruncatedNormal(stddev=stddev)
 
 
-def each_layers(initializers):
-    """Returns the initialiser of a stacked variable: each layer's slice is drawn by its own."""
+def stacked(initializers, axis=0):
+    """Returns the initialiser of a stacked variable: each place of an axis is drawn by its own."""
 
-    def stacked(shape, dtype=None):
+    def initialize(shape, dtype=None):
+        rest = shape[:axis] + shape[axis + 1 :]
         each = (keras.initializers.get(initializer) for initializer in initializers)
-        return ops.stack([initializer(shape[1:], dtype) for initializer in each])
+        return ops.stack([initializer(rest, dtype) for initializer in each], axis)
 
-    return stacked
+    return initialize
 
 
 class NamedModel(keras.Model):
@@ -34,7 +35,7 @@ class NamedModel(keras.Model):
         return {v.path.removeprefix(prefix): v for v in self.trainable_variables}
 
     def named_variables(self):
-        """Returns dict official name -> variable or LayerSlice, as checkpoints hold them."""
+        """Returns dict official name -> variable or Part of one, as checkpoints hold them."""
         return by_official_name(self.variables_by_path())
 
 
@@ -49,19 +50,20 @@ class Dense(Layer):
     """x @ kernel + bias, with the kernel cast to the compute dtype.
 
     Args:
-        units: output width.
+        units: output width; a tuple makes several axes of a stacked map.
         initializer: of the kernel; "glorot_uniform" where the official code leaves the default.
         stack: axes before those of the weights: (layers,) of a stacked map, which is not called.
     """
 
     def __init__(self, units, initializer="glorot_uniform", stack=(), **kwargs):
         super().__init__(**kwargs)
-        self.units, self.initializer, self.stack = units, initializer, stack
+        self.units = units if isinstance(units, tuple) else (units,)
+        self.initializer, self.stack = initializer, stack
 
     def build(self, input_shape):
-        shape = (*self.stack, input_shape[-1], self.units)
+        shape = (*self.stack, input_shape[-1], *self.units)
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self.initializer)
-        shape = (*self.stack, self.units)
+        shape = (*self.stack, *self.units)
         self.bias = self.add_weight(name="bias", shape=shape, initializer="zeros")
 
     def project(self, x):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from electra.stacked import by_official_name, official_names
+from electra.stacked import by_official_name, parts_of
 
 _WITHOUT_DECAY = ("LayerNorm", "layer_norm", "bias")  # parts of names
 
@@ -25,8 +25,8 @@ class AdamW:
     Args:
         variables: dict path -> tf.Variable or Keras variable; a stacked one is updated as a whole.
         learning_rate: function from the step (integer scalar tensor) to a float32 scalar.
-        rate_multipliers: dict official name -> factor of the rate; 1 where a name is missing. Of a
-            stacked variable each layer has its own.
+        rate_multipliers: dict official name -> factor of the rate; 1 where a name is missing. Those
+            of a layer's query, key and value are one.
         weight_decay_rate: decay per unit of rate, of all but LayerNorm and biases.
         beta_1, beta_2, epsilon: of Adam.
         clip_norm: largest global norm of the gradients.
@@ -35,7 +35,7 @@ class AdamW:
             short runs.
     Attributes:
         slots: dict `<official name>/adam_m` and `<official name>/adam_v` -> float32 tf.Variable or
-            LayerSlice, made here, so under the strategy's scope if one is entered.
+            Part of one, made here, so under the strategy's scope if one is entered.
     Raises:
         ValueError: no variables, or multipliers for names that are no variables.
     Source: AdamWeightDecayOptimizer in model/optimization.py of the official code. Differs from
@@ -152,10 +152,14 @@ class AdamW:
 
 def _factor(multipliers, path, shape):
     """Returns what the rate of a variable is multiplied by: a number, or one for each layer."""
-    factors = [multipliers.get(name, 1.0) for name in official_names(path, shape)]
-    if len(set(factors)) == 1:
-        return factors[0]
-    return np.reshape(np.float32(factors), (-1, *[1] * (len(shape) - 1)))
+    parts = parts_of(path, *shape[:1])
+    factors = {multipliers.get(name, 1.0) for name in parts}
+    if len(factors) == 1:
+        return factors.pop()
+    each = np.ones((shape[0], *[1] * (len(shape) - 1)), np.float32)
+    for name, index in parts.items():
+        each[index[0]] = multipliers.get(name, 1.0)
+    return each
 
 
 def _local_index():

@@ -22,6 +22,7 @@ def build_model(config, vocab, dtype="float32"):
             "disc_weight",
             "temperature",
             "disallow_correct",
+            "scan_layers",
         ),
     )
 

@@ -42,6 +42,7 @@ class PretrainingModel(NamedModel):
         gen_weight, disc_weight: of the two losses.
         temperature: divides the generator's logits before sampling.
         disallow_correct: never sample the original token.
+        scan_layers: see ElectraEncoder.
         dtype: "float32" or "mixed_bfloat16".
     Raises:
         ValueError: an unknown objective, Electric without two towers, two towers without a
@@ -64,6 +65,7 @@ class PretrainingModel(NamedModel):
         disc_weight=50.0,
         temperature=1.0,
         disallow_correct=False,
+        scan_layers="auto",
         name="pretraining_model",
         dtype="float32",
     ):
@@ -90,9 +92,10 @@ class PretrainingModel(NamedModel):
         self.untied_generator_embeddings = untied_generator_embeddings
         self.mask_prob, self.temperature = mask_prob, temperature
         self.gen_weight, self.disc_weight = gen_weight, disc_weight
-        self.disallow_correct = disallow_correct
+        self.disallow_correct, self.scan_layers = disallow_correct, scan_layers
 
-        self.electra = ElectraEncoder(encoder, dtype=dtype)
+        options = {"scan_layers": scan_layers, "dtype": dtype}
+        self.electra = ElectraEncoder(encoder, **options)
         self.towers = []  # the generator: one network or two
         self.lm_head = self.rtd_head = None
         if generator is not None:
@@ -104,7 +107,7 @@ class PretrainingModel(NamedModel):
             if two_tower_generator:
                 names = {"generator_ltr": "ltr", "generator_rtl": "rtl"}
             self.towers = [
-                ElectraEncoder(generator, embeddings, direction, name=tower_name, dtype=dtype)
+                ElectraEncoder(generator, embeddings, direction, name=tower_name, **options)
                 for tower_name, direction in names.items()
             ]
         elif not uniform_generator:
@@ -155,6 +158,7 @@ class PretrainingModel(NamedModel):
             "disc_weight",
             "temperature",
             "disallow_correct",
+            "scan_layers",
             "name",
         )
         generator = self.generator_config

@@ -115,11 +115,12 @@ def attention_probs(layers, number, states, mask_bias):
     """Attention of one layer, (B, A, L, L)."""
     heads = layers.config.num_attention_heads
     shape = (*states.shape[:2], heads, -1)
-    query, key = (
-        tf.transpose(
-            tf.reshape(states @ dense.kernel[number] + dense.bias[number], shape), (0, 2, 1, 3)
+    weights = layers.compute_weights()
+    query, key, _ = (
+        tf.transpose(tf.reshape(part, shape), (0, 2, 1, 3))
+        for part in tf.split(
+            states @ weights.attention[number] + weights.attention_bias[number], 3, -1
         )
-        for dense in (layers.query, layers.key)
     )
     scores = tf.matmul(query, key, transpose_b=True)
     return kernels.masked_softmax(scores, mask_bias, query.shape[-1] ** -0.5, 0.0, None)
