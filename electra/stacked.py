@@ -59,7 +59,7 @@ class Part:
         return self.stack[self.index]
 
     def numpy(self):
-        return np.asarray(self.value)
+        return np.array(self.value)
 
     def __array__(self, dtype=None, copy=None):
         return np.asarray(self.numpy(), dtype)

@@ -2,8 +2,8 @@
 
 Enters: input_ids, input_mask, segment_ids (B, L). Leaves: hidden states (B, L, H). Where several
 sequences share a row: position_ids and sequence_ids too.
-The path of every variable inside the model is its name in the official checkpoints, e.g.
-electra/encoder/layer_0/attention/self/query/kernel.
+The path of every variable inside the model is its name in the official checkpoints, but the layers'
+are stacked: electra/encoder/layers/..., whose parts have the official names (electra/stacked.py).
 """
 
 import dataclasses
