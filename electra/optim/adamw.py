@@ -77,13 +77,12 @@ class AdamW:
             0.0 if any(part in name for part in _WITHOUT_DECAY) else weight_decay_rate
             for name in self.names
         )
-        self._slots = {}
-        for name, variable in zip(self.names, self._variables, strict=True):
-            for slot in ("adam_m", "adam_v"):
-                self._slots[f"{name}/{slot}"] = tf.Variable(
-                    tf.zeros(variable.shape, tf.float32), trainable=False, name=f"{name}/{slot}"
-                )
-        self.slots = by_official_name(self._slots)
+        moments = {
+            name: tf.Variable(tf.zeros(variable.shape), trainable=False, name=name)
+            for path, variable in zip(self.names, self._variables, strict=True)
+            for name in (f"{path}/adam_m", f"{path}/adam_v")
+        }
+        self.slots, self._moments = by_official_name(moments), tuple(moments.values())
         self._update = self._update_one
         if compiled:
             self._update = tf.function(self._update_one, jit_compile=True, autograph=False)
@@ -117,25 +116,21 @@ class AdamW:
         rate = tf.cast(self.learning_rate(step), tf.float32)
         replica = _local_index()
         for i, gradient in zip(present, dense, strict=True):
-            name = self.names[i]
-            held = (
-                self._variables[i],
-                self._slots[f"{name}/adam_m"],
-                self._slots[f"{name}/adam_v"],
-            )
+            held = (self._variables[i], *self._moments[2 * i : 2 * i + 2])
+            factor = self._multipliers[i]
             self._update(
                 *(_copy(each, replica) for each in held),
                 gradient,
                 scale,
-                rate * self._multipliers[i],
+                rate if factor is None else rate * factor,
                 self._decays[i],
             )
         return rate, norm
 
     def reset(self):
         """Sets the moments to 0."""
-        for slot in self._slots.values():
-            slot.assign(tf.zeros(slot.shape))
+        for moment in self._moments:
+            moment.assign(tf.zeros(moment.shape))
 
     def _update_one(self, variable, adam_m, adam_v, gradient, scale, rate, decay):
         # Only `decay` is a Python number: a program is compiled for each of its values.
@@ -151,14 +146,14 @@ class AdamW:
 
 
 def _factor(multipliers, path, shape):
-    """Returns what the rate of a variable is multiplied by: a number, or one for each layer."""
+    """Returns what a variable's rate is multiplied by: a number or one for each layer; None: 1."""
     parts = parts_of(path, *shape[:1])
-    factors = {multipliers.get(name, 1.0) for name in parts}
-    if len(factors) == 1:
-        return factors.pop()
+    factors = [multipliers.get(name, 1.0) for name in parts]
+    if len(set(factors)) == 1:
+        return None if factors[0] == 1.0 else factors[0]
     each = np.ones((shape[0], *[1] * (len(shape) - 1)), np.float32)
-    for name, index in parts.items():
-        each[index[0]] = multipliers.get(name, 1.0)
+    for index, factor in zip(parts.values(), factors, strict=True):
+        each[index[0]] = factor
     return each
 
 
