@@ -134,6 +134,15 @@ class PretrainingConfig(RunConfig):
     generator_hidden_size = Knob(
         0.25, "The generator's hidden size, as a share.", above=0, at_most=100
     )
+    generator_layer_groups = Knob(
+        None,
+        "Sets of weights that the generator's layers share. null: as many as layers, or as "
+        "num_layer_groups in model_hparam_overrides says.",
+        unit="sets",
+        source="ours",
+        kinds=(int,),
+        at_least=1,
+    )
     disallow_correct = Knob(False, "The generator never draws the original token.")
     temperature = Knob(1.0, "Temperature of the generator's draw.", above=0)
 
@@ -163,7 +172,9 @@ class PretrainingConfig(RunConfig):
         self._fill_places()
         self.keep_checkpoint_max = self.keep_checkpoint_max or 0
         self.set_encoder(self.make_encoder(self.model_hparam_overrides))
-        self.generator = self._generator()
+        self.generator = None
+        if self.objective != "mlm" and not self.uniform_generator and self.untied_generator:
+            self.generator = self.make_generator(self.generator_hidden_size, self.generator_layers)
         self._check()
 
     @property
@@ -222,13 +233,13 @@ class PretrainingConfig(RunConfig):
         self.results_txt = self.results_txt or os.path.join(results, "unsup_results.txt")
         self.results_pkl = self.results_pkl or os.path.join(results, "unsup_results.pkl")
 
-    def _generator(self):
-        if self.objective == "mlm" or self.uniform_generator or not self.untied_generator:
-            return None
+    def make_generator(self, hidden_size_fraction, layers_fraction):
+        """Returns the generator's EncoderConfig, of these shares of the discriminator's sizes."""
         return generator_config(
             self.encoder,
-            hidden_size_fraction=self.generator_hidden_size,
-            layers_fraction=self.generator_layers,
+            hidden_size_fraction=hidden_size_fraction,
+            layers_fraction=layers_fraction,
+            num_layer_groups=self.generator_layer_groups,
         )
 
     def _check(self):

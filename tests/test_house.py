@@ -12,15 +12,15 @@ import pytest
 
 from tests.shared import ROOT
 
-BASE = {"door", "hparams", "storage", "features", "random"}
+BASE = {"door", "hparams", "storage", "features", "random", "stacked"}
 
 # Room -> the rooms it may import. A room may always import itself.
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
     "text": BASE,
     "data": BASE | {"text"},
-    "model": {"features", "random"},
-    "optim": {"features"},
+    "model": {"features", "random", "stacked"},
+    "optim": {"features", "stacked"},
     "saving": BASE,
     "predictor": {"data", "model"},
     "train": BASE | {"text", "data", "model", "saving"},

@@ -11,16 +11,18 @@ from keras import ops
 from electra.finetune.families import FAMILIES, family
 from electra.model.config import EncoderConfig
 from electra.model.encoder import ElectraEncoder
+from electra.model.layers import NamedModel
 
 
 @keras.saving.register_keras_serializable("electra")
-class FinetuningModel(keras.Model):
+class FinetuningModel(NamedModel):
     """Several tasks share one encoder.
 
     Args:
         encoder: EncoderConfig.
         heads: dict task -> dict of "kind" (a name in FAMILIES) and that head's arguments. The
             order gives the tasks their task_id.
+        scan_layers: see ElectraEncoder.
         dtype: "float32" or "mixed_bfloat16".
     Raises:
         ValueError: no task, or an unknown kind of head.
@@ -31,11 +33,13 @@ class FinetuningModel(keras.Model):
     >>> outputs["cola"]["logits"]
     """
 
-    def __init__(self, encoder, heads, *, name="finetuning_model", dtype="float32"):
+    def __init__(
+        self, encoder, heads, *, scan_layers="auto", name="finetuning_model", dtype="float32"
+    ):
         super().__init__(name=name, dtype=dtype, autocast=False)
         if not heads:
             raise ValueError("A fine-tuning model needs at least one task. Received: none")
-        self.electra = ElectraEncoder(encoder, dtype=dtype)
+        self.electra = ElectraEncoder(encoder, scan_layers=scan_layers, dtype=dtype)
         self.head_arguments = heads
         self.heads = {task: _head(task, **arguments) for task, arguments in heads.items()}
         self.build()
@@ -49,16 +53,12 @@ class FinetuningModel(keras.Model):
                 head.build((None, None, self.electra.config.hidden_size))
         self.built = True
 
-    def named_variables(self):
-        """Returns dict official name -> trainable variable, in order of creation."""
-        prefix = self.name + "/"
-        return {v.path.removeprefix(prefix): v for v in self.trainable_variables}
-
     def get_config(self):
         """Returns what from_config makes a model of equal sizes and heads of, as JSON types."""
         return {
             "encoder": dataclasses.asdict(self.electra.config),
             "heads": {task: dict(arguments) for task, arguments in self.head_arguments.items()},
+            "scan_layers": self.electra.layers.scan_layers,
             "name": self.name,
             "dtype": self.dtype_policy.name,
         }

@@ -9,7 +9,6 @@ import functools
 import time
 
 import keras
-import numpy as np
 from absl import logging
 
 from electra.finetune.families import family
@@ -35,8 +34,8 @@ class Trainer:
         data: FinetuningData.
         placement: Placement.
     Attributes:
-        model: FinetuningModel; variables: dict official name -> variable.
-        pretrained: dict name -> array of the encoder as it was pre-trained; {} from scratch.
+        model: FinetuningModel; variables: dict official name -> variable, or part of a stacked one.
+        pretrained: dict path -> array of the encoder as it was pre-trained; {} from scratch.
         predictor: TaskPredictor with the weights as they are.
     """
 
@@ -64,13 +63,13 @@ class Trainer:
             multipliers = layer_wise_multipliers(
                 self.variables,
                 decay=config.layerwise_lr_decay,
-                num_layers=config.encoder.num_hidden_layers,
+                num_layers=config.encoder.num_layer_groups,
             )
         shape = config.values("learning_rate", "warmup_proportion", "lr_decay_power")
         shape["num_train_steps"] = self.data.num_train_steps
         with self.placement.strategy.scope():
             return AdamW(
-                self.variables,
+                self.model.variables_by_path(),
                 learning_rate=lambda step: learning_rate_at(step, **shape),
                 rate_multipliers=multipliers,
                 weight_decay_rate=config.weight_decay_rate,
@@ -92,7 +91,8 @@ class Trainer:
             len(report.unused),
             ", ".join(sorted(set(self.variables) - set(encoder))),
         )
-        return {name: variable.numpy() for name, variable in encoder.items()}
+        weights = self.model.variables_by_path()
+        return {path: w.numpy() for path, w in weights.items() if path.startswith("electra/")}
 
     def restore(self, trial):
         """Loads the weights of a trial's newest checkpoint. Returns: Checkpoint."""
@@ -168,17 +168,21 @@ class Trainer:
             task.name: {"kind": task.family, **family(task.family).head_arguments(task, values)}
             for task in self.data.tasks
         }
-        return FinetuningModel(self.config.encoder, heads, dtype=self.placement.dtype)
+        return FinetuningModel(
+            self.config.encoder,
+            heads,
+            scan_layers=self.config.scan_layers,
+            dtype=self.placement.dtype,
+        )
 
     def _draw(self, seed):
         """Sets all weights to the start of a trial, and the moments to 0."""
         pretrained = self.pretrained
         keras.utils.set_random_seed(seed)
-        fresh = self._new_model().named_variables()
-        for name, variable in self.variables.items():
-            variable.assign(pretrained.get(name, fresh[name].value))
-        for slot in self.optimizer.slots.values():
-            slot.assign(np.zeros(slot.shape, np.float32))
+        fresh = self._new_model().variables_by_path()
+        for path, variable in self.model.variables_by_path().items():
+            variable.assign(pretrained.get(path, fresh[path].value))
+        self.optimizer.reset()
 
     def _save(self, trial, log, interval, started, step):
         log.flush()

@@ -23,10 +23,15 @@ _LARGEST_OF_OTHERS = 2**20
 class EncoderConfig:
     """Sizes and rates of one Transformer encoder with its embeddings.
 
+    `num_layer_groups` is the number of sets of weights: neighbouring layers of a group share one.
+    None gives each layer its own.
+
     Raises:
         ValueError: a size below 1 or beyond any network, a rate outside [0, 1), what is no
-            number, a hidden size that the heads do not divide, an activation other than "gelu".
-    Source: BertConfig of the official code, with embedding_size added.
+            number, a hidden size that the heads do not divide, more groups than layers, an
+            activation other than "gelu".
+    Source: BertConfig of the official code, with embedding_size added; num_layer_groups: ALBERT's
+        num_hidden_groups (Lan et al. 2020).
     """
 
     vocab_size: int
@@ -41,8 +46,11 @@ class EncoderConfig:
     max_position_embeddings: int = 512
     type_vocab_size: int = 2
     initializer_range: float = 0.02
+    num_layer_groups: int = None
 
     def __post_init__(self):
+        if self.num_layer_groups is None:
+            object.__setattr__(self, "num_layer_groups", self.num_hidden_layers)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             largest = _LARGEST.get(field.name, _LARGEST_OF_OTHERS)
@@ -62,6 +70,11 @@ class EncoderConfig:
                 f"hidden_size must be a multiple of num_attention_heads. Received: hidden_size "
                 f"{self.hidden_size}, num_attention_heads {self.num_attention_heads}"
             )
+        if self.num_layer_groups > self.num_hidden_layers:
+            raise ValueError(
+                f"num_layer_groups must be at most num_hidden_layers {self.num_hidden_layers}. "
+                f"Received: {self.num_layer_groups}"
+            )
         if self.type_vocab_size < 2:
             raise ValueError(
                 f"type_vocab_size must be at least 2, the segments of an example. Received: "
@@ -73,6 +86,11 @@ class EncoderConfig:
             raise ValueError(
                 f"initializer_range must be positive. Received: {self.initializer_range!r}"
             )
+
+    @property
+    def shares_layers(self):
+        """Whether layers share weights."""
+        return self.num_layer_groups < self.num_hidden_layers
 
 
 def encoder_config(model_size, *, vocab_size, embedding_size=None, overrides=None):
@@ -112,13 +130,17 @@ def encoder_config(model_size, *, vocab_size, embedding_size=None, overrides=Non
     return EncoderConfig(**sizes)
 
 
-def generator_config(discriminator, *, hidden_size_fraction, layers_fraction):
+def generator_config(
+    discriminator, *, hidden_size_fraction, layers_fraction, num_layer_groups=None
+):
     """The generator's sizes, as fractions of the discriminator's.
 
     Args:
         discriminator: EncoderConfig.
         hidden_size_fraction: of the hidden size; rounded half to even.
         layers_fraction: of the layers; rounded half to even.
+        num_layer_groups: of the generator; None: as many as layers, or where the discriminator's
+            layers share weights, as many as there but no more than layers.
     Returns: EncoderConfig with max(1, hidden // 64) heads and a feed-forward size of four times
         the hidden size, whatever the discriminator's overrides.
     Raises:
@@ -132,12 +154,15 @@ def generator_config(discriminator, *, hidden_size_fraction, layers_fraction):
     try:
         hidden_size = round(discriminator.hidden_size * hidden_size_fraction)
         num_hidden_layers = round(discriminator.num_hidden_layers * layers_fraction)
+        if num_layer_groups is None and discriminator.shares_layers:
+            num_layer_groups = min(discriminator.num_layer_groups, num_hidden_layers)
         return dataclasses.replace(
             discriminator,
             hidden_size=hidden_size,
             num_hidden_layers=num_hidden_layers,
             intermediate_size=4 * hidden_size,
             num_attention_heads=max(1, hidden_size // 64),
+            num_layer_groups=num_layer_groups,
         )
     except (OverflowError, ValueError) as error:
         raise ValueError(

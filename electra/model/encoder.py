@@ -2,19 +2,21 @@
 
 Enters: input_ids, input_mask, segment_ids (B, L). Leaves: hidden states (B, L, H). Where several
 sequences share a row: position_ids and sequence_ids too.
-The path of every variable inside the model is its name in the official checkpoints, e.g.
-electra/encoder/layer_0/attention/self/query/kernel.
+The path of every variable inside the model is its name in the official checkpoints, but the layers'
+are stacked: electra/encoder/layers/..., whose parts have the official names (electra/stacked.py).
 """
 
 import dataclasses
+import typing
 
 import keras
 from keras import ops
 
+from electra import random
 from electra.features import RECORD_FEATURES
 from electra.model import kernels
 from electra.model.config import EncoderConfig
-from electra.model.layers import Dense, Layer, LayerNorm, float32, truncated_normal
+from electra.model.layers import Dense, Layer, LayerNorm, float32, stacked, truncated_normal
 
 
 class Embeddings(Layer):
@@ -53,31 +55,59 @@ class Embeddings(Layer):
         return kernels.dropout(x, self.config.hidden_dropout_prob, seed and seed.fold("embeddings"))
 
 
-class TransformerLayer(Layer):
-    """One post-LayerNorm layer: self-attention and feed-forward, each with dropout and residual."""
+class LayerWeights(typing.NamedTuple):
+    """Weights of the layers in the types they are computed with, each (groups, ...)."""
 
-    def __init__(self, config, **kwargs):
+    attention: object  # query, key and value side by side, (groups, H, 3H)
+    attention_bias: object
+    attention_out: object
+    attention_out_bias: object
+    attention_gamma: object
+    attention_beta: object
+    inner: object
+    inner_bias: object
+    out: object
+    out_bias: object
+    gamma: object
+    beta: object
+
+
+class TransformerLayers(Layer):
+    """Post-LayerNorm layers: self-attention and feed-forward, each with dropout and residual.
+
+    A weight is one variable for all layers, (num_layer_groups, ...); layers of a group share it.
+
+    Args:
+        config: EncoderConfig.
+        scan_layers: see ElectraEncoder.
+    """
+
+    def __init__(self, config, scan_layers="auto", **kwargs):
         super().__init__(**kwargs)
-        self.config = config
-        policy, normal = self.dtype_policy, truncated_normal
-        width, scale = config.hidden_size, config.initializer_range
+        self.config, self.scan_layers = config, scan_layers
+        groups, width = config.num_layer_groups, config.hidden_size
+        options = {"stack": (groups,), "dtype": self.dtype_policy}
+        # Seeded in the order of the official variables: layer by layer, query, key, value, ...
+        initializers = [
+            [truncated_normal(config.initializer_range) for _ in range(6)] for _ in range(groups)
+        ]
 
-        def dense(units, name):
-            return Dense(units, initializer=normal(scale), name=name, dtype=policy)
+        def dense(units, initializers, name="dense"):
+            return Dense(units, stacked(list(initializers)), name=name, **options)
 
-        self.query, self.key, self.value = (dense(width, n) for n in ("query", "key", "value"))
-        self.attention_dense = dense(width, "dense")
-        self.attention_norm = LayerNorm(name="LayerNorm", dtype=policy)
-        self.intermediate = dense(config.intermediate_size, "dense")
-        self.output_dense = dense(width, "dense")
-        self.output_norm = LayerNorm(name="LayerNorm", dtype=policy)
+        heads = (stacked(each[:3], axis=1) for each in initializers)
+        self.query_key_value = dense((3, width), heads, "query_key_value")
+        self.attention_dense = dense(width, (each[3] for each in initializers))
+        self.attention_norm = LayerNorm(name="LayerNorm", **options)
+        self.intermediate = dense(config.intermediate_size, (each[4] for each in initializers))
+        self.output_dense = dense(width, (each[5] for each in initializers))
+        self.output_norm = LayerNorm(name="LayerNorm", **options)
 
     def build(self, input_shape=None):
         width = (None, self.config.hidden_size)
         with keras.name_scope("attention"):
             with keras.name_scope("self"):
-                for layer in (self.query, self.key, self.value):
-                    layer.build(width)
+                self.query_key_value.build(width)
             with keras.name_scope("output"):
                 self.attention_dense.build(width)
                 self.attention_norm.build(width)
@@ -88,55 +118,111 @@ class TransformerLayer(Layer):
             self.output_norm.build(width)
 
     def compute_weights(self):
-        """Returns the kernels of the layer's four matrix products in the compute dtype."""
-        # One matrix product for all three, though the checkpoint keeps them apart.
-        attention = ops.concatenate([d.kernel for d in (self.query, self.key, self.value)], axis=1)
-        others = (self.attention_dense, self.intermediate, self.output_dense)
-        parts = (attention, *(dense.kernel for dense in others))
-        return [ops.cast(kernel, self.compute_dtype) for kernel in parts]
+        """Returns the LayerWeights: kernels in the compute dtype, the others float32."""
+        return LayerWeights(
+            *self._dense(self.query_key_value),
+            *self._dense(self.attention_dense),
+            *(float32(self.attention_norm.gamma), float32(self.attention_norm.beta)),
+            *self._dense(self.intermediate),
+            *self._dense(self.output_dense),
+            *(float32(self.output_norm.gamma), float32(self.output_norm.beta)),
+        )
 
-    def call(self, x, mask_bias, seed=None, residual=None, weights=None):
-        """x: (B, L, H); mask_bias: (B, 1, 1 or L, L) float32; seed: random.Seed or None;
-        residual: x again; weights: of compute_weights, None to make them here.
-        Returns: (B, L, H) twice, see kernels.dropout_add_layer_norm.
+    def _dense(self, dense):
+        kernel, bias = ops.cast(dense.kernel, self.compute_dtype), float32(dense.bias)
+        if dense is self.query_key_value:
+            kernel, bias = (ops.reshape(x, (*x.shape[:-2], -1)) for x in (kernel, bias))
+        return kernel, bias
+
+    def call(self, x, mask_bias, seed=None, weights=None):
+        """Runs all layers.
+
+        Args:
+            x: (B, L, H).
+            mask_bias: (B, 1, 1 or L, L) float32.
+            seed: random.Seed, or None for no dropout.
+            weights: LayerWeights, None to make them here.
+        Returns: (B, L, H).
         """
+        scans = self.scan_layers
+        if scans == "auto":
+            scans = not kernels.islands_are_used()
+        if not scans:
+            return list(self.unrolled(x, mask_bias, seed, weights))[-1]
+        weights = weights or self.compute_weights()
+        words = None if seed is None else self._words(seed)
+
+        def body(i, x, residual):
+            layer = LayerWeights(*kernels.part_of(weights, self._group(i)))
+            draws = None if words is None else ops.unstack(*kernels.part_of([words], i))
+            return i + 1, *self._layer(x, residual, mask_bias, layer, draws)
+
+        count, rows = self.config.num_hidden_layers, _rows(x)
+        start = (ops.convert_to_tensor(0, "int32"), rows, rows)
+        with kernels.hand_written_gradients():
+            _, rows, _ = ops.while_loop(
+                lambda i, *_: i < count, body, start, maximum_iterations=count
+            )
+        return ops.reshape(rows, ops.shape(x))
+
+    def unrolled(self, x, mask_bias, seed=None, weights=None):
+        """Yields the output of every layer; see call."""
+        parts = [ops.unstack(stack) for stack in weights or self.compute_weights()]
+        words = [] if seed is None else ops.unstack(self._words(seed))
+        rows = residual = _rows(x)
+        for i in range(self.config.num_hidden_layers):
+            layer = LayerWeights(*(part[self._group(i)] for part in parts))
+            draws = ops.unstack(words[i]) if words else None
+            rows, residual = self._layer(rows, residual, mask_bias, layer, draws)
+            yield ops.reshape(rows, ops.shape(x))
+
+    def _group(self, layer):
+        """Returns the number of the weights that a layer uses."""
+        if not self.config.shares_layers:
+            return layer
+        return layer * self.config.num_layer_groups // self.config.num_hidden_layers
+
+    def _words(self, seed):
+        """Draws what the layers' dropouts hash, uint32 (layers, 3, 2): a pair for each."""
+        return random.words(seed.fold("layers"), (self.config.num_hidden_layers, 3, 2))
+
+    def _layer(self, x, residual, mask_bias, weights, draws):
+        """Returns the output of a layer, (B * L, H), twice: see kernels.dropout_add_layer_norm."""
         config = self.config
-        attention, attention_out, inner, out = weights or self.compute_weights()
-        bias = ops.concatenate([d.bias for d in (self.query, self.key, self.value)], axis=0)
+        attention, attention_output, output = draws or (None, None, None)
+        shape = ops.shape(mask_bias)
         attended = kernels.attend(  # (B, L, H)
-            ops.matmul(x, attention),
-            bias,
+            ops.reshape(ops.matmul(x, weights.attention), (shape[0], shape[-1], -1)),
+            weights.attention_bias,
             mask_bias,
             config.num_attention_heads,
             config.attention_probs_dropout_prob,
-            seed and seed.fold("attention"),
+            attention,
         )
-        x, residual = self._add_norm(
-            ops.matmul(attended, attention_out),
-            x if residual is None else residual,
-            self.attention_dense,
-            self.attention_norm,
-            seed and seed.fold("attention_output"),
-        )
-        x = kernels.bias_gelu(ops.matmul(x, inner), float32(self.intermediate.bias))
-        return self._add_norm(
-            ops.matmul(x, out),
+        x, residual = kernels.dropout_add_layer_norm(
+            ops.matmul(_rows(attended), weights.attention_out),
+            weights.attention_out_bias,
             residual,
-            self.output_dense,
-            self.output_norm,
-            seed and seed.fold("output"),
+            weights.attention_gamma,
+            weights.attention_beta,
+            config.hidden_dropout_prob,
+            attention_output,
+        )
+        x = kernels.bias_gelu(ops.matmul(x, weights.inner), weights.inner_bias)
+        return kernels.dropout_add_layer_norm(
+            ops.matmul(x, weights.out),
+            weights.out_bias,
+            residual,
+            weights.gamma,
+            weights.beta,
+            config.hidden_dropout_prob,
+            output,
         )
 
-    def _add_norm(self, x, residual, dense, norm, seed):
-        return kernels.dropout_add_layer_norm(  # (B, L, H)
-            x,
-            float32(dense.bias),
-            residual,
-            float32(norm.gamma),
-            float32(norm.beta),
-            self.config.hidden_dropout_prob,
-            seed,
-        )
+
+def _rows(x):
+    """(B, L, H) -> (B * L, H)."""
+    return ops.reshape(x, (-1, x.shape[-1]))
 
 
 @keras.saving.register_keras_serializable("electra")
@@ -149,6 +235,9 @@ class ElectraEncoder(Layer):
             makes an own one, of width config.embedding_size.
         direction: None, or "ltr" / "rtl": a position attends to itself and what lies before /
             after it (the towers of Electric).
+        scan_layers: whether a loop runs the layers, which makes a small program, or one after
+            another is written out; "auto": the loop but where islands are used. The numbers are
+            the same.
         name: scope of the variables; "electra" for the discriminator, as in the official code.
         dtype: "float32" or "mixed_bfloat16".
     Raises:
@@ -158,7 +247,15 @@ class ElectraEncoder(Layer):
     >>> hidden_states = encoder({"input_ids": ids, "input_mask": mask, "segment_ids": segments})
     """
 
-    def __init__(self, config, embeddings=None, direction=None, name="electra", **kwargs):
+    def __init__(
+        self,
+        config,
+        embeddings=None,
+        direction=None,
+        scan_layers="auto",
+        name="electra",
+        **kwargs,
+    ):
         super().__init__(name=name, **kwargs)
         if direction not in (None, "ltr", "rtl"):
             raise ValueError(f"direction must be None, 'ltr' or 'rtl'. Received: {direction!r}")
@@ -170,10 +267,7 @@ class ElectraEncoder(Layer):
             self.embeddings_project = Dense(
                 self.config.hidden_size, name="embeddings_project", dtype=self.dtype_policy
             )
-        self.layers = [
-            TransformerLayer(self.config, name=f"layer_{i}", dtype=self.dtype_policy)
-            for i in range(self.config.num_hidden_layers)
-        ]
+        self.layers = TransformerLayers(config, scan_layers, name="layers", dtype=self.dtype_policy)
 
     def build(self, input_shape=None):
         if not self.shares_embeddings:
@@ -181,8 +275,7 @@ class ElectraEncoder(Layer):
         if self.embeddings_project is not None:
             self.embeddings_project.build((None, self.embeddings.width))
         with keras.name_scope("encoder"):
-            for layer in self.layers:
-                layer.build()
+            self.layers.build()
 
     def embed(self, inputs, seed=None):
         """Returns the input of the first layer, (B, L, H)."""
@@ -191,23 +284,12 @@ class ElectraEncoder(Layer):
         return x if self.embeddings_project is None else self.embeddings_project(x)
 
     def compute_weights(self):
-        """Returns the layers' kernels in the compute dtype, for many calls with equal weights."""
-        return [layer.compute_weights() for layer in self.layers]
+        """Returns the layers' LayerWeights, for many calls with equal weights."""
+        return self.layers.compute_weights()
 
     def encode(self, x, inputs, seed=None, weights=None):
         """Returns the output of every layer, a list of (B, L, H)."""
-        mask_bias = self._mask_bias(inputs)
-        outputs, residual = [], x
-        for i, layer in enumerate(self.layers):
-            x, residual = layer(
-                x,
-                mask_bias,
-                seed=seed and seed.fold(i),
-                residual=residual,
-                weights=weights and weights[i],
-            )
-            outputs.append(x)
-        return outputs
+        return list(self.layers.unrolled(x, self._mask_bias(inputs), seed, weights))
 
     def call(self, inputs, seed=None, weights=None):
         """Encodes a batch.
@@ -225,7 +307,8 @@ class ElectraEncoder(Layer):
         """
         if "packed" in inputs:
             return self._call_packed(inputs, seed, weights)
-        return self.encode(self.embed(inputs, seed), inputs, seed, weights)[-1]
+        x, mask_bias = self.embed(inputs, seed), self._mask_bias(inputs)
+        return self.layers(x, mask_bias, seed=seed, weights=weights)
 
     def _call_packed(self, inputs, seed, weights):
         packed, length = inputs["packed"], ops.shape(inputs["input_ids"])[1]  # (R, P)
@@ -239,7 +322,8 @@ class ElectraEncoder(Layer):
     def get_config(self):
         """Returns what from_config makes an equal encoder of, with tables of its own."""
         sizes = dataclasses.asdict(self.config)
-        return {**super().get_config(), "config": sizes, "direction": self.direction}
+        options = {"direction": self.direction, "scan_layers": self.layers.scan_layers}
+        return {**super().get_config(), "config": sizes, **options}
 
     @classmethod
     def from_config(cls, config):

@@ -4,7 +4,8 @@ On a CPU an island is several times faster than TensorFlow's own element-wise ke
 matrix products stay with TensorFlow (oneDNN), which XLA on CPU cannot match. On GPU and TPU the
 whole step is compiled, so the plain functions are used.
 
-`use_islands(True)` chooses, for all code traced afterwards.
+`use_islands(True)` chooses, for all code traced afterwards; so does `hand_written_gradients()`,
+which gives the plain functions the islands' backward passes.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import functools
 
 import tensorflow as tf
 
-_islands = False
+_islands = _by_hand = False
 
 
 @contextlib.contextmanager
@@ -26,20 +27,40 @@ def use_islands(enabled):
         _islands = before
 
 
+@contextlib.contextmanager
+def hand_written_gradients():
+    """While active, plain operations traced keep for their gradients what islands would keep.
+
+    Within a loop a tape would keep every intermediate result of every round.
+    """
+    global _by_hand
+    before, _by_hand = _by_hand, True
+    try:
+        yield
+    finally:
+        _by_hand = before
+
+
 def islands_are_used():
     """Whether code that is traced now becomes part of an island, or calls islands."""
     return _islands
 
 
 def compiled(function):
-    """Decorator: `function(*tensors, *constants)` compiled by XLA, once for each constants."""
+    """Decorator: where islands are used, `function(*tensors, *constants)` is compiled by XLA, once
+    for each constants."""
 
-    @functools.wraps(function)
     def traced(*args):
         with use_islands(True):
             return function(*args)
 
-    return tf.function(traced, jit_compile=True, autograph=False)
+    island = tf.function(traced, jit_compile=True, autograph=False)
+
+    @functools.wraps(function)
+    def call(*args):
+        return (island if _islands else function)(*args)
+
+    return call
 
 
 def island(plain=None, *, backward=None, keeps=None):
@@ -65,8 +86,9 @@ def island(plain=None, *, backward=None, keeps=None):
 
     @functools.wraps(plain)
     def call(*xs, constants=()):
-        if not _islands:
+        if not (_islands or _by_hand):
             return plain(*xs, *constants)
+        islands = _islands  # the tape calls grad after this mode has ended
 
         @tf.custom_gradient
         def fast(*xs):
@@ -75,7 +97,8 @@ def island(plain=None, *, backward=None, keeps=None):
             def grad(*dys):
                 kept = keeps(xs, ys) if keeps else xs
                 dys = dys if len(dys) > 1 else dys[0]
-                grads = iter((backward or by_tape)(kept, dys, *constants))
+                with use_islands(islands):
+                    grads = iter((backward or by_tape)(kept, dys, *constants))
                 return [next(grads) if x.dtype.is_floating else None for x in xs]
 
             return ys, grad

@@ -12,7 +12,13 @@ import tensorflow as tf
 from keras import ops
 
 from electra import random
-from electra.model.islands import compiled, island, islands_are_used, use_islands
+from electra.model.islands import (
+    compiled,
+    hand_written_gradients,
+    island,
+    islands_are_used,
+    use_islands,
+)
 
 __all__ = [
     "attend",
@@ -20,14 +26,22 @@ __all__ = [
     "cross_entropy",
     "dropout",
     "dropout_add_layer_norm",
+    "hand_written_gradients",
+    "islands_are_used",
     "layer_norm",
     "masked_softmax",
+    "part_of",
     "sample",
     "use_islands",
 ]
 
 LAYER_NORM_EPSILON = 1e-12
 MASKED_SCORE = -10000.0  # added to attention scores of padding; not -inf, as the official code
+
+
+def part_of(stacks, i):
+    """Returns the parts of stacks, (layers, ...), that belong to layer i, an int32 scalar."""
+    return [tf.gather(stack, i) for stack in stacks]
 
 
 def _float32(x):
@@ -67,14 +81,15 @@ def _row_mean(y):
 @compiled
 def _column_sum(y):
     """Sum over all axes but the last."""
-    return ops.sum(_fold(ops.add, ops.reshape(_float32(y), (-1, y.shape[-1])), 0), axis=0)
+    y = ops.reshape(_float32(y), (-1, y.shape[-1]))
+    return ops.sum(_fold(ops.add, y, 0) if islands_are_used() else y, axis=0)
 
 
 def _noise(rate, seed):
     """Returns (random words uint32 (2,), rate), the arguments of an island with dropout."""
     if seed is None or not rate:
         return tf.zeros((2,), tf.uint32), 0.0
-    return random.words(seed, (2,)), float(rate)
+    return random.words(seed, (2,)) if isinstance(seed, random.Seed) else seed, float(rate)
 
 
 def _drop(x, words, rate):
@@ -165,7 +180,7 @@ def layer_norm(x, gamma, beta):
 
 
 def dropout(x, rate, seed):
-    """Dropout; the identity where seed is None or rate is 0."""
+    """Dropout; the identity where seed is None or rate is 0; seed: see masked_softmax."""
     words, rate = _noise(rate, seed)
     return _drop_only(x, words, constants=(rate,)) if rate else x
 
@@ -176,7 +191,8 @@ def dropout_add_layer_norm(x, bias, residual, gamma, beta, rate, seed):
     Args:
         x, residual: (..., H) in the compute dtype, x without its bias yet.
         bias, gamma, beta: (H,) float32.
-        rate: of the dropout; seed: random.Seed, or None for no dropout.
+        rate: of the dropout.
+        seed: random.Seed, or the words that it would draw, uint32 (2,); None for no dropout.
     Returns: like x, twice: for the next product and the next residual, whose gradients are then
         summed in the island.
     """
@@ -245,7 +261,8 @@ def masked_softmax(scores, mask_bias, scale, rate, seed):
         scores: (B, A, L, L) in the compute dtype.
         mask_bias: (B, 1, 1 or L, L) float32, 0 or MASKED_SCORE; gets no gradient.
         scale: that the scores are multiplied by.
-        rate: of the dropout; seed: random.Seed, or None for no dropout.
+        rate: of the dropout.
+        seed: random.Seed, or the words that it would draw, uint32 (2,); None for no dropout.
     Returns: like scores.
     """
     words, rate = _noise(rate, seed)

@@ -7,11 +7,36 @@ import keras
 from keras import ops
 
 from electra.model import kernels
+from electra.stacked import by_official_name
 
 
 def truncated_normal(stddev):
     """The official initialiser of all kernels and tables but the Glorot ones."""
     return keras.initializers.TruncatedNormal(stddev=stddev)
+
+
+def stacked(initializers, axis=0):
+    """Returns the initialiser of a stacked variable: each place of an axis is drawn by its own."""
+
+    def initialize(shape, dtype=None):
+        rest = shape[:axis] + shape[axis + 1 :]
+        each = (keras.initializers.get(initializer) for initializer in initializers)
+        return ops.stack([initializer(rest, dtype) for initializer in each], axis)
+
+    return initialize
+
+
+class NamedModel(keras.Model):
+    """A Keras model that knows its variables by path and by official name."""
+
+    def variables_by_path(self):
+        """Returns dict path -> trainable Keras variable, the layers' stacked."""
+        prefix = self.name + "/"
+        return {v.path.removeprefix(prefix): v for v in self.trainable_variables}
+
+    def named_variables(self):
+        """Returns dict official name -> variable or Part of one, as checkpoints hold them."""
+        return by_official_name(self.variables_by_path())
 
 
 class Layer(keras.layers.Layer):
@@ -25,20 +50,21 @@ class Dense(Layer):
     """x @ kernel + bias, with the kernel cast to the compute dtype.
 
     Args:
-        units: output width.
+        units: output width; a tuple makes several axes of a stacked map.
         initializer: of the kernel; "glorot_uniform" where the official code leaves the default.
+        stack: axes before those of the weights: (layers,) of a stacked map, which is not called.
     """
 
-    def __init__(self, units, initializer="glorot_uniform", **kwargs):
+    def __init__(self, units, initializer="glorot_uniform", stack=(), **kwargs):
         super().__init__(**kwargs)
-        self.units = units
-        self.initializer = initializer
+        self.units = units if isinstance(units, tuple) else (units,)
+        self.initializer, self.stack = initializer, stack
 
     def build(self, input_shape):
-        self.kernel = self.add_weight(
-            name="kernel", shape=(input_shape[-1], self.units), initializer=self.initializer
-        )
-        self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
+        shape = (*self.stack, input_shape[-1], *self.units)
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self.initializer)
+        shape = (*self.stack, *self.units)
+        self.bias = self.add_weight(name="bias", shape=shape, initializer="zeros")
 
     def project(self, x):
         """x @ kernel, for callers that fuse the bias into what follows."""
@@ -49,12 +75,16 @@ class Dense(Layer):
 
 
 class LayerNorm(Layer):
-    """LayerNorm over the last axis with epsilon 1e-12."""
+    """LayerNorm over the last axis with epsilon 1e-12; stack: as of Dense."""
+
+    def __init__(self, stack=(), **kwargs):
+        super().__init__(**kwargs)
+        self.stack = stack
 
     def build(self, input_shape):
-        width = (input_shape[-1],)
-        self.gamma = self.add_weight(name="gamma", shape=width, initializer="ones")
-        self.beta = self.add_weight(name="beta", shape=width, initializer="zeros")
+        shape = (*self.stack, input_shape[-1])
+        self.gamma = self.add_weight(name="gamma", shape=shape, initializer="ones")
+        self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros")
 
     def call(self, x):
         return kernels.layer_norm(x, float32(self.gamma), float32(self.beta))

@@ -5,7 +5,10 @@ variables and moments. Imports tensorflow and keras (its variables).
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+from electra.stacked import by_official_name, parts_of
 
 _WITHOUT_DECAY = ("LayerNorm", "layer_norm", "bias")  # parts of names
 
@@ -20,9 +23,10 @@ class AdamW:
         p = p - r * (m / (sqrt(v) + epsilon) + weight_decay_rate * p)
 
     Args:
-        variables: dict official name -> tf.Variable or Keras variable.
+        variables: dict path -> tf.Variable or Keras variable; a stacked one is updated as a whole.
         learning_rate: function from the step (integer scalar tensor) to a float32 scalar.
-        rate_multipliers: dict name -> factor of the rate; 1 where a name is missing.
+        rate_multipliers: dict official name -> factor of the rate; 1 where a name is missing. Those
+            of a layer's query, key and value are one.
         weight_decay_rate: decay per unit of rate, of all but LayerNorm and biases.
         beta_1, beta_2, epsilon: of Adam.
         clip_norm: largest global norm of the gradients.
@@ -30,8 +34,8 @@ class AdamW:
             half the time or less; leave it out where the whole step is compiled anyway, and for
             short runs.
     Attributes:
-        slots: dict `<name>/adam_m` and `<name>/adam_v` -> float32 tf.Variable, made here, so
-            under the strategy's scope if one is entered.
+        slots: dict `<official name>/adam_m` and `<official name>/adam_v` -> float32 tf.Variable or
+            Part of one, made here, so under the strategy's scope if one is entered.
     Raises:
         ValueError: no variables, or multipliers for names that are no variables.
     Source: AdamWeightDecayOptimizer in model/optimization.py of the official code. Differs from
@@ -55,7 +59,7 @@ class AdamW:
         if not variables:
             raise ValueError("AdamW: no variables to train. Expected: dict name -> variable")
         multipliers = rate_multipliers or {}
-        strangers = sorted(set(multipliers) - set(variables))
+        strangers = sorted(set(multipliers) - set(by_official_name(variables)))
         if strangers:
             raise ValueError(f"AdamW: rate_multipliers name no variable: {strangers}")
         self.learning_rate = learning_rate
@@ -65,17 +69,20 @@ class AdamW:
         self._variables = tuple(
             each.value if isinstance(each, keras.Variable) else each for each in variables.values()
         )
-        self._multipliers = tuple(multipliers.get(name, 1.0) for name in self.names)
+        self._multipliers = tuple(
+            _factor(multipliers, name, variable.shape)
+            for name, variable in zip(self.names, self._variables, strict=True)
+        )
         self._decays = tuple(
             0.0 if any(part in name for part in _WITHOUT_DECAY) else weight_decay_rate
             for name in self.names
         )
-        self.slots = {}
-        for name, variable in zip(self.names, self._variables, strict=True):
-            for slot in ("adam_m", "adam_v"):
-                self.slots[f"{name}/{slot}"] = tf.Variable(
-                    tf.zeros(variable.shape, tf.float32), trainable=False, name=f"{name}/{slot}"
-                )
+        moments = {
+            name: tf.Variable(tf.zeros(variable.shape), trainable=False, name=name)
+            for path, variable in zip(self.names, self._variables, strict=True)
+            for name in (f"{path}/adam_m", f"{path}/adam_v")
+        }
+        self.slots, self._moments = by_official_name(moments), tuple(moments.values())
         self._update = self._update_one
         if compiled:
             self._update = tf.function(self._update_one, jit_compile=True, autograph=False)
@@ -107,19 +114,23 @@ class AdamW:
         norm = tf.linalg.global_norm(dense) if norm is None else tf.cast(norm, tf.float32)
         scale = self.clip_norm / tf.maximum(norm, self.clip_norm)
         rate = tf.cast(self.learning_rate(step), tf.float32)
-        rates = {each: rate * each for each in set(self._multipliers)}
         replica = _local_index()
         for i, gradient in zip(present, dense, strict=True):
-            name = self.names[i]
-            held = (self._variables[i], self.slots[f"{name}/adam_m"], self.slots[f"{name}/adam_v"])
+            held = (self._variables[i], *self._moments[2 * i : 2 * i + 2])
+            factor = self._multipliers[i]
             self._update(
                 *(_copy(each, replica) for each in held),
                 gradient,
                 scale,
-                rates[self._multipliers[i]],
+                rate if factor is None else rate * factor,
                 self._decays[i],
             )
         return rate, norm
+
+    def reset(self):
+        """Sets the moments to 0."""
+        for moment in self._moments:
+            moment.assign(tf.zeros(moment.shape))
 
     def _update_one(self, variable, adam_m, adam_v, gradient, scale, rate, decay):
         # Only `decay` is a Python number: a program is compiled for each of its values.
@@ -132,6 +143,18 @@ class AdamW:
         adam_m.assign(new_m)
         adam_v.assign(new_v)
         variable.assign_sub(rate * change)
+
+
+def _factor(multipliers, path, shape):
+    """Returns what a variable's rate is multiplied by: a number or one for each layer; None: 1."""
+    parts = parts_of(path, *shape[:1])
+    factors = [multipliers.get(name, 1.0) for name in parts]
+    if len(set(factors)) == 1:
+        return None if factors[0] == 1.0 else factors[0]
+    each = np.ones((shape[0], *[1] * (len(shape) - 1)), np.float32)
+    for index, factor in zip(parts.values(), factors, strict=True):
+        each[index[0]] = factor
+    return each
 
 
 def _local_index():

@@ -14,7 +14,7 @@ def layer_wise_multipliers(names, *, decay, num_layers):
     Args:
         names: iterable of official variable names.
         decay: factor from a layer to the one below, in (0, 1].
-        num_layers: n, layers of the encoder.
+        num_layers: n, layers of the encoder, or its groups where layers share weights.
     Returns: dict name -> float. Depth 0 for embeddings and embeddings_project, i + 1 for layer i,
         n + 2 for `task_specific/`. Kept from the official code: the top layer has decay^2.
     Raises:

@@ -22,6 +22,7 @@ def build_model(config, vocab, dtype="float32"):
             "disc_weight",
             "temperature",
             "disallow_correct",
+            "scan_layers",
         ),
     )
 
@@ -40,7 +41,7 @@ def build_optimizer(config, model, compiled=True):
         "lr_restart_step",
     )
     return adamw.AdamW(
-        model.named_variables(),
+        model.variables_by_path(),
         learning_rate=lambda step: schedule.learning_rate_at(step, **shape),
         weight_decay_rate=config.weight_decay_rate,
         compiled=compiled,

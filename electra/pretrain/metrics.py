@@ -70,12 +70,10 @@ def _discriminator_sums(batch, outputs, auc_counts_padding):
     probs = ops.sigmoid(logits) * mask
     # The number of thresholds below a probability, 1 to 199, is its place in the histogram.
     place = ops.searchsorted(ops.convert_to_tensor(THRESHOLDS), ops.reshape(probs, (-1,)))
-    counted = ops.ones_like(mask) if auc_counts_padding else mask
-
-    def histogram(weights):
-        weights = ops.reshape(weights * counted, (-1,))
-        return ops.segment_sum(weights, place, num_segments=len(THRESHOLDS))
-
+    place = place + len(THRESHOLDS) * ops.cast(ops.reshape(labels, (-1,)), "int32")
+    counted = ops.reshape(ops.ones_like(mask) if auc_counts_padding else mask, (-1,))
+    histograms = ops.segment_sum(counted, place, num_segments=2 * len(THRESHOLDS))
+    original, replaced = ops.split(histograms, 2)
     return {
         "disc_loss": ops.sum(ops.sum(loss * mask, axis=1) / (tokens + 1e-6)),
         "disc_accuracy": ops.sum(correct * mask),
@@ -83,8 +81,8 @@ def _discriminator_sums(batch, outputs, auc_counts_padding):
         "disc_precision": ops.sum(correct * predictions * mask),
         "replaced": ops.sum(labels),
         "disc_recall": ops.sum(correct * labels),
-        "histogram_replaced": histogram(labels),
-        "histogram_original": histogram(1.0 - labels),
+        "histogram_replaced": replaced,
+        "histogram_original": original,
     }
 
 

@@ -16,6 +16,7 @@ from electra.model import kernels
 from electra.model.config import EncoderConfig
 from electra.model.encoder import ElectraEncoder
 from electra.model.heads import LMHead, RTDHead
+from electra.model.layers import NamedModel
 from electra.pretrain import objectives
 from electra.pretrain.generators import MaskedLMGenerator, TwoTowerGenerator, UniformGenerator
 from electra.pretrain.masking import scatter_update
@@ -24,7 +25,7 @@ OBJECTIVES = ("electra", "electric", "mlm")
 
 
 @keras.saving.register_keras_serializable("electra")
-class PretrainingModel(keras.Model):
+class PretrainingModel(NamedModel):
     """ELECTRA, Electric, or masked language modelling (BERT without next-sentence task).
 
     Args:
@@ -41,6 +42,7 @@ class PretrainingModel(keras.Model):
         gen_weight, disc_weight: of the two losses.
         temperature: divides the generator's logits before sampling.
         disallow_correct: never sample the original token.
+        scan_layers: see ElectraEncoder.
         dtype: "float32" or "mixed_bfloat16".
     Raises:
         ValueError: an unknown objective, Electric without two towers, two towers without a
@@ -63,6 +65,7 @@ class PretrainingModel(keras.Model):
         disc_weight=50.0,
         temperature=1.0,
         disallow_correct=False,
+        scan_layers="auto",
         name="pretraining_model",
         dtype="float32",
     ):
@@ -89,9 +92,10 @@ class PretrainingModel(keras.Model):
         self.untied_generator_embeddings = untied_generator_embeddings
         self.mask_prob, self.temperature = mask_prob, temperature
         self.gen_weight, self.disc_weight = gen_weight, disc_weight
-        self.disallow_correct = disallow_correct
+        self.disallow_correct, self.scan_layers = disallow_correct, scan_layers
 
-        self.electra = ElectraEncoder(encoder, dtype=dtype)
+        options = {"scan_layers": scan_layers, "dtype": dtype}
+        self.electra = ElectraEncoder(encoder, **options)
         self.towers = []  # the generator: one network or two
         self.lm_head = self.rtd_head = None
         if generator is not None:
@@ -103,7 +107,7 @@ class PretrainingModel(keras.Model):
             if two_tower_generator:
                 names = {"generator_ltr": "ltr", "generator_rtl": "rtl"}
             self.towers = [
-                ElectraEncoder(generator, embeddings, direction, name=tower_name, dtype=dtype)
+                ElectraEncoder(generator, embeddings, direction, name=tower_name, **options)
                 for tower_name, direction in names.items()
             ]
         elif not uniform_generator:
@@ -142,11 +146,6 @@ class PretrainingModel(keras.Model):
             self.rtd_head.build((None, None, self.encoder_config.hidden_size))
         self.built = True
 
-    def named_variables(self):
-        """Returns dict official name -> trainable variable, in order of creation."""
-        prefix = self.name + "/"
-        return {v.path.removeprefix(prefix): v for v in self.trainable_variables}
-
     def get_config(self):
         """Returns what from_config makes a model of equal sizes and objective of, as JSON types."""
         names = (
@@ -159,6 +158,7 @@ class PretrainingModel(keras.Model):
             "disc_weight",
             "temperature",
             "disallow_correct",
+            "scan_layers",
             "name",
         )
         generator = self.generator_config

@@ -24,6 +24,7 @@ from electra.saving.tensors import (
     open_tf1,
     write_safetensors,
 )
+from electra.stacked import assign
 from electra.storage import file_digest, parse_json_dict, published
 
 METADATA = "electra_checkpoint"  # its name in the metadata; its value is JSON of this shape:
@@ -262,14 +263,17 @@ def _assign(variables, checkpoint):
                 "vocab_size, and for generator/... generator_hidden_size and generator_layers, to "
                 "what the checkpoint was trained with"
             )
-    for name, variable in variables.items():
+
+    def read_finite(name):
         value = checkpoint.tensors[name]
         if not np.isfinite(value).all():
             raise ValueError(
                 f"{checkpoint.path}: {name} holds numbers that are not finite, as after a "
                 "training that diverged. Choose another checkpoint"
             )
-        variable.assign(value)
+        return value
+
+    assign(variables, read_finite)
 
 
 def _read_ours(path, verify):

@@ -82,6 +82,14 @@ class RunConfig(Config):
         choices=("auto", True, False),
         may_change=True,
     )
+    scan_layers = Knob(
+        "auto",
+        "Run the layers as a loop over their weights: a small program that compiles fast. false "
+        "writes one after another out. auto: a loop where the whole step is compiled.",
+        source="ours",
+        choices=("auto", True, False),
+        may_change=True,
+    )
     require_gpu = Knob(False, "Stop if no GPU is found.", source="ours", may_change=True)
     use_tpu = Knob(False, "Train on a TPU.", may_change=True)
     num_tpu_cores = Knob(1, "Cores of the TPU.", unit="cores", at_least=1, may_change=True)

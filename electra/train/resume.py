@@ -9,7 +9,6 @@ import os
 from absl import logging
 
 from electra.hparams import checked_record
-from electra.model.config import generator_config
 from electra.saving.folder import ModelFolder
 from electra.text.vocab import read_vocab
 
@@ -81,9 +80,9 @@ def fit_generator(config, fractions, checkpoint):
         ValueError: the user gave a fraction that makes another size.
     """
     before, changed = config.generator, {}
-    found = generator_config(
-        config.encoder, hidden_size_fraction=fractions[0], layers_fraction=fractions[1]
-    )
+    if config.encoder.shares_layers or before.shares_layers:
+        fractions = fractions[0], config.generator_layers  # tensors that are shared do not tell
+    found = config.make_generator(*fractions)
     names = ("generator_hidden_size", "generator_layers")
     for name, fraction, size in zip(
         names, fractions, ("hidden_size", "num_hidden_layers"), strict=True

@@ -7,7 +7,7 @@ class Step:
     """What the steps under a strategy share: compilation, sums over replicas, the numbers.
 
     Args:
-        model: a Keras model with `named_variables()`.
+        model: a NamedModel.
         optimizer: AdamW over them.
         num_replicas: of the strategy.
         compile_step: compile with XLA; otherwise the element-wise chains are islands.
@@ -15,7 +15,7 @@ class Step:
 
     def __init__(self, model, optimizer, num_replicas=1, compile_step=False):
         self.model, self.optimizer = model, optimizer
-        self.variables = list(model.named_variables().values())
+        self.variables = list(model.variables_by_path().values())
         self.num_replicas, self.compile_step = num_replicas, compile_step
         self._compiled = {}
         self.outputs = {}  # name -> shape of what a step returns, known once it was traced

@@ -138,9 +138,9 @@ def test_steps_of_training_equal_the_official_ones(task):
     values = values_of(f"optimizer/{task}.json")
     hparams = values["hparams"]
     model = load_model(hparams, [task])
-    variables = model.named_variables()
+    variables, named = model.variables_by_path(), model.named_variables()
     multipliers = layer_wise_multipliers(
-        variables,
+        named,
         decay=hparams["layerwise_lr_decay"],
         num_layers=model.electra.config.num_hidden_layers,
     )
@@ -179,6 +179,6 @@ def test_steps_of_training_equal_the_official_ones(task):
         ids = load_arrays(path, prefix + "word_embedding_ids")[""]
         for name, value in load_arrays(path, prefix + "value/").items():
             if not name.endswith(noise):
-                ours = variables[name].numpy()
+                ours = named[name].numpy()
                 ours = ours[ids] if name.endswith("word_embeddings") else ours[: len(value)]
                 assert_close(ours, value, TRAJECTORY, name=f"step {step}: {name}")

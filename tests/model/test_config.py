@@ -1,6 +1,7 @@
 import pytest
 
 from electra.model.config import encoder_config, generator_config
+from electra.model.encoder import ElectraEncoder
 from electra.pretrain.model import PretrainingModel
 
 IDS = {"cls": 2, "sep": 3, "mask": 4}
@@ -58,8 +59,41 @@ def test_parameter_counts_are_the_published_ones(
 
 
 @pytest.mark.parametrize(
+    ("overrides", "parameters"),
+    [
+        ({"embedding_size": 256}, 17_422_848),  # 17M: ELECTRA-Small-OWT in the layout of BERT
+        ({"num_layer_groups": 1}, 4_795_648),  # 4M: ALECTRA-Small-OWT, layers shared as in ALBERT
+    ],
+)
+def test_sizes_of_other_layouts_are_the_published_ones(overrides, parameters):
+    """Source: the cards of the models shoarora/electra-small-owt and alectra-small-owt."""
+    encoder = ElectraEncoder(encoder_config("small", vocab_size=30522, overrides=overrides))
+    encoder.build()
+    assert encoder.count_params() == parameters
+    has_projection = encoder.embeddings_project is not None
+    assert has_projection == (encoder.config.embedding_size != 256)
+
+
+def test_the_generator_shares_layers_as_the_discriminator_does():
+    fractions = {"hidden_size_fraction": 0.25, "layers_fraction": 0.5}
+    for groups, wanted, expected in (
+        (None, None, 6),
+        (None, 2, 2),
+        (1, None, 1),
+        (8, None, 6),
+        (1, 6, 6),
+    ):
+        overrides = {} if groups is None else {"num_layer_groups": groups}
+        config = encoder_config("small", vocab_size=9, overrides=overrides)
+        generator = generator_config(config, num_layer_groups=wanted, **fractions)
+        assert generator.num_layer_groups == expected
+
+
+@pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        ({"num_layer_groups": 0}, "num_layer_groups must be a whole number"),
+        ({"num_layer_groups": 13}, "at most num_hidden_layers 12. Received: 13"),
         ({"hidden_size": 250}, "multiple of num_attention_heads"),
         ({"num_hidden_layers": 0}, "num_hidden_layers must be a whole number"),
         ({"hidden_dropout_prob": 1.5}, "hidden_dropout_prob must lie in"),

@@ -9,6 +9,7 @@ from electra import random
 from electra.model import kernels
 from electra.model.config import encoder_config
 from electra.model.encoder import ElectraEncoder
+from electra.stacked import by_official_name
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 
@@ -38,7 +39,7 @@ def encoder():
 
 
 def test_variable_paths_are_the_official_names(encoder):
-    paths = {variable.path for variable in encoder.variables}
+    paths = set(by_official_name({v.path: v for v in encoder.variables}))
     layer = "electra/encoder/layer_1"
     assert {
         "electra/embeddings/word_embeddings",
@@ -117,6 +118,46 @@ def test_one_program_takes_any_batch_and_length(encoder, islands):
     for rows, length in ((3, 12), (1, 7)):
         inputs = batch(rows, length)
         np.testing.assert_allclose(encode(inputs), encoder(inputs), atol=1e-6)
+
+
+@pytest.mark.parametrize("groups", [4, 3, 1])
+@pytest.mark.parametrize("islands", [False, True])
+def test_a_loop_over_the_layers_computes_what_layers_written_out_do(groups, islands):
+    """With dropout, forward and backward."""
+    inputs, results = batch(), []
+    for scan_layers in (True, False):
+        keras.utils.set_random_seed(1)
+        encoder = ElectraEncoder(
+            tiny(num_hidden_layers=4, num_layer_groups=groups, initializer_range=0.2),
+            scan_layers=scan_layers,
+        )
+        encoder.build()
+
+        @tf.function(autograph=False)
+        def gradients(encoder=encoder):
+            with tf.GradientTape() as tape, kernels.use_islands(islands):
+                output = encoder(inputs, seed=random.Seed(3, 5))
+                loss = tf.reduce_sum(output[..., 0])
+            values = [v.value for v in encoder.trainable_variables]
+            return output, *map(tf.convert_to_tensor, tape.gradient(loss, values))
+
+        results.append([each.numpy() for each in gradients()])
+    for loop, written_out in zip(*results, strict=True):
+        np.testing.assert_allclose(loop, written_out, atol=2e-6 * np.abs(written_out).max())
+
+
+def test_layers_of_a_group_share_their_weights():
+    keras.utils.set_random_seed(1)
+    shared = ElectraEncoder(tiny(num_hidden_layers=4, num_layer_groups=2))
+    shared.build()
+    names = by_official_name({v.path: v for v in shared.variables})
+    assert {n.split("/")[2] for n in names if "/encoder/" in n} == {"layer_0", "layer_1"}
+    own = ElectraEncoder(tiny(num_hidden_layers=4))
+    own.build()
+    for mine, theirs in zip(own.variables, shared.variables, strict=True):
+        is_of_layers = "/layers/" in mine.path
+        mine.assign(np.repeat(theirs, 2, axis=0) if is_of_layers else theirs)
+    np.testing.assert_allclose(own(batch()), shared(batch()), atol=1e-6)
 
 
 def test_get_config_round_trip(encoder):

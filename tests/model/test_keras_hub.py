@@ -5,6 +5,7 @@ import keras_nlp
 import numpy as np
 
 from electra.model.encoder import ElectraEncoder
+from electra.stacked import by_official_name
 from tests.model.test_encoder import batch, tiny
 
 
@@ -27,7 +28,8 @@ def test_weights_fit_keras_hubs_backbone_up_to_its_gelu():
         intermediate_dim=config.intermediate_size,
         max_sequence_length=config.max_position_embeddings,
     )
-    weights = {v.path.removeprefix("electra/"): v.numpy() for v in ours.variables}
+    variables = {v.path.removeprefix("electra/"): v for v in ours.variables}
+    weights = {name: v.numpy() for name, v in by_official_name(variables).items()}
     for name, value in _keras_hub_weights(weights, config):
         matching = [v for v in theirs.variables if v.path.endswith(name)]
         assert len(matching) == 1, (name, [v.path for v in theirs.variables])

@@ -10,6 +10,7 @@ import tensorflow as tf
 from electra.optim.adamw import AdamW
 from electra.optim.layerwise import layer_wise_multipliers
 from electra.optim.schedule import learning_rate_at
+from electra.stacked import by_official_name
 from tests.shared import FIXTURES, TINY, assert_close, needs_fixtures
 
 CASES = FIXTURES / "optimizer" / "constant_gradients.json"
@@ -110,6 +111,31 @@ def test_rates_of_single_variables_are_scaled_with_their_decay():
     eager(optimizer, list(gradients.values()), 2)
     expected = numpy_adamw(start, gradients, steps=2, rate=0.05, decay=0.01)
     np.testing.assert_allclose(variables[first], expected[first], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_stacked_variable_is_updated_as_its_layers_would_be(compiled):
+    random = np.random.RandomState(2)
+    shapes = {"attention/self/query_key_value/kernel": (2, 3, 3, 3), "output/dense/bias": (2, 3)}
+    start = {f"electra/encoder/layers/{k}": random.randn(*s) for k, s in shapes.items()}
+    start = {name: value.astype(np.float32) for name, value in start.items()}
+    gradients = {name: random.randn(*v.shape).astype(np.float32) for name, v in start.items()}
+    names = by_official_name(start)
+    multipliers = layer_wise_multipliers(names, decay=0.5, num_layers=2)
+    results = []
+    for split in (False, True):
+        each = (
+            (by_official_name(start), by_official_name(gradients)) if split else (start, gradients)
+        )
+        variables = {name: tf.Variable(np.array(value)) for name, value in each[0].items()}
+        optimizer = AdamW(
+            variables, learning_rate=tenth, rate_multipliers=multipliers, compiled=compiled
+        )
+        eager(optimizer, [tf.constant(np.array(g)) for g in each[1].values()], 2)
+        results.append({**by_official_name(variables), **optimizer.slots})
+    for name, value in results[1].items():
+        np.testing.assert_allclose(results[0][name], value, rtol=1e-5, err_msg=name)
+    assert len(results[1]) == 3 * len(names) == 24
 
 
 def test_a_small_gradient_is_not_clipped_and_a_given_norm_counts():

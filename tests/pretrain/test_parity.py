@@ -87,7 +87,7 @@ def other_outputs(model, inputs, outputs, expected):
                 layer, example = map(int, found.groups())
                 states = layers[layer - 1] if layer else x
                 bias = encoder._mask_bias(inputs)
-                probs = attention_probs(encoder.layers[layer], states, bias)
+                probs = attention_probs(encoder.layers, layer, states, bias)
                 values[wanted] = probs[example]
     if "gen_sequence_output" in values:
         values["gen_output_at_masked"] = gather_positions(
@@ -111,12 +111,16 @@ def other_outputs(model, inputs, outputs, expected):
     return values
 
 
-def attention_probs(layer, states, mask_bias):
+def attention_probs(layers, number, states, mask_bias):
     """Attention of one layer, (B, A, L, L)."""
-    heads = layer.config.num_attention_heads
-    query, key = (
-        tf.transpose(tf.reshape(dense(states), (*states.shape[:2], heads, -1)), (0, 2, 1, 3))
-        for dense in (layer.query, layer.key)
+    heads = layers.config.num_attention_heads
+    shape = (*states.shape[:2], heads, -1)
+    weights = layers.compute_weights()
+    query, key, _ = (
+        tf.transpose(tf.reshape(part, shape), (0, 2, 1, 3))
+        for part in tf.split(
+            states @ weights.attention[number] + weights.attention_bias[number], 3, -1
+        )
     )
     scores = tf.matmul(query, key, transpose_b=True)
     return kernels.masked_softmax(scores, mask_bias, query.shape[-1] ** -0.5, 0.0, None)
