@@ -6,9 +6,10 @@ Without C and V those of the quickstart are taken.
 
 Rounds alternate between four ways, each in a new process. Two are pure Python, with
 tf.train.Example and TFRecordWriter, on a part of the corpus: with the official tokenizer as
-transformers has it, and with this project's reference tokenizer, which gives the same ids. Two are
-the build: with one process and one TensorFlow thread, and with two. Time runs from the first line
-read to the manifest; start-up (imports, the tokenizer, the workers' too) is printed apart.
+transformers has it, and with this project's, which gives the same ids, without its table of words.
+Two are the build: with one process and one TensorFlow thread, and with two. Time runs from the
+first line read to the manifest; start-up (imports, the tokenizer, the workers' too) is printed
+apart.
 """
 
 import itertools

@@ -87,16 +87,22 @@ MARKS = [
 
 def main(argv=None):
     """Writes the corpus, unless it is there."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for the text files")
-    parser.add_argument("--packages", nargs="+", default=PACKAGES, help="import names, or stdlib")
+    out = run_command(argv, __doc__, PACKAGES, RULES, write_corpus)
+    for path in sorted(out.glob("*.txt")):
+        print(f"{path.name:24}{path.stat().st_size:12,} bytes of prose")
+
+
+def run_command(argv, doc, packages, rules, write):
+    """Makes the folder of --out, from --packages; see make_folder. Returns: Path."""
+    parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="the folder to make")
+    parser.add_argument("--packages", nargs="+", default=packages, help="import names, or stdlib")
     args = parser.parse_args(argv)
     try:
-        make_folder(args.out, args.packages, RULES, write_corpus)
+        make_folder(args.out, args.packages, rules, write)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    for path in sorted(args.out.glob("*.txt")):
-        print(f"{path.name:24}{path.stat().st_size:12,} bytes of prose")
+    return args.out
 
 
 def make_folder(out, packages, rules, write):

@@ -16,14 +16,12 @@ that the two share none. `baselines.json` says what one scores without a network
     python -m examples.docstring_tasks --out data/finetuning_data/docstrings
 """
 
-import argparse
 import collections
 import inspect
 import json
 import random
 import re
 import zlib
-from pathlib import Path
 
 from examples import docstring_corpus as corpus
 
@@ -78,14 +76,8 @@ CONTEXT_WORDS = 24
 
 def main(argv=None):
     """Writes the tasks, unless they are there."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for the tasks' folders")
-    args = parser.parse_args(argv)
-    try:
-        corpus.make_folder(args.out, PACKAGES, RULES, write_tasks)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    print("Scores without a network:", (args.out / "baselines.json").read_text())
+    out = corpus.run_command(argv, __doc__, PACKAGES, RULES, write_tasks)
+    print("Scores without a network:", (out / "baselines.json").read_text())
 
 
 def write_tasks(folder, packages):

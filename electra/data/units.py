@@ -55,8 +55,8 @@ def _in_this_process(jobs, options, _):
 def _in_workers(jobs, options, processes):
     """Yields the folders of the units as they are finished."""
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-    # Workers end at once when held_open is closed, as it is when this process dies.
-    watched, held_open = context.Pipe(duplex=False)
+    # Workers end at once when lifeline is closed, as it is when this process dies.
+    watched, lifeline = context.Pipe(duplex=False)
     pool = futures.ProcessPoolExecutor(processes, context, _prepare_worker, (watched,))
     try:
         submitted = [pool.submit(build_unit, *job, **options) for job in jobs]
@@ -67,7 +67,7 @@ def _in_workers(jobs, options, processes):
             "again, with a smaller --num_processes"
         ) from None
     except BaseException:
-        held_open.close()
+        lifeline.close()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
