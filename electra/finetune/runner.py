@@ -23,6 +23,7 @@ from electra.optim.layerwise import layer_wise_multipliers
 from electra.optim.schedule import learning_rate_at
 from electra.saving import checkpoints
 from electra.saving.folder import held, read_hparams, write_folder
+from electra.stacked import assign
 from electra.text.vocab import read_vocab
 from electra.train.interval import Interval
 from electra.train.logs import RunLog
@@ -146,10 +147,10 @@ class Finetuning:
         """The Programs of the run, made when first needed."""
         with self.placement.strategy.scope():
             model = self._new_model()
-            self.weights, self.variables = model.variables_by_path(), model.named_variables()
+            self.variables = model.named_variables()
             self.optimizer = step = None
             if self.config.do_train:
-                self.optimizer = self._optimizer()
+                self.optimizer = self._optimizer(model)
                 step = FinetuningStep(
                     model,
                     self.optimizer,
@@ -177,7 +178,7 @@ class Finetuning:
             self.config.encoder, heads, scan_layers=scan_layers, dtype=self.placement.dtype
         )
 
-    def _optimizer(self):
+    def _optimizer(self, model):
         config, multipliers = self.config, None
         if config.layerwise_lr_decay:
             multipliers = layer_wise_multipliers(
@@ -188,7 +189,7 @@ class Finetuning:
         shape = config.values("learning_rate", "warmup_proportion", "lr_decay_power")
         shape["num_train_steps"] = self.data.num_train_steps
         return AdamW(
-            self.weights,
+            model.variables_by_path(),
             learning_rate=lambda step: learning_rate_at(step, **shape),
             rate_multipliers=multipliers,
             weight_decay_rate=config.weight_decay_rate,
@@ -196,7 +197,7 @@ class Finetuning:
         )
 
     def _read_pretrained(self):
-        """Returns dict path -> array of the encoder as it was pre-trained; {} from scratch."""
+        """Returns dict name -> array of the encoder as it was pre-trained; {} from scratch."""
         if self.config.from_scratch:
             logging.info("From scratch: all weights are drawn anew")
             return {}
@@ -210,7 +211,7 @@ class Finetuning:
             len(report.unused),
             ", ".join(sorted(set(self.variables) - set(encoder))),
         )
-        return {k: v.numpy() for k, v in self.weights.items() if k.startswith("electra/")}
+        return {name: variable.numpy() for name, variable in encoder.items()}
 
     # ---- a trial ----
 
@@ -331,9 +332,8 @@ class Finetuning:
     def _draw(self, seed):
         """Sets all weights to the start of a trial, and the moments to 0."""
         keras.utils.set_random_seed(seed)
-        fresh = self._new_model().variables_by_path()
-        for path, variable in self.weights.items():
-            variable.assign(self.pretrained.get(path, fresh[path].value))
+        fresh = self._new_model().named_variables()
+        assign(self.variables, lambda name: self.pretrained.get(name, fresh[name].value))
         self.optimizer.reset()
 
     def restore(self, trial):
