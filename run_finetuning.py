@@ -8,7 +8,6 @@ See configure_finetuning.py for the hparams and README.md for the folders.
 
 from absl import flags
 
-from configure_finetuning import FinetuningConfig
 from electra.door import (
     define_run_flags,
     import_tensorflow_quietly,
@@ -16,6 +15,7 @@ from electra.door import (
     run_settings,
     start_run,
 )
+from electra.finetune.config import FinetuningConfig
 
 
 def main(_):

@@ -7,7 +7,6 @@ See configure_pretraining.py for the hparams and README.md for the folders.
 
 from absl import flags
 
-from configure_pretraining import PretrainingConfig
 from electra.door import (
     define_run_flags,
     import_tensorflow_quietly,
@@ -15,6 +14,7 @@ from electra.door import (
     run_settings,
     start_run,
 )
+from electra.pretrain.config import PretrainingConfig
 
 
 def main(_):

@@ -47,7 +47,7 @@ def main():
 
 def open_run(args, folder, task_name, **hparams):
     """Returns a Finetuning of ELECTRA-small, not trained yet; `folder` is for what it writes."""
-    from configure_finetuning import FinetuningConfig
+    from electra.finetune.config import FinetuningConfig
     from electra.finetune.runner import Finetuning
 
     hparams |= {"vocab_file": args.vocab_file} if args.vocab_file else {}

@@ -42,7 +42,7 @@ def main():
 
 
 def config_of(args):
-    from configure_pretraining import PretrainingConfig
+    from electra.pretrain.config import PretrainingConfig
 
     return PretrainingConfig(
         "benchmark",

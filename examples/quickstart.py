@@ -18,8 +18,8 @@ import sys
 import time
 from pathlib import Path
 
-from configure_pretraining import PretrainingConfig
 from electra.hparams import load_hparams
+from electra.pretrain.config import PretrainingConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = (

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from configure_finetuning import FinetuningConfig
-from configure_pretraining import PretrainingConfig
+from electra.finetune.config import FinetuningConfig
 from electra.finetune.tasks import TASKS
+from electra.pretrain.config import PretrainingConfig
 from electra.text.vocab import Vocabulary
 from tests.pretrain.runs import TOKENS
 

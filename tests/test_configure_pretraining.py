@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from configure_pretraining import PretrainingConfig
 from electra.hparams import load_hparams
+from electra.pretrain.config import PretrainingConfig
 from electra.train import resume
 from tests.shared import FIXTURES, ROOT, needs_fixtures
 

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from configure_finetuning import FinetuningConfig
-from configure_pretraining import PretrainingConfig
+from electra.finetune.config import FinetuningConfig
+from electra.pretrain.config import PretrainingConfig
 from tests.shared import ROOT
 from tests.test_house import BASE, MAY_IMPORT
 

@@ -181,16 +181,9 @@ def test_third_party_imports_are_named_by_a_docstring(path):
 
 @each(MODULES + DOORS + SCRIPTS)
 def test_doors_are_imported_by_tests_only(path):
-    # configure_*.py hold the config, not a door: doors, commands and scripts read them, and what
-    # opens the folder of a run.
     doors = {door.stem for door in DOORS}
-    configs = {door for door in doors if door.startswith("configure_")}
-    for name, line, functions in imports(path):
-        is_command = command_id(path) in COMMANDS and functions[:1] == ("main",)
-        is_opening = command_id(path) == "serve/opening" and functions
-        reads_configs = path in DOORS + SCRIPTS or is_command or is_opening
-        here = doors - configs if reads_configs else doors
-        assert name.split(".")[0] not in here, f"{module_id(path)}:{line}: imports a door, {name}"
+    for name, line, _ in imports(path):
+        assert name.split(".")[0] not in doors, f"{module_id(path)}:{line}: imports a door, {name}"
 
 
 @each(MODULES + DOORS + SCRIPTS + TESTS)

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from configure_pretraining import PretrainingConfig
+from electra.pretrain.config import PretrainingConfig
 from electra.pretrain.metrics import METRICS
 from electra.storage import write_json
 from electra.train.compare import differences

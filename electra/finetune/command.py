@@ -62,8 +62,8 @@ def main(row_of, booleans=()):
             all families have.
         booleans: names of the family's boolean flags.
     """
-    from configure_finetuning import FinetuningConfig
     from electra.door import import_tensorflow_quietly, run_door, start_run
+    from electra.finetune.config import FinetuningConfig
 
     def run(_):
         start_run()

@@ -73,7 +73,7 @@ class Task:
         languages: dict language -> how the files' names spell it, where it differs.
         model_of: name of the task whose model predicts this one, or "".
         leaderboard: dict split -> file name of a submission.
-        hparams: dict, defaults that differ from those of configure_finetuning.py.
+        hparams: dict, defaults that differ from those of config.py.
     """
 
     name: str

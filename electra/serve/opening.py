@@ -11,6 +11,7 @@ import os
 from electra.finetune.families import family
 from electra.finetune.tasks import Task
 from electra.hparams import damaged_record, refuse_unknown
+from electra.pretrain.config import PretrainingConfig
 from electra.saving.folder import OF_MODEL, ModelFolder
 from electra.saving.shapes import infer_hparams
 from electra.text.vocab import read_vocab
@@ -59,7 +60,6 @@ class Opened:
 
 def checked(**hparams):
     """Returns hparams of pre-training as a dict; raises ValueError where one cannot be."""
-    from configure_pretraining import PretrainingConfig
 
     return {name: PretrainingConfig.knobs[name].checked(name, v) for name, v in hparams.items()}
 
@@ -79,7 +79,6 @@ def open_model(path, vocab_file=None, hparams=None):
         FileNotFoundError: nothing there, or no vocabulary. ValueError: something damaged, or that
             does not fit together, or an unknown hparam.
     """
-    from configure_pretraining import PretrainingConfig
     from electra.saving import checkpoints
 
     if not isinstance(path, str | os.PathLike):

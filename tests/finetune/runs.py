@@ -5,10 +5,10 @@ import json
 import keras
 import numpy as np
 
-from configure_finetuning import FinetuningConfig
-from configure_pretraining import PretrainingConfig
+from electra.finetune.config import FinetuningConfig
 from electra.finetune.model import FinetuningModel
 from electra.finetune.runner import Finetuning
+from electra.pretrain.config import PretrainingConfig
 from electra.saving import checkpoints
 from electra.saving.folder import write_folder
 from tests.pretrain.runs import LENGTH, TINY, TOKENS

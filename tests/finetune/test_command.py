@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from configure_finetuning import FinetuningConfig
 from electra.finetune import classification, command, squad, tagging
+from electra.finetune.config import FinetuningConfig
 from electra.finetune.runner import Finetuning
 from electra.finetune.tasks import read_task_file
 from tests.finetune.runs import HPARAMS, make_data

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configure_finetuning import FinetuningConfig
 from electra.finetune import outputs
+from electra.finetune.config import FinetuningConfig
 from electra.finetune.families import CLASSIFICATION
 from electra.finetune.results import best_kept
 from electra.finetune.runner import Finetuning, run_finetuning

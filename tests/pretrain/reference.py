@@ -5,8 +5,8 @@ import json
 import numpy as np
 import tensorflow as tf
 
-from configure_pretraining import PretrainingConfig
 from electra.pretrain.assembly import build_model
+from electra.pretrain.config import PretrainingConfig
 from electra.pretrain.model import PretrainingModel
 from electra.saving import checkpoints
 from electra.text.vocab import read_vocab

@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from configure_pretraining import PretrainingConfig
 from electra.data.manifest import write_manifest
 from electra.data.records import encode_examples
+from electra.pretrain.config import PretrainingConfig
 from electra.pretrain.runner import run_pretraining
 from electra.text.vocab import read_vocab
 from tests.shared import ROOT

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import pytest
 
-from configure_pretraining import PretrainingConfig
 from electra.pretrain.assembly import build_model
+from electra.pretrain.config import PretrainingConfig
 from electra.saving import checkpoints
 from electra.text.vocab import read_vocab
 from electra.train.logs import EVAL_LOG

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from configure_pretraining import PretrainingConfig
 from electra.data import reader
 from electra.pretrain.assembly import build_model
+from electra.pretrain.config import PretrainingConfig
 from electra.pretrain.evaluation import Evaluator, write_results
 from electra.pretrain.metrics import METRICS, metric_sums
 from electra.pretrain.objectives import loss_from_sums

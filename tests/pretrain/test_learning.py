@@ -6,9 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from configure_pretraining import PretrainingConfig
 from electra.data.build import build
 from electra.model import kernels
+from electra.pretrain.config import PretrainingConfig
 from electra.pretrain.runner import run_pretraining
 from electra.text.vocab import train_vocab, write_vocab
 from electra.train import logs

@@ -3,10 +3,10 @@ import json
 import numpy as np
 import tensorflow as tf
 
-from configure_pretraining import PretrainingConfig
 from electra import random
 from electra.model import kernels, layers
 from electra.pretrain import masking
+from electra.pretrain.config import PretrainingConfig
 from electra.text.vocab import read_vocab
 from tests.shared import (
     FIXTURES,

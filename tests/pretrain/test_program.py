@@ -5,8 +5,8 @@ import types
 import pytest
 import tensorflow as tf
 
-from configure_pretraining import PretrainingConfig
 from electra.pretrain import assembly
+from electra.pretrain.config import PretrainingConfig
 from electra.train.strategy import choose_placement
 
 MOST_INSTRUCTIONS = 9000  # before optimisation

@@ -10,9 +10,9 @@ import time
 import numpy as np
 import pytest
 
-from configure_pretraining import PretrainingConfig
 from electra.data.manifest import MANIFEST_NAME
 from electra.data.patterns import find_files
+from electra.pretrain.config import PretrainingConfig
 from electra.pretrain.metrics import METRICS
 from electra.saving import checkpoints
 from electra.saving.folder import held

@@ -5,10 +5,10 @@ import json
 
 import keras
 
-from configure_pretraining import PretrainingConfig
 from electra.finetune.model import FinetuningModel
 from electra.finetune.tasks import make_task
 from electra.pretrain.assembly import build_model
+from electra.pretrain.config import PretrainingConfig
 from electra.saving import checkpoints
 from electra.saving.folder import write_folder
 from electra.text.vocab import read_vocab

@@ -29,7 +29,7 @@ class FamilyRow:
         formats: dict format -> the endings of a file's name; .gz may follow.
         labels: FROM_TRAIN or FROM_FILES where a user's own task does not list its labels; "" for a
             family without labels.
-        hparams: dict, defaults that differ from those of configure_finetuning.py.
+        hparams: dict, defaults that differ from those of config.py.
     """
 
     place: str
