@@ -8,8 +8,8 @@ A killed build goes on when the same command is run again.
 
 from absl import flags, logging
 
+from electra.cli import define_flags, run_command
 from electra.data.build import NUM_PROCESSES, BuildFlags, build
-from electra.door import define_flags, run_door
 
 FLAGS = flags.FLAGS
 PLACES = {
@@ -17,12 +17,12 @@ PLACES = {
     "vocab_file": "The vocabulary, one token a line.",
     "output_dir": "Where records and manifest go.",
 }
-KNOBS = {**BuildFlags.knobs, "num_processes": NUM_PROCESSES}
+FIELDS = {**BuildFlags.fields, "num_processes": NUM_PROCESSES}
 
 
 def main(_):
     logging.set_verbosity(logging.INFO)
-    manifest = build(**{name: FLAGS[name].value for name in (*PLACES, *KNOBS)})
+    manifest = build(**{name: FLAGS[name].value for name in (*PLACES, *FIELDS)})
     print(
         f"{FLAGS.output_dir}: {manifest['train_examples']} training examples, "
         f"{manifest['train_tokens']} tokens; {manifest['eval_examples']} held-out examples, "
@@ -33,5 +33,5 @@ def main(_):
 if __name__ == "__main__":
     for name, meaning in PLACES.items():
         flags.DEFINE_string(name, None, meaning, required=True)
-    define_flags(KNOBS)
-    run_door(main, [name for name, knob in KNOBS.items() if knob.kinds == (bool,)])
+    define_flags(FIELDS)
+    run_command(main, [name for name, field in FIELDS.items() if field.kinds == (bool,)])

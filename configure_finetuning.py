@@ -5,7 +5,7 @@ They are declared in electra/finetune/config.py.
 
 import sys
 
-from electra.door import exit_status
+from electra.cli import exit_status
 from electra.finetune.config import FinetuningConfig
 
 __all__ = ["FinetuningConfig"]

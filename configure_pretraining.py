@@ -5,7 +5,7 @@ They are declared in electra/pretrain/config.py.
 
 import sys
 
-from electra.door import exit_status
+from electra.cli import exit_status
 from electra.pretrain.config import PretrainingConfig
 
 __all__ = ["PretrainingConfig"]

@@ -7,10 +7,10 @@ See configure_pretraining.py for the hparams and README.md for the folders.
 
 from absl import flags
 
-from electra.door import (
+from electra.cli import (
     define_run_flags,
     import_tensorflow_quietly,
-    run_door,
+    run_command,
     run_settings,
     start_run,
 )
@@ -29,4 +29,4 @@ def main(_):
 
 if __name__ == "__main__":
     define_run_flags()
-    run_door(main)
+    run_command(main)

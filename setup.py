@@ -1,4 +1,4 @@
-"""The package, the doors and configs at the root, and what they need.
+"""The package, the commands and configs at the root, and what they need.
 
 Extras: `test` (pytest with xdist, ruff), `bench` (the peers that benchmarks/ measures beside ours).
 """

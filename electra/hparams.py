@@ -1,6 +1,6 @@
-"""Settings: JSON overrides, and configs made of knobs.
+"""Settings: JSON overrides, and configs made of fields.
 
-Enters: `--hparams` text (a JSON dict or a path to one), a config class whose attributes are knobs.
+Enters: `--hparams` text (a JSON dict or a path to one), a config class whose attributes are fields.
 Leaves: checked dicts, configs.
 """
 
@@ -50,7 +50,7 @@ def load_hparams(text):
 
 
 @dataclasses.dataclass(frozen=True)
-class Knob:
+class Field:
     """One setting, declared as an attribute of a Config class.
 
     Args:
@@ -92,7 +92,7 @@ class Knob:
         """Returns value, an int made a float where a float belongs.
 
         Raises:
-            ValueError: an impossible value; `name` is what the message calls the knob.
+            ValueError: an impossible value; `name` is what the message calls the field.
         """
         if value is None and self.null:
             return None
@@ -131,12 +131,12 @@ class Knob:
 
 
 class Config:
-    """Base of the config classes: collects their knobs, fills and checks the values.
+    """Base of the config classes: collects their fields, fills and checks the values.
 
     Attributes:
-        knobs: dict name -> Knob, of the class.
+        fields: dict name -> Field, of the class.
         given: frozenset of the names the user set.
-        prefix: of the names in messages: "--" where the knobs are flags.
+        prefix: of the names in messages: "--" where the fields are flags.
     Raises:
         AttributeError: an attribute is set after `freeze`.
     """
@@ -144,27 +144,27 @@ class Config:
     prefix, _is_frozen = "", False
 
     def __init_subclass__(cls):
-        own = {name: value for name, value in vars(cls).items() if isinstance(value, Knob)}
-        inherited = getattr(cls, "knobs", {})
-        cls.knobs = {**own, **{k: knob for k, knob in inherited.items() if k not in own}}
+        own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}
+        inherited = getattr(cls, "fields", {})
+        cls.fields = {**own, **{k: field for k, field in inherited.items() if k not in own}}
 
     def fill(self, given, derived):
-        """Sets every knob: to what was given, else to what was derived, else to the default.
+        """Sets every field: to what was given, else to what was derived, else to the default.
 
         Raises:
             ValueError: an unknown name or an impossible value.
         """
         self.check_given(given)
         self.given = frozenset(given)
-        for name, knob in self.knobs.items():
-            value = given.get(name, derived.get(name, knob.default))
-            setattr(self, name, knob.checked(f"{self.prefix}{name}", value))
+        for name, field in self.fields.items():
+            value = given.get(name, derived.get(name, field.default))
+            setattr(self, name, field.checked(f"{self.prefix}{name}", value))
 
     def check_given(self, given):
         """Checks names and values that the user gave. Raises: ValueError."""
-        refuse_unknown(given, self.knobs)
+        refuse_unknown(given, self.fields)
         for name, value in given.items():
-            self.knobs[name].checked(f"{self.prefix}{name}", value)
+            self.fields[name].checked(f"{self.prefix}{name}", value)
 
     def freeze(self):
         """Ends the making of the config: no attribute can be set any more."""
@@ -182,38 +182,38 @@ class Config:
         return {name: getattr(self, name) for name in names}
 
     def to_json(self):
-        """Returns the values of all knobs as a dict of JSON values."""
-        return {name: copy.deepcopy(getattr(self, name)) for name in self.knobs}
+        """Returns the values of all fields as a dict of JSON values."""
+        return {name: copy.deepcopy(getattr(self, name)) for name in self.fields}
 
     @classmethod
     def markdown(cls):
-        """Returns a table of the knobs in Markdown."""
+        """Returns a table of the fields in Markdown."""
         head = "| hparam | default | unit or range | source | may change in a run | meaning |"
         rows = [head, "|---|---|---|---|---|---|"]
-        for name, knob in cls.knobs.items():
-            about = "; ".join(part for part in (knob.unit, knob.range()) if part)
-            if knob.choices:
-                about = ", ".join(json.dumps(choice) for choice in knob.choices)
-            default = json.dumps(knob.default)
-            change = "yes" if knob.may_change else ""
+        for name, field in cls.fields.items():
+            about = "; ".join(part for part in (field.unit, field.range()) if part)
+            if field.choices:
+                about = ", ".join(json.dumps(choice) for choice in field.choices)
+            default = json.dumps(field.default)
+            change = "yes" if field.may_change else ""
             rows.append(
-                f"| `{name}` | `{default}` | {about} | {knob.source} | {change} | {knob.help} |"
+                f"| `{name}` | `{default}` | {about} | {field.source} | {change} | {field.help} |"
             )
         return "\n".join(rows)
 
 
-def checked_record(recorded, names, knobs, folder):
+def checked_record(recorded, names, fields, folder):
     """Returns some of the hparams that a folder's hparams.json holds.
 
     Args:
         recorded: dict, its contents; names: of those to take, where they are there.
-        knobs: dict name -> Knob.
+        fields: dict name -> Field.
     Raises:
         ValueError: a value is impossible.
     """
     with damaged_record(folder):
         return {
-            name: knobs[name].checked(name, recorded[name]) for name in names if name in recorded
+            name: fields[name].checked(name, recorded[name]) for name in names if name in recorded
         }
 
 

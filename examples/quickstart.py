@@ -72,7 +72,7 @@ def main(argv=None):
 
 
 def prepare(config, packages=None):
-    """Text, vocabulary and records, in the places where the doors look for them.
+    """Text, vocabulary and records, in the places where the commands look for them.
 
     Args:
         config: PretrainingConfig.

@@ -245,11 +245,11 @@ def test_a_task_file_brings_its_task_and_its_defaults(tmp_path):
 def test_a_task_sets_numbers_and_switches_of_training_and_no_place(tmp_path):
     row = {"name": "my", "family": "qa", "files": {"train": "a.json"}}
     path = tmp_path / "my.json"
-    for name, knob in FinetuningConfig.knobs.items():
-        if knob.of_task:  # what is written, read, run or run on is named by strings
-            assert set(knob.kinds) <= {int, float, bool} and not knob.choices, name
+    for name, field in FinetuningConfig.fields.items():
+        if field.of_task:  # what is written, read, run or run on is named by strings
+            assert set(field.kinds) <= {int, float, bool} and not field.choices, name
             continue
-        path.write_text(json.dumps(row | {"hparams": {name: knob.default}}))
+        path.write_text(json.dumps(row | {"hparams": {name: field.default}}))
         with pytest.raises(ValueError, match=rf"\['{name}'\] are no task's. .* beam_size, doc_str"):
             config(task_files=[str(path)])
     for names in (["my"], ["my", "squad"]):

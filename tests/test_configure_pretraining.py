@@ -74,7 +74,7 @@ def resumed(config, recorded):
 
 
 def refused_changes(recorded, now):
-    return resume.refused_changes(PretrainingConfig.knobs, recorded, now)
+    return resume.refused_changes(PretrainingConfig.fields, recorded, now)
 
 
 def config(**hparams):

@@ -1,5 +1,5 @@
 """Holds README and docs: the front page is short, links lead somewhere, samples name real hparams,
-the picture of the house shows the rooms and arrows of test_house.py.
+the picture of the house shows the rooms and arrows of test_architecture.py.
 """
 
 import json
@@ -10,13 +10,13 @@ import pytest
 from electra.finetune.config import FinetuningConfig
 from electra.pretrain.config import PretrainingConfig
 from tests.shared import ROOT
-from tests.test_house import BASE, MAY_IMPORT
+from tests.test_architecture import BASE, MAY_IMPORT
 
 LONGEST_README = 250
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [README, *DOCS, ROOT / "benchmarks" / "RESULTS.md"]
-KNOBS = {**PretrainingConfig.knobs, **FinetuningConfig.knobs}
+FIELDS = {**PretrainingConfig.fields, **FinetuningConfig.fields}
 
 
 def pages(paths):
@@ -59,7 +59,7 @@ def test_the_readme_leads_to_every_page():
 def test_hparams_of_samples_exist(path):
     for sample in re.findall(r"--hparams '(\{.*?\})'", path.read_text(encoding="utf-8"), re.S):
         for name, value in json.loads(sample).items():
-            KNOBS[name].checked(name, value)
+            FIELDS[name].checked(name, value)
 
 
 def test_the_picture_shows_rooms_and_allowed_arrows():

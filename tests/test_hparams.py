@@ -1,20 +1,20 @@
-"""JSON overrides and configs made of knobs."""
+"""JSON overrides and configs made of fields."""
 
 import os
 import threading
 
 import pytest
 
-from electra.hparams import Config, Knob, load_hparams
+from electra.hparams import Config, Field, load_hparams
 
 
 class Small(Config):
-    rate = Knob(0.5, "A rate.", unit="per step", above=0, below=1)
-    steps = Knob(10, "A count.", at_least=1)
-    name = Knob(None, "A name.", kinds=(str,))
-    flag = Knob(False, "A switch.")
-    mode = Knob("auto", "A choice.", choices=("auto", True, False))
-    sizes = Knob({}, "A dict.")
+    rate = Field(0.5, "A rate.", unit="per step", above=0, below=1)
+    steps = Field(10, "A count.", at_least=1)
+    name = Field(None, "A name.", kinds=(str,))
+    flag = Field(False, "A switch.")
+    mode = Field("auto", "A choice.", choices=("auto", True, False))
+    sizes = Field({}, "A dict.")
 
     def __init__(self, **hparams):
         self.fill(hparams, {})
@@ -140,7 +140,7 @@ def test_wrong_types_and_values_are_refused(hparams, message):
 
 def test_an_int_passes_for_a_float():
     class Wide(Config):
-        weight = Knob(1.0, "A weight.")
+        weight = Field(1.0, "A weight.")
 
         def __init__(self, **hparams):
             self.fill(hparams, {})

@@ -1,4 +1,4 @@
-"""The door run_pretraining.py in processes of its own: killed and run again, and the commands of
+"""The command run_pretraining.py in processes of its own: killed and run again, and the commands of
 the official README.
 """
 
@@ -31,7 +31,7 @@ HPARAMS = runs.TINY | {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return runs.make_data(tmp_path_factory.mktemp("door") / "data")
+    return runs.make_data(tmp_path_factory.mktemp("command") / "data")
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +86,11 @@ def test_a_run_killed_and_run_again_equals_the_unbroken_one(data, unbroken):
 
 def test_sigterm_before_the_first_step_ends_with_status_143(data):
     code = (
-        "import os, signal, sys, run_pretraining as door\n"
+        "import os, signal, sys, run_pretraining as command\n"
         "import electra.pretrain.runner as runner\n"
         "runner.run_pretraining = lambda config: os.kill(os.getpid(), signal.SIGTERM) or 5\n"
-        "door.define_run_flags()\n"
-        "door.run_door(door.main)\n"
+        "command.define_run_flags()\n"
+        "command.run_command(command.main)\n"
     )
     command = [sys.executable, "-c", code, "--data_dir", str(data), "--model_name", "early"]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == 143

@@ -15,7 +15,7 @@ from absl import logging
 
 from electra.data import corpus, join, units
 from electra.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
-from electra.hparams import Config, Knob, is_text
+from electra.hparams import Config, Field, is_text
 from electra.storage import locked, read_json, write_json
 from electra.text.vocab import read_vocab
 
@@ -32,15 +32,15 @@ class BuildFlags(Config):
 
     prefix = "--"
 
-    max_seq_length = Knob(128, "Tokens of an example.", at_least=5, at_most=2**20)
-    blanks_separate_docs = Knob(True, "A blank line ends a document.")
-    do_lower_case = Knob(True, "Lower-case the text.")
-    strip_accents = Knob(None, "Strip accents; by default as do_lower_case.", kinds=(bool,))
-    keep_long_lines = Knob(True, "Carry over what does not fit in an example.")
-    num_out_files = Knob(0, "Training files; 0 chooses by size, about 64 MB each.", at_least=0)
-    eval_fraction = Knob(0.0, "Share of the documents that is held out.", at_least=0, below=1)
-    seed = Knob(0, "Seed of example lengths, segments, held-out documents.", at_least=0)
-    jsonl_field = Knob("text", "Field of a .jsonl line that holds the text.")
+    max_seq_length = Field(128, "Tokens of an example.", at_least=5, at_most=2**20)
+    blanks_separate_docs = Field(True, "A blank line ends a document.")
+    do_lower_case = Field(True, "Lower-case the text.")
+    strip_accents = Field(None, "Strip accents; by default as do_lower_case.", kinds=(bool,))
+    keep_long_lines = Field(True, "Carry over what does not fit in an example.")
+    num_out_files = Field(0, "Training files; 0 chooses by size, about 64 MB each.", at_least=0)
+    eval_fraction = Field(0.0, "Share of the documents that is held out.", at_least=0, below=1)
+    seed = Field(0, "Seed of example lengths, segments, held-out documents.", at_least=0)
+    jsonl_field = Field("text", "Field of a .jsonl line that holds the text.")
 
     def __init__(self, **flags):
         self.fill(flags, {})
@@ -49,7 +49,7 @@ class BuildFlags(Config):
 
 
 _ANEW = "Remove that folder to build anew"
-NUM_PROCESSES = Knob(1, "Processes that share the work; the records stay the same.", at_least=1)
+NUM_PROCESSES = Field(1, "Processes that share the work; the records stay the same.", at_least=1)
 
 
 def build(corpus_dir, vocab_file, output_dir, *, num_processes=1, **flags):

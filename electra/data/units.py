@@ -20,8 +20,8 @@ from concurrent import futures
 
 import tqdm
 
+from electra.cli import import_tensorflow_quietly
 from electra.data import corpus, join
-from electra.door import import_tensorflow_quietly
 from electra.storage import read_json, write_json
 from electra.text.vocab import read_vocab
 

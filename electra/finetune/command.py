@@ -62,7 +62,7 @@ def main(row_of, booleans=()):
             all families have.
         booleans: names of the family's boolean flags.
     """
-    from electra.door import import_tensorflow_quietly, run_door, start_run
+    from electra.cli import import_tensorflow_quietly, run_command, start_run
     from electra.finetune.config import FinetuningConfig
 
     def run(_):
@@ -74,7 +74,7 @@ def main(row_of, booleans=()):
 
         return run_finetuning(config)
 
-    run_door(run, booleans)
+    run_command(run, booleans)
 
 
 def settings(values, row):

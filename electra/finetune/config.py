@@ -9,7 +9,7 @@ import os
 
 from electra.finetune.defaults import DEBUG, Pretrained, defaults_of_tasks
 from electra.finetune.tasks import get_task, read_task_file
-from electra.hparams import Knob
+from electra.hparams import Field
 from electra.train.config import COUNT, EXAMPLES, LARGEST, SHARE, STEPS, Place, RunConfig
 
 
@@ -17,7 +17,7 @@ class FinetuningConfig(RunConfig):
     """Settings of one fine-tuning run: its trials and tasks.
 
     Args: as in RunConfig.
-    Attributes: one per knob, and
+    Attributes: one per field, and
         given: frozenset of the hparams' names.
         tasks: list of Task, in the order of task_names.
         encoder: EncoderConfig.
@@ -34,9 +34,9 @@ class FinetuningConfig(RunConfig):
     folder_hparam = "output_dir"
 
     # --- what to do ---
-    debug = Knob(False, "A run from scratch with a line a step.", may_change=True)
-    log_examples = Knob(False, "Log some training examples.", may_change=True)
-    num_trials = Knob(
+    debug = Field(False, "A run from scratch with a line a step.", may_change=True)
+    log_examples = Field(False, "Log some training examples.", may_change=True)
+    num_trials = Field(
         1,
         "Runs with the seeds seed, seed + 1, ...",
         unit="trials",
@@ -44,23 +44,23 @@ class FinetuningConfig(RunConfig):
         may_change=True,
         **COUNT,
     )
-    do_train = Knob(True, "Train; finished trials are not run again.", may_change=True)
-    do_eval = Knob(True, "Score on the dev files.", may_change=True)
-    do_predict = Knob(
+    do_train = Field(True, "Train; finished trials are not run again.", may_change=True)
+    do_eval = Field(True, "Score on the dev files.", may_change=True)
+    do_predict = Field(
         False, "Predict predict_files with the best trial's model.", source="ours", may_change=True
     )
-    keep_all_models = Knob(True, "Keep every trial's model; false: the best.", may_change=True)
-    retry_collapsed = Knob(
+    keep_all_models = Field(True, "Keep every trial's model; false: the best.", may_change=True)
+    retry_collapsed = Field(
         False,
         "Repeat a collapsed trial with another seed. The table and the mean keep it; its retry "
         "is reported apart.",
         source="ours",
         may_change=True,
     )
-    ensemble = Knob(
+    ensemble = Field(
         False, "Score the mean of the trials' outputs too.", source="ours", may_change=True
     )
-    seed = Knob(
+    seed = Field(
         0,
         "Of the first trial: new weights, order, dropout.",
         source="ours",
@@ -70,12 +70,12 @@ class FinetuningConfig(RunConfig):
     )
 
     # --- tasks ---
-    task_names = Knob(["chunk"], "Tasks to learn, several of them together.")
-    task_files = Knob(
+    task_names = Field(["chunk"], "Tasks to learn, several of them together.")
+    task_files = Field(
         [], "JSON files with tasks of your own; see make_task.", source="ours", may_change=True
     )
-    language = Knob("es", "Language of tasks that have files for several.", source="ours")
-    max_train_examples = Knob(
+    language = Field("es", "Language of tasks that have files for several.", source="ours")
+    max_train_examples = Field(
         None,
         "Train on so many examples of each task, drawn at random; null: on all.",
         unit="examples",
@@ -86,27 +86,27 @@ class FinetuningConfig(RunConfig):
 
     # --- network: as pre-trained ---
     init_checkpoint = Place("Checkpoint, or folder of checkpoints, to start from. null: D/models/M")
-    from_scratch = Knob(
+    from_scratch = Field(
         False, "Draw all weights anew: the same network, not pre-trained.", source="ours"
     )
 
     # --- optimization ---
-    learning_rate = Knob(1e-4, "Highest learning rate; large: 5e-5.", above=0, of_task=True)
-    layerwise_lr_decay = Knob(
+    learning_rate = Field(1e-4, "Highest learning rate; large: 5e-5.", above=0, of_task=True)
+    layerwise_lr_decay = Field(
         0.8,
         "Rate of a layer as a share of the one above; large: 0.9; 0: no such decay.",
         of_task=True,
         **SHARE,
     )
-    num_train_epochs = Knob(
+    num_train_epochs = Field(
         3.0, "Passes over the data; rte and sts: 10, QA: 2.", unit="epochs", above=0, of_task=True
     )
-    warmup_proportion = Knob(0.1, "Warm-up as a share of the steps.", of_task=True, **SHARE)
+    warmup_proportion = Field(0.1, "Warm-up as a share of the steps.", of_task=True, **SHARE)
 
     # --- training ---
-    iterations_per_loop = Knob(1000, "Steps per call into the graph.", **STEPS)
-    save_checkpoints_steps = Knob(1000000, "Steps between checkpoints.", **STEPS)
-    save_checkpoints_seconds = Knob(
+    iterations_per_loop = Field(1000, "Steps per call into the graph.", **STEPS)
+    save_checkpoints_steps = Field(1000000, "Steps between checkpoints.", **STEPS)
+    save_checkpoints_seconds = Field(
         300,
         "Seconds between checkpoints, from which a killed trial goes on.",
         unit="seconds",
@@ -114,17 +114,17 @@ class FinetuningConfig(RunConfig):
         at_least=0,
         may_change=True,
     )
-    use_tfrecords_if_existing = Knob(
+    use_tfrecords_if_existing = Field(
         True,
         "Use featurised data of an earlier run where nothing that shaped it changed.",
         may_change=True,
     )
 
     # --- predictions ---
-    write_test_outputs = Knob(
+    write_test_outputs = Field(
         False, "Write predictions of the test files as the leaderboards take them.", may_change=True
     )
-    n_writes_test = Knob(
+    n_writes_test = Field(
         5,
         "Test predictions are written for the first so many trials.",
         unit="trials",
@@ -133,7 +133,7 @@ class FinetuningConfig(RunConfig):
     )
     test_predictions = Place("Folder of predictions. null: D/models/M/test_predictions")
 
-    predict_files = Knob(
+    predict_files = Field(
         [],
         "Files to predict, labels not needed, laid out as the task's own; of several tasks a "
         "dict of such lists.",
@@ -143,41 +143,41 @@ class FinetuningConfig(RunConfig):
     )
 
     # --- sizes ---
-    max_seq_length = Knob(
+    max_seq_length = Field(
         128, "Longest example L; chunk, csl: 256, QA: 512.", unit="tokens", at_least=5, of_task=True
     )
-    train_batch_size = Knob(32, "Examples of an update.", of_task=True, **EXAMPLES)
-    eval_batch_size = Knob(
+    train_batch_size = Field(32, "Examples of an update.", of_task=True, **EXAMPLES)
+    eval_batch_size = Field(
         32,
         "Examples of max_seq_length scored at once; mostly more of shorter ones.",
         may_change=True,
         of_task=True,
         **EXAMPLES,
     )
-    predict_batch_size = Knob(
+    predict_batch_size = Field(
         32,
         "Examples of max_seq_length predicted at once; mostly more of shorter ones.",
         may_change=True,
         of_task=True,
         **EXAMPLES,
     )
-    double_unordered = Knob(True, "Train mrpc and sts on both orders of the texts.", of_task=True)
+    double_unordered = Field(True, "Train mrpc and sts on both orders of the texts.", of_task=True)
 
     # --- question answering ---
-    max_query_length = Knob(64, "Longest question.", unit="tokens", **COUNT)
-    doc_stride = Knob(128, "Distance between the starts of two windows.", unit="tokens", **COUNT)
-    n_best_size = Knob(20, "Answers kept of a question.", unit="answers", **COUNT)
-    max_answer_length = Knob(30, "Longest answer.", unit="tokens", **COUNT)
-    answerable_classifier = Knob(True, "Score whether a question has an answer.", of_task=True)
-    answerable_uses_start_logits = Knob(
+    max_query_length = Field(64, "Longest question.", unit="tokens", **COUNT)
+    doc_stride = Field(128, "Distance between the starts of two windows.", unit="tokens", **COUNT)
+    n_best_size = Field(20, "Answers kept of a question.", unit="answers", **COUNT)
+    max_answer_length = Field(30, "Longest answer.", unit="tokens", **COUNT)
+    answerable_classifier = Field(True, "Score whether a question has an answer.", of_task=True)
+    answerable_uses_start_logits = Field(
         True, "The answerable score also uses the likely starts.", of_task=True
     )
-    answerable_weight = Knob(
+    answerable_weight = Field(
         0.5, "Weight of the answerable score's loss.", at_least=0, of_task=True
     )
-    joint_prediction = Knob(True, "The end of an answer is scored given its start.", of_task=True)
-    beam_size = Knob(20, "Starts, and ends of each, that are tried.", **COUNT)
-    qa_na_threshold = Knob(
+    joint_prediction = Field(True, "The end of an answer is scored given its start.", of_task=True)
+    beam_size = Field(20, "Starts, and ends of each, that are tried.", **COUNT)
+    qa_na_threshold = Field(
         -2.75, "Null odds above which a question counts as unanswered.", of_task=True
     )
 
@@ -220,8 +220,8 @@ class FinetuningConfig(RunConfig):
         self.tasks = [get_task(name, own) for name in names]
         home = os.path.join(self.data_dir, "models", self.model_name)
         self.pretrained = Pretrained(hparams.get("init_checkpoint") or home)
-        derived = {"task_names": names, **self.pretrained.defaults(hparams, self.knobs)}
-        derived |= defaults_of_tasks(self.tasks, self.knobs)
+        derived = {"task_names": names, **self.pretrained.defaults(hparams, self.fields)}
+        derived |= defaults_of_tasks(self.tasks, self.fields)
         if hparams.get("debug") is True:
             derived |= DEBUG
         self.fill(hparams, derived)

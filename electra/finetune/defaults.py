@@ -40,15 +40,15 @@ class Pretrained:
         """The hparams of the pre-training run, a dict; {} where it left none (TF1)."""
         return ModelFolder.of(self.path).recorded() or {}
 
-    def defaults(self, given, knobs):
+    def defaults(self, given, fields):
         """Returns the hparams that the model has fixed, and those that suit its size.
 
         Args:
-            given: dict, hparams of the user; knobs: dict name -> Knob.
+            given: dict, hparams of the user; fields: dict name -> Field.
         Raises:
             ValueError: `given` contradicts the model, or the record is damaged.
         """
-        fixed = checked_record(self.recorded, OF_MODEL, knobs, self.folder)
+        fixed = checked_record(self.recorded, OF_MODEL, fields, self.folder)
         for name, value in fixed.items():
             if name != "model_hparam_overrides" and given.get(name) not in (None, value):
                 self._refuse(name, given[name], value, given.get("from_scratch"))
@@ -85,18 +85,18 @@ class Pretrained:
             )
 
 
-def defaults_of_tasks(tasks, knobs):
+def defaults_of_tasks(tasks, fields):
     """Returns the hparams of the tasks' rows; of several tasks the longest length only.
 
     Args:
-        tasks: list of Task; knobs: dict name -> Knob.
+        tasks: list of Task; fields: dict name -> Field.
     Raises:
         ValueError: a row names an hparam that no task has, or gives an impossible value.
     """
-    allowed = sorted(name for name, each in knobs.items() if each.of_task)
+    allowed = sorted(name for name, each in fields.items() if each.of_task)
     for task in tasks:
         where = f"Task {task.name!r}: "
-        refuse_unknown(task.hparams, knobs, f"{where}hparam")
+        refuse_unknown(task.hparams, fields, f"{where}hparam")
         if wrong := sorted(set(task.hparams) - set(allowed)):
             raise ValueError(
                 f"{where}{wrong} are no task's. Give them with --hparams. Expected of a task: "
@@ -104,10 +104,10 @@ def defaults_of_tasks(tasks, knobs):
             )
         for name, value in task.hparams.items():
             try:
-                knobs[name].checked(name, value)
+                fields[name].checked(name, value)
             except ValueError as error:
                 raise ValueError(f"{where}{error}") from None
     if len(tasks) == 1:
         return dict(tasks[0].hparams)
     lengths = [task.hparams.get("max_seq_length", 0) for task in tasks]
-    return {"max_seq_length": max(*lengths, knobs["max_seq_length"].default)}
+    return {"max_seq_length": max(*lengths, fields["max_seq_length"].default)}

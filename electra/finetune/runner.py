@@ -14,7 +14,7 @@ from electra.finetune.families import family
 from electra.finetune.run_data import FinetuningData
 from electra.finetune.trainer import Trainer
 from electra.saving import checkpoints
-from electra.saving.folder import ModelFolder, held, write_folder
+from electra.saving.folder import ModelFolder, locked_folder, write_folder
 from electra.text.vocab import read_vocab
 from electra.train import resume
 from electra.train.strategy import placement_of
@@ -31,7 +31,7 @@ def run_finetuning(config):
             be known then.
         NonFiniteLossError: the training diverged.
     """
-    with held(trials.planned(config)[0].folder, config.do_train):
+    with locked_folder(trials.planned(config)[0].folder, config.do_train):
         stopped_by = Finetuning(config).run()
     return 128 + stopped_by if stopped_by else 0
 

@@ -20,6 +20,7 @@ from electra.optim.adamw import AdamW
 from electra.optim.layerwise import layer_wise_multipliers
 from electra.optim.schedule import learning_rate_at
 from electra.saving import checkpoints
+from electra.stacked import assign
 from electra.train import resume
 from electra.train.drive import drive
 from electra.train.logs import RunLog
@@ -35,7 +36,7 @@ class Trainer:
         placement: Placement.
     Attributes:
         model: FinetuningModel; variables: dict official name -> variable, or part of a stacked one.
-        pretrained: dict path -> array of the encoder as it was pre-trained; {} from scratch.
+        pretrained: dict name -> array of the encoder as it was pre-trained; {} from scratch.
         predictor: TaskPredictor with the weights as they are.
     """
 
@@ -91,8 +92,7 @@ class Trainer:
             len(report.unused),
             ", ".join(sorted(set(self.variables) - set(encoder))),
         )
-        weights = self.model.variables_by_path()
-        return {path: w.numpy() for path, w in weights.items() if path.startswith("electra/")}
+        return {name: variable.numpy() for name, variable in encoder.items()}
 
     def restore(self, trial):
         """Loads the weights of a trial's newest checkpoint. Returns: Checkpoint."""
@@ -179,9 +179,8 @@ class Trainer:
         """Sets all weights to the start of a trial, and the moments to 0."""
         pretrained = self.pretrained
         keras.utils.set_random_seed(seed)
-        fresh = self._new_model().variables_by_path()
-        for path, variable in self.model.variables_by_path().items():
-            variable.assign(pretrained.get(path, fresh[path].value))
+        fresh = self._new_model().named_variables()
+        assign(self.variables, lambda name: pretrained.get(name, fresh[name].value))
         self.optimizer.reset()
 
     def _save(self, trial, log, interval, started, step):

@@ -116,10 +116,10 @@ class AdamW:
         rate = tf.cast(self.learning_rate(step), tf.float32)
         replica = _local_index()
         for i, gradient in zip(present, dense, strict=True):
-            held = (self._variables[i], *self._moments[2 * i : 2 * i + 2])
+            tensors = (self._variables[i], *self._moments[2 * i : 2 * i + 2])
             factor = self._multipliers[i]
             self._update(
-                *(_copy(each, replica) for each in held),
+                *(_copy(each, replica) for each in tensors),
                 gradient,
                 scale,
                 rate if factor is None else rate * factor,

@@ -7,7 +7,7 @@ has checked itself. `python configure_pretraining.py` prints the table of hparam
 import os
 
 from electra.data.patterns import escaped
-from electra.hparams import Knob
+from electra.hparams import Field
 from electra.model.config import generator_config
 from electra.train.config import EXAMPLES, LARGEST, SHARE, STEPS, Place, RunConfig
 
@@ -26,7 +26,7 @@ class PretrainingConfig(RunConfig):
     """Settings of one pre-training run.
 
     Args: as in RunConfig.
-    Attributes: one per knob, and
+    Attributes: one per field, and
         given: frozenset of the hparams' names.
         encoder: EncoderConfig of the discriminator (of the only network without one).
         generator: EncoderConfig of the generator (of each tower for Electric), or None where it
@@ -43,29 +43,29 @@ class PretrainingConfig(RunConfig):
     shape_evaluation = ("eval_batch_size", "num_eval_steps")  # other batches: other masks
 
     # --- what to do ---
-    debug = Knob(False, "A run of a few steps to see that all works.", may_change=True)
-    do_train = Knob(True, "Pre-train.", may_change=True)
-    do_eval = Knob(False, "Evaluate on held-out text (after training, if both).", may_change=True)
+    debug = Field(False, "A run of a few steps to see that all works.", may_change=True)
+    do_train = Field(True, "Pre-train.", may_change=True)
+    do_eval = Field(False, "Evaluate on held-out text (after training, if both).", may_change=True)
 
     # --- objective ---
-    electra_objective = Knob(True, "Detect replaced tokens; false: masked LM only.")
-    electric_objective = Knob(
+    electra_objective = Field(True, "Detect replaced tokens; false: masked LM only.")
+    electric_objective = Field(
         False, "Electric: noise-contrastive cloze model. Wins over electra_objective."
     )
-    gen_weight = Knob(1.0, "Weight of the generator's masked-LM loss.", at_least=0)
-    disc_weight = Knob(50.0, "Weight of the discriminator's loss.", at_least=0)
-    mask_prob = Knob(0.15, "Share of the tokens to mask or replace.", above=0, below=1)
+    gen_weight = Field(1.0, "Weight of the generator's masked-LM loss.", at_least=0)
+    disc_weight = Field(50.0, "Weight of the discriminator's loss.", at_least=0)
+    mask_prob = Field(0.15, "Share of the tokens to mask or replace.", above=0, below=1)
 
     # --- optimization ---
-    learning_rate = Knob(5e-4, "Highest learning rate.", above=0)
-    num_warmup_steps = Knob(10000, "Linear warm-up.", unit="steps", at_least=0)
-    warmup_proportion = Knob(
+    learning_rate = Field(5e-4, "Highest learning rate.", above=0)
+    num_warmup_steps = Field(10000, "Linear warm-up.", unit="steps", at_least=0)
+    warmup_proportion = Field(
         0.0,
         "Warm-up as a share of num_train_steps; the longer of the two warm-ups counts.",
         source="official (fine-tuning)",
         **SHARE,
     )
-    lr_restart_step = Knob(
+    lr_restart_step = Field(
         0,
         "From this step s the schedule starts anew over the remaining steps, warm-up included: "
         "rate(t) is that of step t - s in a run of num_train_steps - s steps. 0: no restart.",
@@ -74,7 +74,7 @@ class PretrainingConfig(RunConfig):
         at_least=0,
         may_change=True,
     )
-    gradient_accumulation_steps = Knob(
+    gradient_accumulation_steps = Field(
         1,
         "Micro-batches into which train_batch_size is cut; the update stays that of the batch.",
         unit="micro-batches",
@@ -84,9 +84,9 @@ class PretrainingConfig(RunConfig):
     )
 
     # --- training ---
-    iterations_per_loop = Knob(200, "Steps per call into the graph.", **STEPS)
-    save_checkpoints_steps = Knob(1000, "Steps between checkpoints.", **STEPS)
-    keep_checkpoint_max = Knob(
+    iterations_per_loop = Field(200, "Steps per call into the graph.", **STEPS)
+    save_checkpoints_steps = Field(1000, "Steps between checkpoints.", **STEPS)
+    keep_checkpoint_max = Field(
         5,
         "Newest checkpoints kept. 0 or null: all.",
         unit="checkpoints",
@@ -94,11 +94,11 @@ class PretrainingConfig(RunConfig):
         at_least=0,
         may_change=True,
     )
-    num_train_steps = Knob(
+    num_train_steps = Field(
         1000000, "Updates from the first to the last.", at_most=2**31 - 1, **STEPS
     )
-    num_eval_steps = Knob(100, "Batches of an evaluation, at most.", **STEPS)
-    eval_every_steps = Knob(
+    num_eval_steps = Field(100, "Batches of an evaluation, at most.", **STEPS)
+    eval_every_steps = Field(
         None,
         "Steps between evaluations on eval_tfrecords while training, if such records exist. "
         "null: at every checkpoint; 0: never.",
@@ -108,7 +108,7 @@ class PretrainingConfig(RunConfig):
         at_least=0,
         may_change=True,
     )
-    seed = Knob(
+    seed = Field(
         0,
         "Sets weights, order, masks, samples and dropout.",
         source="ours",
@@ -122,17 +122,17 @@ class PretrainingConfig(RunConfig):
     )
 
     # --- generator ---
-    uniform_generator = Knob(False, "Replacements are drawn uniformly; no generator network.")
-    two_tower_generator = Knob(
+    uniform_generator = Field(False, "Replacements are drawn uniformly; no generator network.")
+    two_tower_generator = Field(
         False, "The generator is a left-to-right and a right-to-left network; electric needs it."
     )
-    untied_generator_embeddings = Knob(False, "The generator has tables of its own.")
-    untied_generator = Knob(True, "The generator is a network of its own.")
-    generator_layers = Knob(1.0, "The generator's layers, as a share.", above=0, at_most=100)
-    generator_hidden_size = Knob(
+    untied_generator_embeddings = Field(False, "The generator has tables of its own.")
+    untied_generator = Field(True, "The generator is a network of its own.")
+    generator_layers = Field(1.0, "The generator's layers, as a share.", above=0, at_most=100)
+    generator_hidden_size = Field(
         0.25, "The generator's hidden size, as a share.", above=0, at_most=100
     )
-    generator_layer_groups = Knob(
+    generator_layer_groups = Field(
         None,
         "Sets of weights that the generator's layers share. null: as many as layers, or as "
         "num_layer_groups in model_hparam_overrides says.",
@@ -141,13 +141,13 @@ class PretrainingConfig(RunConfig):
         kinds=(int,),
         at_least=1,
     )
-    disallow_correct = Knob(False, "The generator never draws the original token.")
-    temperature = Knob(1.0, "Temperature of the generator's draw.", above=0)
+    disallow_correct = Field(False, "The generator never draws the original token.")
+    temperature = Field(1.0, "Temperature of the generator's draw.", above=0)
 
     # --- batches ---
-    max_seq_length = Knob(128, "Length L of an example.", unit="tokens", at_least=5)
-    train_batch_size = Knob(128, "Global batch of an update.", **EXAMPLES)
-    eval_batch_size = Knob(128, "Global batch of an evaluation.", may_change=True, **EXAMPLES)
+    max_seq_length = Field(128, "Length L of an example.", unit="tokens", at_least=5)
+    train_batch_size = Field(128, "Global batch of an update.", **EXAMPLES)
+    eval_batch_size = Field(128, "Global batch of an evaluation.", may_change=True, **EXAMPLES)
 
     # --- places; null: from data_dir (D) and model_name (M) ---
     pretrain_tfrecords = Place(

@@ -20,7 +20,7 @@ from electra.pretrain.evaluation import Evaluator, write_results
 from electra.pretrain.flops import official_training_flops, training_flops
 from electra.pretrain.interval import PretrainingInterval
 from electra.saving import checkpoints
-from electra.saving.folder import ModelFolder, held, write_folder
+from electra.saving.folder import ModelFolder, locked_folder, write_folder
 from electra.saving.shapes import infer_generator_fractions
 from electra.storage import write_text
 from electra.text.vocab import read_vocab
@@ -76,7 +76,7 @@ class Pretraining:
         if config.do_train:
             placement.check_batch_size(config.train_batch_size, config.gradient_accumulation_steps)
         self.records, self.held_out = _open_records(config, self.vocab)
-        until_end.enter_context(held(self.folder, config.do_train and placement.is_chief))
+        until_end.enter_context(locked_folder(self.folder, config.do_train and placement.is_chief))
         self.checkpoint = checkpoints.latest(self.folder)
         if self.checkpoint is None and not config.do_train:
             raise FileNotFoundError(

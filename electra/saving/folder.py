@@ -59,7 +59,7 @@ class ModelFolder:
         return recorded
 
 
-def held(folder, does_write):
+def locked_folder(folder, does_write):
     """Returns a context manager that keeps other commands' training out of a model's folder.
 
     Args:

@@ -38,7 +38,7 @@ def main(_):
 
 
 if __name__ == "__main__":
-    from electra.door import run_door
+    from electra.cli import run_command
 
     _define_flags()
-    run_door(main)
+    run_command(main)

@@ -61,7 +61,7 @@ def load(
     >>> model.encode("The chef ate the meal.").shape == (model.config.hidden_size,)
     True
     """
-    from electra.door import import_tensorflow_quietly, make_tensorflow_quiet
+    from electra.cli import import_tensorflow_quietly, make_tensorflow_quiet
 
     make_tensorflow_quiet()
     import_tensorflow_quietly()

@@ -61,7 +61,7 @@ class Opened:
 def checked(**hparams):
     """Returns hparams of pre-training as a dict; raises ValueError where one cannot be."""
 
-    return {name: PretrainingConfig.knobs[name].checked(name, v) for name, v in hparams.items()}
+    return {name: PretrainingConfig.fields[name].checked(name, v) for name, v in hparams.items()}
 
 
 def open_model(path, vocab_file=None, hparams=None):
@@ -102,11 +102,11 @@ def open_model(path, vocab_file=None, hparams=None):
                 "electra/embeddings is missing or misshapen. Expected: the official variable names"
             ) from None
     tasks = _tasks(recorded.get("tasks", []))
-    refuse_unknown(hparams or {}, {**PretrainingConfig.knobs, **recorded})
+    refuse_unknown(hparams or {}, {**PretrainingConfig.fields, **recorded})
     for name, value in (hparams or {}).items():  # overrides add to those that are there
         both = type(value) is dict and type(recorded.get(name)) is dict
         recorded[name] = {**recorded[name], **value} if both else value
-    known = {name: recorded[name] for name in PretrainingConfig.knobs if name in recorded}
+    known = {name: recorded[name] for name in PretrainingConfig.fields if name in recorded}
     if tasks:  # of fine-tuning's own hparams only those of the network
         known = {name: known[name] for name in (*OF_MODEL, "max_seq_length") if name in known}
     is_as_recorded = os.path.exists(folder.hparams_file) and not hparams

@@ -20,7 +20,7 @@ import tqdm
 from absl import flags, logging
 
 from electra.features import SPECIAL_TOKENS
-from electra.hparams import Config, Knob
+from electra.hparams import Config, Field
 from electra.storage import write_text
 from electra.text.wordpiece import MAX_WORD_CHARACTERS, SUFFIX, BasicTokenizer
 
@@ -99,12 +99,12 @@ class VocabFlags(Config):
 
     prefix = "--"
 
-    vocab_size = Knob(50000, "Number of tokens.", above=len(SPECIAL_TOKENS), at_most=_MAX_TOKENS)
-    do_lower_case = Knob(True, "Lower-case the text.")
-    strip_accents = Knob(None, "Remove accents; by default as do_lower_case.", kinds=(bool,))
-    corpus_fraction = Knob(1.0, "Share of the lines to use.", above=0, at_most=1)
-    character_coverage = Knob(0.9999, "Share of characters to cover.", above=0, at_most=1)
-    seed = Knob(0, "Chooses the lines when corpus_fraction is below 1.")
+    vocab_size = Field(50000, "Number of tokens.", above=len(SPECIAL_TOKENS), at_most=_MAX_TOKENS)
+    do_lower_case = Field(True, "Lower-case the text.")
+    strip_accents = Field(None, "Remove accents; by default as do_lower_case.", kinds=(bool,))
+    corpus_fraction = Field(1.0, "Share of the lines to use.", above=0, at_most=1)
+    character_coverage = Field(0.9999, "Share of characters to cover.", above=0, at_most=1)
+    seed = Field(0, "Chooses the lines when corpus_fraction is below 1.")
 
     def __init__(self, **flags):
         self.fill(flags, {})
@@ -242,17 +242,17 @@ def main(_):
     logging.info("Training a vocabulary of %d on %s.", values.vocab_size, values.corpus_dir)
     tokens = train_vocab(
         lambda: iter_lines(values.corpus_dir, values.jsonl_field),
-        **{name: values[name].value for name in VocabFlags.knobs},
+        **{name: values[name].value for name in VocabFlags.fields},
     )
     write_vocab(values.output, tokens)
     logging.info("Wrote %d tokens to %s.", len(tokens), values.output)
 
 
 if __name__ == "__main__":
-    from electra.door import define_flags, run_door
+    from electra.cli import define_flags, run_command
 
     flags.DEFINE_string("corpus_dir", None, "Folder with the text files.", required=True)
     flags.DEFINE_string("output", "vocab.txt", "File to write.")
     flags.DEFINE_string("jsonl_field", "text", "Field of a .jsonl line that holds the text.")
-    define_flags(VocabFlags.knobs)
-    run_door(main, ("do_lower_case", "strip_accents"))
+    define_flags(VocabFlags.fields)
+    run_command(main, ("do_lower_case", "strip_accents"))

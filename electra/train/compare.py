@@ -15,7 +15,7 @@ import sys
 
 import numpy as np
 
-from electra.door import exit_status, import_tensorflow_quietly, make_tensorflow_quiet
+from electra.cli import exit_status, import_tensorflow_quietly, make_tensorflow_quiet
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C: no traceback of the import

@@ -1,6 +1,6 @@
 """The hparams that pre-training and fine-tuning have in common, and what must hold between them.
 
-Enters: names and values as the doors take them. Leaves: the base of the two configs.
+Enters: names and values as the commands take them. Leaves: the base of the two configs.
 """
 
 import dataclasses
@@ -8,7 +8,7 @@ import functools
 import os
 import pathlib
 
-from electra.hparams import Config, Knob, is_text, refuse_unknown
+from electra.hparams import Config, Field, is_text, refuse_unknown
 from electra.model.config import MODEL_SIZES, EncoderConfig, encoder_config
 
 LARGEST = 2**20  # of batches and lengths: beyond any run, so that a slip ends at once
@@ -16,7 +16,7 @@ EXAMPLES = {"unit": "examples", "at_least": 1, "at_most": LARGEST}  # of a batch
 STEPS = {"unit": "steps", "at_least": 1, "may_change": True}  # after which something is due
 COUNT = {"at_least": 1, "of_task": True}
 SHARE = {"at_least": 0, "at_most": 1}
-Place = functools.partial(Knob, None, may_change=True)  # a path or name; null: derived
+Place = functools.partial(Field, None, may_change=True)  # a path or name; null: derived
 
 
 class RunConfig(Config):
@@ -25,7 +25,7 @@ class RunConfig(Config):
     Args:
         model_name: names the model's folder under data_dir; of fine-tuning the pre-trained one.
         data_dir: root of the data layout.
-        **hparams: any of the knobs; they win over every derived default.
+        **hparams: any of the fields; they win over every derived default.
     Attributes:
         folder_hparam: name of the one that gives a run another folder.
         shape_evaluation: names of those that may change in a run, and its evaluations with them.
@@ -33,34 +33,34 @@ class RunConfig(Config):
 
     folder_hparam, shape_evaluation = "model_name", ()
 
-    lr_decay_power = Knob(
+    lr_decay_power = Field(
         1.0, "Power of the polynomial decay; 1 is linear.", at_least=0, of_task=True
     )
-    weight_decay_rate = Knob(
+    weight_decay_rate = Field(
         0.01, "Decoupled weight decay.", unit="per rate", at_least=0, of_task=True
     )
-    log_every_steps = Knob(100, "Steps between log lines.", source="ours", **STEPS)
+    log_every_steps = Field(100, "Steps between log lines.", source="ours", **STEPS)
     results_pkl = Place(
         "Accepted for old dicts; scores are written as JSON and nothing is pickled."
     )
 
     # --- network ---
-    model_size = Knob("small", "Size of the discriminator.", choices=tuple(MODEL_SIZES))
-    model_hparam_overrides = Knob({}, "Sizes that replace those of model_size; see EncoderConfig.")
-    embedding_size = Knob(
+    model_size = Field("small", "Size of the discriminator.", choices=tuple(MODEL_SIZES))
+    model_hparam_overrides = Field({}, "Sizes that replace those of model_size; see EncoderConfig.")
+    embedding_size = Field(
         None,
         "Width of the tables. null: 128 for small, else the hidden size.",
         unit="units",
         kinds=(int,),
     )
-    vocab_size = Knob(30522, "Rows of the word table.", unit="tokens", at_least=1, at_most=2**24)
-    do_lower_case = Knob(True, "Lower-case the input.")
-    strip_accents = Knob(
+    vocab_size = Field(30522, "Rows of the word table.", unit="tokens", at_least=1, at_most=2**24)
+    do_lower_case = Field(True, "Lower-case the input.")
+    strip_accents = Field(
         None, "Strip accents from the input. null: as do_lower_case.", source="ours", kinds=(bool,)
     )
 
     # --- devices ---
-    strategy = Knob(
+    strategy = Field(
         "auto",
         "How devices share the work. auto: tpu with use_tpu, multi_worker with TF_CONFIG, "
         "mirrored with several GPUs, else one.",
@@ -68,21 +68,21 @@ class RunConfig(Config):
         choices=("auto", "one", "mirrored", "multi_worker", "tpu"),
         may_change=True,
     )
-    precision = Knob(
+    precision = Field(
         "auto",
         "Type of the matrix products; weights and moments are float32. auto: bfloat16 where the "
         "device is fast at it.",
         source="ours",
         choices=("auto", "float32", "bfloat16"),
     )
-    xla = Knob(
+    xla = Field(
         "auto",
         "Compile the whole step with XLA. auto: on GPU and TPU.",
         source="ours",
         choices=("auto", True, False),
         may_change=True,
     )
-    scan_layers = Knob(
+    scan_layers = Field(
         "auto",
         "Run the layers as a loop over their weights: a small program that compiles fast. false "
         "writes one after another out. auto: a loop where the whole step is compiled.",
@@ -90,9 +90,9 @@ class RunConfig(Config):
         choices=("auto", True, False),
         may_change=True,
     )
-    require_gpu = Knob(False, "Stop if no GPU is found.", source="ours", may_change=True)
-    use_tpu = Knob(False, "Train on a TPU.", may_change=True)
-    num_tpu_cores = Knob(1, "Cores of the TPU.", unit="cores", at_least=1, may_change=True)
+    require_gpu = Field(False, "Stop if no GPU is found.", source="ours", may_change=True)
+    use_tpu = Field(False, "Train on a TPU.", may_change=True)
+    num_tpu_cores = Field(1, "Cores of the TPU.", unit="cores", at_least=1, may_change=True)
     tpu_job_name = Place("Job of the TPU workers.")
     tpu_name = Place("Cloud TPU to use.")
     tpu_zone = Place("Zone of the Cloud TPU.")

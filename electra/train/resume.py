@@ -34,16 +34,16 @@ def resumed(config, recorded, folder):
     """
     if recorded is None:
         return config
-    names = [name for name in _FOUND_OUT if name in config.knobs]
+    names = [name for name in _FOUND_OUT if name in config.fields]
     if not config.do_train:
-        names = [name for name, each in config.knobs.items() if not each.may_change]
+        names = [name for name, each in config.fields.items() if not each.may_change]
         names += config.shape_evaluation
     own = {name for name in config.given if getattr(config, name) != "auto"}
     names = [name for name in names if name not in own]
-    result = config.replace(**checked_record(recorded, names, config.knobs, folder))
-    refused = refused_changes(config.knobs, recorded, result.to_json()) if config.do_train else []
+    result = config.replace(**checked_record(recorded, names, config.fields, folder))
+    refused = refused_changes(config.fields, recorded, result.to_json()) if config.do_train else []
     if refused:
-        changeable = [name for name, each in config.knobs.items() if each.may_change]
+        changeable = [name for name, each in config.fields.items() if each.may_change]
         raise ValueError(
             f"{folder} holds a run with other hparams: {'; '.join(refused)}. Go on with the old "
             f"values, choose another {config.folder_hparam}, or remove the folder to begin anew. "
@@ -52,17 +52,17 @@ def resumed(config, recorded, folder):
     return result
 
 
-def refused_changes(knobs, recorded, now):
+def refused_changes(fields, recorded, now):
     """Lists the changes of hparams that are not allowed when a run goes on.
 
     Args:
-        knobs: dict name -> Knob.
+        fields: dict name -> Field.
         recorded: dict, `to_json()` of the run so far; a name it lacks counts as its default.
         now: dict, `to_json()` of the command that goes on.
     Returns: list of sentences, one per refused change; empty if the run may go on.
     """
     refused = []
-    for name, each in knobs.items():
+    for name, each in fields.items():
         before, after = recorded.get(name, each.default), now.get(name, each.default)
         if not each.may_change and before != after:
             refused.append(f"hparam {name!r} was {before!r:.200} and is now {after!r:.200}")

@@ -36,7 +36,7 @@ def tasks(package, tmp_path):
 
 
 def read(folder, name):
-    """Returns the task as the door reads it, and the examples of its two files."""
+    """Returns the task as the command reads it, and the examples of its two files."""
     task = resolve_labels(read_task_file(str(folder / name / "task.json")), "")
     return task, read_examples(task, "train", ""), read_examples(task, "dev", "")
 

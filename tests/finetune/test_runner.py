@@ -14,7 +14,7 @@ from electra.finetune.families import CLASSIFICATION
 from electra.finetune.results import best_kept
 from electra.finetune.runner import Finetuning, run_finetuning
 from electra.saving import checkpoints
-from electra.saving.folder import held, write_folder
+from electra.saving.folder import locked_folder, write_folder
 from electra.text.vocab import Vocabulary
 from electra.train.compare import differences
 from electra.train.loop import Loop
@@ -272,7 +272,10 @@ def test_a_vocabulary_cut_short_after_fine_tuning_is_noticed(finetuned, tmp_path
 
 def test_two_runs_of_the_same_tasks_are_refused(data):
     folder = data / "models" / "m" / "finetuning_models" / "cola_model_1"
-    with held(folder, True), pytest.raises(ValueError, match="is at work in .*cola_model_1. Wait"):
+    with (
+        locked_folder(folder, True),
+        pytest.raises(ValueError, match="is at work in .*cola_model_1. Wait"),
+    ):
         (folder / "hparams.json").write_text("{")  # what the other has not finished
         run_finetuning(config_of(data, task_names=["cola"]))
     (folder / "hparams.json").unlink()

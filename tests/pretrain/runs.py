@@ -1,4 +1,4 @@
-"""A tiny data folder, and runs on it: through the door in a process of its own, or in this one."""
+"""A tiny data folder, and runs on it: by the command in a process of its own, or in this one."""
 
 import json
 import os
@@ -86,7 +86,7 @@ def entries(path):
 
 
 def start(data, model_name, hparams, environment=None):
-    """Starts the door as the official README spells it; stderr goes where stdout goes."""
+    """Starts the command as the official README spells it; stderr goes where stdout goes."""
     flags = {"--data-dir": str(data), "--model-name": model_name, "--hparams": json.dumps(hparams)}
     command = [sys.executable, str(ROOT / "run_pretraining.py")]
     return subprocess.Popen(

@@ -15,7 +15,7 @@ from electra.data.patterns import find_files
 from electra.pretrain.config import PretrainingConfig
 from electra.pretrain.metrics import METRICS
 from electra.saving import checkpoints
-from electra.saving.folder import held
+from electra.saving.folder import locked_folder
 from electra.train import logs
 from electra.train import loop as loop_module
 from electra.train.compare import differences
@@ -324,7 +324,7 @@ def test_what_does_not_fit_is_refused_before_the_first_step(data, monkeypatch, h
 
 def test_two_runs_in_one_folder_are_refused_but_not_to_look_at_it(data, monkeypatch):
     monkeypatch.setattr(loop_module.Loop, "run", never_trains)
-    with held(data / "models" / "busy", True):
+    with locked_folder(data / "models" / "busy", True):
         with pytest.raises(ValueError, match="Another process is at work in .*busy. Wait"):
             runs.train(data, "busy")
         with pytest.raises(FileNotFoundError, match="holds no checkpoint to evaluate"):

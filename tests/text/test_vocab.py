@@ -175,12 +175,12 @@ def test_written_vocabulary_reads_back_and_leaves_nothing_else(tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == ["vocab.txt"]
 
 
-def _run_door(*arguments):
+def _run_command(*arguments):
     command = [sys.executable, "-m", "electra.text.vocab", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_door_writes_the_same_bytes_under_official_spellings(tmp_path):
+def test_cli_writes_the_same_bytes_under_official_spellings(tmp_path):
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     (corpus / "a.txt").write_text("".join(TEXT) + "Élan Élan\n", encoding="utf-8")
@@ -188,7 +188,7 @@ def test_door_writes_the_same_bytes_under_official_spellings(tmp_path):
     for name, spelling in (("a", "--nodo_lower_case"), ("b", "--no-lower-case")):
         out = tmp_path / f"{name}.txt"
         flags = ("--corpus-dir", corpus, "--vocab-size", 50, "--output", out, "--strip-accents")
-        done = _run_door(*flags, spelling)
+        done = _run_command(*flags, spelling)
         assert done.returncode == 0, done.stderr
         written.append(out.read_bytes())
     assert written[0] == written[1]
@@ -198,8 +198,8 @@ def test_door_writes_the_same_bytes_under_official_spellings(tmp_path):
     assert "É" not in tokens
 
 
-def test_door_refuses_what_it_does_not_know(tmp_path):
-    done = _run_door("--corpus_dir", tmp_path, "leftover")
+def test_cli_refuses_what_it_does_not_know(tmp_path):
+    done = _run_command("--corpus_dir", tmp_path, "leftover")
     assert done.returncode != 0
     assert "leftover" in done.stdout + done.stderr
 

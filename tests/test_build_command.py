@@ -37,7 +37,7 @@ def run(*arguments, **environment):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("door")
+    folder = tmp_path_factory.mktemp("command")
     write_vocab(folder)
     # Two units of work.
     texts = {f"{i}.txt": make_text(400, i) * 20 for i in range(3)}

@@ -12,7 +12,7 @@ import pytest
 
 from tests.shared import ROOT
 
-BASE = {"door", "hparams", "storage", "features", "random", "stacked"}
+BASE = {"cli", "hparams", "storage", "features", "random", "stacked"}
 
 # Room -> the rooms it may import. A room may always import itself.
 MAY_IMPORT = {
@@ -57,7 +57,7 @@ TENSORFLOW = {
     "__init__": NOWHERE,
 }
 
-# Modules that are commands too: their `main` is a thin door and may import these besides.
+# Modules that are commands too: their `main` is a thin script and may import these besides.
 COMMANDS = {"text/vocab": {"data"}, "finetune/command": set()}
 
 # What every room may import of others without naming it; the rest stands in a docstring.
@@ -75,7 +75,7 @@ LONGER = {
 
 PACKAGE = ROOT / "electra"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-DOORS = sorted(path for path in ROOT.glob("*.py") if path.stem != "setup")
+ROOT_SCRIPTS = sorted(path for path in ROOT.glob("*.py") if path.stem != "setup")
 SCRIPTS = [path for folder in ("examples", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
@@ -172,28 +172,28 @@ def test_third_party_imports_are_named_by_a_docstring(path):
         assert top != "keras" or room_of(path) not in WITHOUT_KERAS, f"{module_id(path)}:{line}"
         if top in sys.stdlib_module_names or top in {"electra", "tensorflow", *EVERYWHERE}:
             continue
-        if top in {door.stem for door in DOORS}:
+        if top in {script.stem for script in ROOT_SCRIPTS}:
             continue
         assert top in documented or top.replace("_", "-") in documented, (
             f"{module_id(path)}:{line}: neither the module's docstring nor its room's names {top}"
         )
 
 
-@each(MODULES + DOORS + SCRIPTS)
-def test_doors_are_imported_by_tests_only(path):
-    doors = {door.stem for door in DOORS}
+@each(MODULES + ROOT_SCRIPTS + SCRIPTS)
+def test_clis_are_imported_by_tests_only(path):
+    scripts = {script.stem for script in ROOT_SCRIPTS}
     for name, line, _ in imports(path):
-        assert name.split(".")[0] not in doors, f"{module_id(path)}:{line}: imports a door, {name}"
+        assert name.split(".")[0] not in scripts, f"{module_id(path)}:{line}: imports {name}"
 
 
-@each(MODULES + DOORS + SCRIPTS + TESTS)
+@each(MODULES + ROOT_SCRIPTS + SCRIPTS + TESTS)
 def test_files_stay_short(path):
     longest = LONGEST_TEST_FILE if path in TESTS else LONGER.get(module_id(path), LONGEST_FILE)
     lines = path.read_text(encoding="utf-8").count("\n")
     assert lines <= longest, f"{module_id(path)} has {lines} lines: split it by idea"
 
 
-@each(MODULES + DOORS + SCRIPTS)
+@each(MODULES + ROOT_SCRIPTS + SCRIPTS)
 def test_functions_stay_short(path):
     for node in ast.walk(parse(path)):
         if isinstance(node, ast.FunctionDef):
@@ -209,7 +209,7 @@ def test_there_is_no_utils_file():
     assert [module_id(path) for path in MODULES + TESTS if "util" in path.stem] == []
 
 
-@each(MODULES + DOORS + SCRIPTS)
+@each(MODULES + ROOT_SCRIPTS + SCRIPTS)
 def test_nothing_is_unpickled_or_evaluated(path):
     for name, line, _ in imports(path):
         assert name.split(".")[0] not in {"pickle", "dill", "cloudpickle", "marshal", "shelve"}, (
@@ -222,7 +222,7 @@ def test_nothing_is_unpickled_or_evaluated(path):
             assert getattr(node.value, "value", True) is False, f"{module_id(path)}:{node.lineno}"
 
 
-@each(MODULES + DOORS + SCRIPTS)
+@each(MODULES + ROOT_SCRIPTS + SCRIPTS)
 def test_modules_say_what_they_are(path):
     if path.name == "__init__.py" and not path.read_text().strip():
         return

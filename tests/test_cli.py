@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import tensorflow as tf
 
-from electra import door
-from electra.door import normalize_argv, refuse_positionals, run_settings
+from electra import cli
+from electra.cli import normalize_argv, refuse_positionals, run_settings
 from electra.storage import write_json
 from tests.shared import ROOT
 
@@ -50,15 +50,15 @@ def test_official_spellings_become_flags_of_absl(received, expected):
 
 
 def test_values_keep_their_hyphens_and_blanks():
-    argv = ["my-door", "--hparams", '{"model-dir": "a-b c"}', "--model-name", "-x-"]
-    expected = ["my-door", "--hparams", '{"model-dir": "a-b c"}', "--model_name", "-x-"]
+    argv = ["my-command", "--hparams", '{"model-dir": "a-b c"}', "--model-name", "-x-"]
+    expected = ["my-command", "--hparams", '{"model-dir": "a-b c"}', "--model_name", "-x-"]
     assert normalize_argv(argv, BOOLEANS) == expected
 
 
 def test_leftover_arguments_are_named():
-    refuse_positionals(["door"])
+    refuse_positionals(["command"])
     with pytest.raises(ValueError, match="'stray more' belongs to no flag"):
-        refuse_positionals(["door", "stray", "more"])
+        refuse_positionals(["command", "stray", "more"])
 
 
 def test_a_runs_hparams_file_is_taken_for_that_model_only(tmp_path):
@@ -71,11 +71,11 @@ def test_a_runs_hparams_file_is_taken_for_that_model_only(tmp_path):
         run_settings(flags)
 
 
-DOOR = """
+COMMAND = """
 MODE = %r
 import atexit, os, signal, tempfile
 from absl import flags
-from electra.door import run_door
+from electra.cli import run_command
 
 flags.DEFINE_boolean("do_lower_case", True, "")
 errors = {"value": ValueError("first\\n  second"), "file": FileNotFoundError(2, "gone", "a.txt"),
@@ -110,13 +110,13 @@ def main(argv):
         print("x" * 10**6)
     return MODE
 
-run_door(main, ("do_lower_case",))
+run_command(main, ("do_lower_case",))
 """
 
 
-def run_door_with(mode, *arguments, stdout=subprocess.PIPE, **environment):
+def run_command_with(mode, *arguments, stdout=subprocess.PIPE, **environment):
     return subprocess.run(
-        [sys.executable, "-c", DOOR % (mode,), *arguments],
+        [sys.executable, "-c", COMMAND % (mode,), *arguments],
         cwd=ROOT,
         stdout=stdout,
         stderr=subprocess.PIPE,
@@ -127,38 +127,38 @@ def run_door_with(mode, *arguments, stdout=subprocess.PIPE, **environment):
 
 
 def test_a_door_ends_with_the_status_of_its_main():
-    done = run_door_with(None, "--no-lower-case")
+    done = run_command_with(None, "--no-lower-case")
     assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", "")
-    assert run_door_with(7).returncode == 7
+    assert run_command_with(7).returncode == 7
 
 
 def test_what_the_user_can_mend_ends_a_door_with_one_line_and_status_1():
-    done = run_door_with("value")
+    done = run_command_with("value")
     assert (done.returncode, done.stderr) == (1, "Error: first second\n")
-    done = run_door_with("file")
+    done = run_command_with("file")
     assert (done.returncode, done.stderr) == (1, "Error: [Errno 2] gone: 'a.txt'\n")
-    done = run_door_with(None, "stray")
+    done = run_command_with(None, "stray")
     assert done.returncode == 1
     assert done.stderr.startswith("Error: Command line: 'stray' belongs to no flag")
 
 
 def test_bugs_and_those_who_ask_get_the_traceback():
-    assert "Traceback" in run_door_with("bug").stderr
-    assert "Traceback" in run_door_with("value", ELECTRA_TRACEBACK="1").stderr
-    assert "Traceback" not in run_door_with("value", ELECTRA_TRACEBACK="0").stderr
+    assert "Traceback" in run_command_with("bug").stderr
+    assert "Traceback" in run_command_with("value", ELECTRA_TRACEBACK="1").stderr
+    assert "Traceback" not in run_command_with("value", ELECTRA_TRACEBACK="0").stderr
 
 
 @pytest.mark.parametrize(
     ("mode", "status"), [("ctrl-c", 130), ("sigterm", 143), ("swallowed", 143)]
 )
 def test_a_stopped_door_ends_with_one_line_and_the_signals_status(mode, status):
-    done = run_door_with(mode)
+    done = run_command_with(mode)
     assert done.returncode == status
     assert done.stderr == "Interrupted. The same command begins again or goes on\n"
 
 
 def test_a_signal_after_the_end_leaves_the_status():
-    done = run_door_with("late")
+    done = run_command_with("late")
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -166,31 +166,31 @@ def test_a_signal_after_the_end_leaves_the_status():
 def test_output_that_nobody_reads_ends_a_door_quietly(mode, status):
     read_end, write_end = os.pipe()
     os.close(read_end)
-    done = run_door_with(mode, stdout=write_end, PYTHONUNBUFFERED="")
+    done = run_command_with(mode, stdout=write_end, PYTHONUNBUFFERED="")
     os.close(write_end)
     assert (done.returncode, done.stderr) == (status, "")
 
 
 def test_what_is_no_unicode_can_be_printed():
-    done = run_door_with("text")
+    done = run_command_with("text")
     assert (done.returncode, done.stdout) == (0, "True\n\\udcff\n")
 
 
 def test_a_deleted_working_folder_is_named():
-    done = run_door_with("deleted")
+    done = run_command_with("deleted")
     assert done.returncode == 1
     assert done.stderr.startswith("Error: The working folder was deleted. Change to one")
 
 
 def test_a_long_message_keeps_its_remedy():
-    line = run_door_with("long").stderr
+    line = run_command_with("long").stderr
     assert len(line) < 2100
     assert line.endswith(". Expected: less\n")
 
 
 def test_too_little_memory_or_disk_ends_a_door_with_the_remedy():
-    assert "1 TiB. Choose smaller sizes" in run_door_with("memory").stderr
-    assert "device. Make room on the disk" in run_door_with("full").stderr
+    assert "1 TiB. Choose smaller sizes" in run_command_with("memory").stderr
+    assert "device. Make room on the disk" in run_command_with("full").stderr
 
 
 @pytest.mark.parametrize(
@@ -209,8 +209,8 @@ def test_too_little_memory_or_disk_ends_a_door_with_the_remedy():
 )
 def test_a_full_disk_inside_tensorflow_is_not_called_memory(kind, message, expected):
     error = getattr(tf.errors, f"{kind}Error")(None, None, message)
-    assert expected in door._explained(error)
+    assert expected in cli._explained(error)
 
 
 def test_other_errors_of_tensorflow_are_bugs():
-    assert door._explained(tf.errors.OutOfRangeError(None, None, "End of sequence")) is None
+    assert cli._explained(tf.errors.OutOfRangeError(None, None, "End of sequence")) is None

@@ -25,7 +25,7 @@ _NO_ROOM = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno
 _NO_MEMORY = re.compile(r"\boom\b|out of memory|alloc", re.IGNORECASE)
 
 
-def run_door(main, booleans=()):
+def run_command(main, booleans=()):
     """Runs a command whose flags absl reads; never returns.
 
     Args:
@@ -162,11 +162,11 @@ def define_run_flags():
     )
 
 
-def define_flags(knobs):
+def define_flags(fields):
     """Defines a flag for each setting.
 
     Args:
-        knobs: dict name -> electra.hparams.Knob.
+        fields: dict name -> electra.hparams.Field.
     """
     kinds = {
         bool: flags.DEFINE_boolean,
@@ -174,8 +174,8 @@ def define_flags(knobs):
         float: flags.DEFINE_float,
         str: flags.DEFINE_string,
     }
-    for name, knob in knobs.items():
-        kinds[knob.kinds[0]](name, knob.default, knob.help)
+    for name, field in fields.items():
+        kinds[field.kinds[0]](name, field.default, field.help)
 
 
 def run_settings(values):
