@@ -57,13 +57,13 @@ class Dense(Layer):
 
     def __init__(self, units, initializer="glorot_uniform", stack=(), **kwargs):
         super().__init__(**kwargs)
-        self.units = units if isinstance(units, tuple) else (units,)
-        self.initializer, self.stack = initializer, stack
+        self.units, self.initializer, self.stack = units, initializer, stack
 
     def build(self, input_shape):
-        shape = (*self.stack, input_shape[-1], *self.units)
+        units = self.units if isinstance(self.units, tuple) else (self.units,)
+        shape = (*self.stack, input_shape[-1], *units)
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self.initializer)
-        shape = (*self.stack, *self.units)
+        shape = (*self.stack, *units)
         self.bias = self.add_weight(name="bias", shape=shape, initializer="zeros")
 
     def project(self, x):
