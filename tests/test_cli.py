@@ -126,13 +126,13 @@ def run_command_with(mode, *arguments, stdout=subprocess.PIPE, **environment):
     )
 
 
-def test_a_door_ends_with_the_status_of_its_main():
+def test_a_command_ends_with_the_status_of_its_main():
     done = run_command_with(None, "--no-lower-case")
     assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", "")
     assert run_command_with(7).returncode == 7
 
 
-def test_what_the_user_can_mend_ends_a_door_with_one_line_and_status_1():
+def test_what_the_user_can_mend_ends_a_command_with_one_line_and_status_1():
     done = run_command_with("value")
     assert (done.returncode, done.stderr) == (1, "Error: first second\n")
     done = run_command_with("file")
@@ -163,7 +163,7 @@ def test_a_signal_after_the_end_leaves_the_status():
 
 
 @pytest.mark.parametrize(("mode", "status"), [(0, 0), ("much", 141)])
-def test_output_that_nobody_reads_ends_a_door_quietly(mode, status):
+def test_output_that_nobody_reads_ends_a_command_quietly(mode, status):
     read_end, write_end = os.pipe()
     os.close(read_end)
     done = run_command_with(mode, stdout=write_end, PYTHONUNBUFFERED="")
@@ -188,7 +188,7 @@ def test_a_long_message_keeps_its_remedy():
     assert line.endswith(". Expected: less\n")
 
 
-def test_too_little_memory_or_disk_ends_a_door_with_the_remedy():
+def test_too_little_memory_or_disk_ends_a_command_with_the_remedy():
     assert "1 TiB. Choose smaller sizes" in run_command_with("memory").stderr
     assert "device. Make room on the disk" in run_command_with("full").stderr
 
