@@ -110,6 +110,7 @@ def test_a_model_learns_labels_and_predicts_them(tmp_path):
         "task_names": ["my"],
         "task_files": [str(data / "my.json")],
         "num_train_epochs": 24,
+        "learning_rate": 1e-3,
         "write_test_outputs": True,
     }
     run, results = finetune(data, **hparams)
