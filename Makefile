@@ -1,10 +1,11 @@
 # Each target sets itself up in .venv first. Another interpreter: make test PYTHON=python3.12
 PYTHON ?= python3
 VENV := .venv
+TPU_VENV := .venv-tpu
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint bench clean
+.PHONY: help quickstart test lint bench check-tpu clean
 
 help:
 	@echo "make quickstart   train a small ELECTRA on the documentation of installed packages"
@@ -13,6 +14,7 @@ help:
 	@echo "make bench        measure ours beside its peers (installs torch and transformers);"
 	@echo "                  CORPUS_DIR=folder VOCAB_FILE=file measures building records too"
 	@echo "                  DATA_DIR=folder (vocab.txt, finetuning_data/) fine-tuning and inference"
+	@echo "make check-tpu    compile the programs for TPUs that are not there (jax and libtpu, apart)"
 	@echo "make clean        remove .venv, caches and the quickstart's output"
 
 quickstart: $(VENV)/installed
@@ -37,6 +39,10 @@ bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/growth.py
 
+check-tpu: $(VENV)/installed $(TPU_VENV)/installed
+	$(BIN)/python benchmarks/dump_for_tpu.py build/tpu
+	$(TPU_VENV)/bin/python benchmarks/compile_for_tpu.py build/tpu
+
 # A stamp is newer than what names the requirements exactly when they are installed.
 $(VENV)/installed: setup.py pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV) (TensorFlow and what it needs: a minute or two) ..."
@@ -46,6 +52,14 @@ $(VENV)/installed: setup.py pyproject.toml | $(BIN)/python
 $(VENV)/installed-bench: $(VENV)/installed
 	@echo "Installing the benchmarks' peers into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,bench]'
+	@touch $@
+
+# The compiler's Python interface is no public one: these versions are known to work together.
+$(TPU_VENV)/installed: | $(BIN)/python
+	@echo "Installing JAX and libtpu into $(TPU_VENV) ..."
+	@$(BIN)/python -m venv $(TPU_VENV)
+	@$(TPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  jax==0.10.2 jaxlib==0.10.2 libtpu==0.0.52
 	@touch $@
 
 $(BIN)/python:
@@ -59,5 +73,5 @@ $(BIN)/python:
 	  echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info quickstart_data
+	rm -rf $(VENV) $(TPU_VENV) .pytest_cache .ruff_cache build *.egg-info quickstart_data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
