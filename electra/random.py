@@ -8,6 +8,7 @@ ran before: a resumed run draws what an unbroken one would have drawn.
 import hashlib
 import math
 
+import numpy as np
 import tensorflow as tf
 
 ALGORITHM = "philox"  # named, since XLA's default is another than that of TensorFlow's kernels
@@ -71,7 +72,11 @@ def hashed(words, shape):
     Returns: uint32 of that shape; the upper bits are the good ones.
     Source: the mixing steps of lowbias32, https://nullprogram.com/blog/2018/07/31/.
     """
-    x = tf.reshape(tf.cast(tf.range(math.prod(shape)), tf.uint32), shape) ^ words[0]
+    # words[0] + the number of the place. Of the numbers alone TensorFlow would make a constant, as
+    # large as the shape, that the program then carries and reads.
+    width = shape[-1]
+    rows = np.arange(0, math.prod(shape), width, np.uint32) + words[0]
+    x = tf.reshape(rows[:, None] + np.arange(width, dtype=np.uint32), shape)
     x = (x ^ _shift(x, 16)) * tf.constant(0x7FEB352D, tf.uint32)
     x = (x ^ _shift(x, 15) ^ words[1]) * tf.constant(0x846CA68B, tf.uint32)
     return x ^ _shift(x, 16)

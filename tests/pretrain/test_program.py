@@ -1,5 +1,7 @@
 """The size of the program that XLA compiles of a step; it is counted, not compiled."""
 
+import math
+import re
 import types
 
 import pytest
@@ -10,6 +12,7 @@ from electra.pretrain.config import PretrainingConfig
 from electra.train.strategy import choose_placement
 
 MOST_INSTRUCTIONS = 9000  # before optimisation
+LARGEST_CONSTANT = 100_000  # elements
 VOCAB = types.SimpleNamespace(cls_id=101, sep_id=102, mask_id=103)
 
 
@@ -32,3 +35,6 @@ def test_the_whole_step_is_a_small_program(size, monkeypatch):
     (program,) = step._compiled.values()
     hlo = program.experimental_get_compiler_ir(batch, number)(stage="hlo")
     assert hlo.count(" = ") <= MOST_INSTRUCTIONS
+    constants = re.findall(r"= \w+\[([\d,]+)\]\S* constant\(", hlo)
+    assert constants
+    assert max(math.prod(map(int, shape.split(","))) for shape in constants) < LARGEST_CONSTANT
