@@ -22,6 +22,9 @@ _RECORD = {
     "seed": int,
     "collapsed": str,
     "steps?": int,
+    "seconds?": float,
+    "outputs_due?": bool,
+    "test_outputs?": {"folder": str, "files": {str: str}},
     "first_loss?": float,
     "last_loss?": float,
 }

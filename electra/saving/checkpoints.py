@@ -303,14 +303,17 @@ def _read_ours(path, verify):
 def _of_pair(path):
     """Returns what the JSON of an earlier version's pair says."""
     beside = _json_path(path)
-    if not os.path.exists(beside):
+    if not os.path.isfile(beside):
         raise FileNotFoundError(
             f"{path} is no checkpoint: its metadata lack {METADATA!r}, and no {beside} of an "
             "earlier version lies beside it. Other safetensors files than this project's are not "
-            "read"
+            f"read. If it was one, it is damaged. {GO_BACK}"
         )
     with open(beside, encoding="utf-8") as file:
-        return parse_json_dict(file.read(), beside, {**_SHAPE, "bytes": int, "crc32?": int})
+        about = parse_json_dict(file.read(), beside, {**_SHAPE, "bytes": int, "crc32?": int})
+    if os.path.getsize(path) != about["bytes"]:
+        raise ValueError(f"{os.path.getsize(path)} bytes instead of {about['bytes']}")
+    return about
 
 
 def _path(folder, step):
@@ -323,7 +326,8 @@ def _json_path(path):
 
 def _steps(folder):
     """Returns the steps of a folder's checkpoints, whole or damaged, in ascending order."""
-    names = os.listdir(folder) if os.path.isdir(folder) else []
+    entries = os.scandir(folder) if os.path.isdir(folder) else []
+    names = [entry.name for entry in entries if not entry.is_dir()]
     steps = {int(found[1]) for name in names if (found := _NAME.fullmatch(name))}
     return sorted(step for step in steps if not _is_half(_path(folder, step)))
 

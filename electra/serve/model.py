@@ -210,7 +210,7 @@ class LoadedModel:
                 f"{self._opened.path} holds {self._kind()}: it has no generator. Expected: a "
                 "pre-trained model with one, or a masked LM"
             )
-        if not (isinstance(top_k, int) and 1 <= top_k <= self.config.vocab_size):
+        if not (type(top_k) is int and 1 <= top_k <= self.config.vocab_size):
             raise ValueError(f"top_k must be 1 to {self.config.vocab_size}. Received: {top_k!r}")
         texts, is_one = texts_of(texts, pairs=False)
         features, counts = masked_rows(texts, self.tokenizer, self.max_seq_length)

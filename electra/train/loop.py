@@ -56,7 +56,7 @@ class Loop:
 
         It only sets an attribute: a handler may interrupt the main thread inside TensorFlow.
         """
-        self.stop_signal = signum
+        self.stop_signal = self.stop_signal or signum  # the first one is the exit status
 
     def run(self, first, count):
         """Makes up to `count` steps from step `first` on.
