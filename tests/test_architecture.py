@@ -42,6 +42,7 @@ TENSORFLOW = {
     "model": NOWHERE,
     "model/islands": ANYWHERE,
     "model/kernels": ANYWHERE,
+    "model/scan": ANYWHERE,
     "optim": ANYWHERE,
     "saving": NOWHERE,
     "saving/tensors": ANYWHERE,

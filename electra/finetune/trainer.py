@@ -177,8 +177,8 @@ class Trainer:
         return FinetuningModel(
             self.config.encoder,
             heads,
-            scan_layers=self.config.scan_layers,
             dtype=self.placement.dtype,
+            **self.config.values("scan_layers", "recompute_layers"),
         )
 
     def _draw(self, seed):
