@@ -22,7 +22,7 @@ def main(_):
     start_run()
     model_name, data_dir, hparams = run_settings(flags.FLAGS)
     config = FinetuningConfig(model_name, data_dir, **hparams)
-    import_tensorflow_quietly()
+    import_tensorflow_quietly(config.compilation_cache_dir)
     from electra.finetune.runner import run_finetuning  # TensorFlow: after the quick checks
 
     return run_finetuning(config)

@@ -21,7 +21,7 @@ def main(_):
     start_run()
     model_name, data_dir, hparams = run_settings(flags.FLAGS)
     config = PretrainingConfig(model_name, data_dir, **hparams)
-    import_tensorflow_quietly()
+    import_tensorflow_quietly(config.compilation_cache_dir)
     from electra.pretrain.runner import run_pretraining  # TensorFlow: after the quick checks
 
     return run_pretraining(config)

@@ -12,6 +12,7 @@ import traceback
 
 from absl import app, flags, logging
 
+from electra.compilation import explain_damage, set_environment
 from electra.hparams import load_hparams
 
 flags.disclaim_key_flags()  # --help shows them with the command that calls define_run_flags
@@ -92,11 +93,13 @@ def make_tensorflow_quiet():
     standard_logging.getLogger("tensorflow").setLevel("ERROR")
 
 
-def import_tensorflow_quietly():
-    """Imports TensorFlow without the notes that it writes even at log level 3; else does nothing.
+def import_tensorflow_quietly(compilation_cache_dir=None):
+    """Imports TensorFlow, set up as compilation.set_environment says, without the notes that it
+    writes even at log level 3; at other levels only sets it up.
 
     Source: issue 100442 of tensorflow/tensorflow, of version 2.19.
     """
+    set_environment(compilation_cache_dir)
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3":
         return
     try:
@@ -139,7 +142,7 @@ def _explained(error):
         return f"Not enough memory: {message[:200]}. Choose smaller sizes"
     if is_of_tensorflow and isinstance(error, errors.ResourceExhaustedError):
         return message
-    return None
+    return explain_damage(message) if is_of_tensorflow else None
 
 
 def _shortened(message):

@@ -63,6 +63,8 @@ class Predictor:
         packs = packs and replicas == 1
         shortest = batches.SHARED_ROW if packs else 0
         chosen = batches.choose_lengths(lengths, max_seq_length, 2 * batch_size, shortest)
+        if self.placement.compile_step:  # a program takes long to compile
+            chosen = batches.fewer_lengths(lengths, chosen, most=1)
         if packs:
             plan = batches.plan_packed(lengths, chosen, batch_size * max_seq_length, calls)
         else:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.shared import ROOT
 
-BASE = {"cli", "hparams", "storage", "features", "random", "stacked"}
+BASE = {"cli", "compilation", "hparams", "storage", "features", "random", "stacked"}
 
 # Room -> the rooms it may import. A room may always import itself.
 MAY_IMPORT = {
@@ -42,6 +42,7 @@ TENSORFLOW = {
     "model": NOWHERE,
     "model/islands": ANYWHERE,
     "model/kernels": ANYWHERE,
+    "model/scan": ANYWHERE,
     "optim": ANYWHERE,
     "saving": NOWHERE,
     "saving/tensors": ANYWHERE,

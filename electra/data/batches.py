@@ -53,6 +53,25 @@ def choose_lengths(lengths, max_seq_length, fewest, shortest=0):
     return chosen
 
 
+def fewer_lengths(lengths, chosen, most):
+    """Chooses those of the lengths of batches that leave the least padding.
+
+    Args:
+        lengths: int (n,), of the features; chosen: lengths of batches, rising.
+        most: how many lengths to keep.
+    Returns: list of int, rising; the last of `chosen` is kept.
+
+    >>> fewer_lengths(np.array([8, 8, 8, 30, 60]), [8, 32, 64], most=2)
+    [8, 64]
+    """
+
+    def tokens(kept):
+        return np.sum(np.take(kept, np.searchsorted(kept, np.minimum(lengths, kept[-1]))))
+
+    shorter = itertools.combinations(chosen[:-1], min(most, len(chosen)) - 1)
+    return min(([*kept, chosen[-1]] for kept in shorter), key=tokens)
+
+
 def plan(lengths, chosen, batch_size, order=None):
     """Deals features out to batches.
 

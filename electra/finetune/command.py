@@ -69,7 +69,7 @@ def main(row_of, booleans=()):
         start_run()
         model_name, data_dir, hparams = settings(flags.FLAGS, row_of(flags.FLAGS))
         config = FinetuningConfig(model_name, data_dir, **hparams)
-        import_tensorflow_quietly()
+        import_tensorflow_quietly(config.compilation_cache_dir)
         from electra.finetune.runner import run_finetuning
 
         return run_finetuning(config)

@@ -22,7 +22,7 @@ class FinetuningModel(NamedModel):
         encoder: EncoderConfig.
         heads: dict task -> dict of "kind" (a name in FAMILIES) and that head's arguments. The
             order gives the tasks their task_id.
-        scan_layers: see ElectraEncoder.
+        scan_layers, recompute_layers: see ElectraEncoder.
         dtype: "float32" or "mixed_bfloat16".
     Raises:
         ValueError: no task, or an unknown kind of head.
@@ -34,12 +34,20 @@ class FinetuningModel(NamedModel):
     """
 
     def __init__(
-        self, encoder, heads, *, scan_layers="auto", name="finetuning_model", dtype="float32"
+        self,
+        encoder,
+        heads,
+        *,
+        scan_layers="auto",
+        recompute_layers=False,
+        name="finetuning_model",
+        dtype="float32",
     ):
         super().__init__(name=name, dtype=dtype, autocast=False)
         if not heads:
             raise ValueError("A fine-tuning model needs at least one task. Received: none")
-        self.electra = ElectraEncoder(encoder, scan_layers=scan_layers, dtype=dtype)
+        options = {"scan_layers": scan_layers, "recompute_layers": recompute_layers, "dtype": dtype}
+        self.electra = ElectraEncoder(encoder, **options)
         self.head_arguments = heads
         self.heads = {task: _head(task, **arguments) for task, arguments in heads.items()}
         self.build()
@@ -59,6 +67,7 @@ class FinetuningModel(NamedModel):
             "encoder": dataclasses.asdict(self.electra.config),
             "heads": {task: dict(arguments) for task, arguments in self.head_arguments.items()},
             "scan_layers": self.electra.layers.scan_layers,
+            "recompute_layers": self.electra.layers.recompute_layers,
             "name": self.name,
             "dtype": self.dtype_policy.name,
         }

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 
 import numpy as np
 from absl import logging
@@ -152,10 +153,21 @@ class FinetuningData:
     def num_train_steps(self):
         return max(1, round(self.steps_per_epoch * self.config.num_train_epochs))
 
-    def batch_at(self, seed, step):
-        """Returns the batch of a step of the trial with a seed, as batches.padded makes it."""
+    def batch_at(self, seed, step, most_lengths=math.inf):
+        """Returns the batch of a step of the trial with a seed, as batches.padded makes it.
+
+        Args:
+            most_lengths: of all batches; fewer make the same batches with more padding.
+        """
         epoch, place = divmod(step, self.steps_per_epoch)
-        return batches.padded(self.train, self._plan(seed, epoch)[place], leave=HOST_FEATURES)
+        batch, lengths = self._plan(seed, epoch)[place], self._few_lengths(most_lengths)
+        length = next(length for length in lengths if length >= batch.length)
+        batch = dataclasses.replace(batch, length=length)
+        return batches.padded(self.train, batch, leave=HOST_FEATURES)
+
+    @functools.lru_cache(maxsize=1)  # noqa: B019
+    def _few_lengths(self, most):
+        return batches.fewer_lengths(*self._lengths, most)
 
     @functools.lru_cache(maxsize=2)  # noqa: B019
     def _plan(self, seed, epoch):

@@ -6,6 +6,7 @@ network; a predictor.
 
 import dataclasses
 import functools
+import math
 import time
 
 import keras
@@ -25,6 +26,8 @@ from electra.train import resume
 from electra.train.drive import drive
 from electra.train.logs import RunLog
 from electra.train.loop import HostSteps, Loop, compiled, constant
+
+MOST_LENGTHS = 2  # of batches where a step is compiled as a whole: each takes long to compile
 
 
 class Trainer:
@@ -147,7 +150,10 @@ class Trainer:
             seed: of the trial.
             batch_at: function from a step to its batch; None for the data's.
         """
-        batch_at, of_trial = batch_at or functools.partial(self.data.batch_at, seed), constant(seed)
+        if batch_at is None:
+            most = MOST_LENGTHS if self.placement.compile_step else math.inf
+            batch_at = functools.partial(self.data.batch_at, seed, most_lengths=most)
+        of_trial = constant(seed)
 
         def inputs(step):
             return self.placement.spread(batch_at(step)), constant(step), of_trial
@@ -171,8 +177,8 @@ class Trainer:
         return FinetuningModel(
             self.config.encoder,
             heads,
-            scan_layers=self.config.scan_layers,
             dtype=self.placement.dtype,
+            **self.config.values("scan_layers", "recompute_layers"),
         )
 
     def _draw(self, seed):

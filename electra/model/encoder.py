@@ -17,6 +17,7 @@ from electra.features import RECORD_FEATURES
 from electra.model import kernels
 from electra.model.config import EncoderConfig
 from electra.model.layers import Dense, Layer, LayerNorm, float32, stacked, truncated_normal
+from electra.model.scan import part_of, scan
 
 
 class Embeddings(Layer):
@@ -79,12 +80,13 @@ class TransformerLayers(Layer):
 
     Args:
         config: EncoderConfig.
-        scan_layers: see ElectraEncoder.
+        scan_layers, recompute_layers: see ElectraEncoder.
     """
 
-    def __init__(self, config, scan_layers="auto", **kwargs):
+    def __init__(self, config, scan_layers="auto", recompute_layers=False, **kwargs):
         super().__init__(**kwargs)
         self.config, self.scan_layers = config, scan_layers
+        self.recompute_layers = recompute_layers
         groups, width = config.num_layer_groups, config.hidden_size
         options = {"stack": (groups,), "dtype": self.dtype_policy}
         # Seeded in the order of the official variables: layer by layer, query, key, value, ...
@@ -147,22 +149,18 @@ class TransformerLayers(Layer):
         scans = self.scan_layers
         if scans == "auto":
             scans = not kernels.islands_are_used()
-        if not scans:
+        recomputes = self.recompute_layers and seed is not None
+        if not scans and not recomputes:
             return list(self.unrolled(x, mask_bias, seed, weights))[-1]
         weights = weights or self.compute_weights()
         words = None if seed is None else self._words(seed)
 
-        def body(i, x, residual):
-            layer = LayerWeights(*kernels.part_of(weights, self._group(i)))
-            draws = None if words is None else ops.unstack(*kernels.part_of([words], i))
-            return i + 1, *self._layer(x, residual, mask_bias, layer, draws)
+        def layer(i, x, residual, parts):
+            draws = None if words is None else ops.unstack(*part_of([words], i))
+            return self._layer(x, residual, mask_bias, LayerWeights(*parts), draws)
 
-        count, rows = self.config.num_hidden_layers, _rows(x)
-        start = (ops.convert_to_tensor(0, "int32"), rows, rows)
-        with kernels.hand_written_gradients():
-            _, rows, _ = ops.while_loop(
-                lambda i, *_: i < count, body, start, maximum_iterations=count
-            )
+        count = self.config.num_hidden_layers
+        rows = scan(layer, count, self._group, _rows(x), weights, recomputes)
         return ops.reshape(rows, ops.shape(x))
 
     def unrolled(self, x, mask_bias, seed=None, weights=None):
@@ -238,6 +236,8 @@ class ElectraEncoder(Layer):
         scan_layers: whether a loop runs the layers, which makes a small program, or one after
             another is written out; "auto": the loop but where islands are used. The numbers are
             the same.
+        recompute_layers: whether training keeps the layers' inputs only and computes each layer
+            anew in the backward pass, in a loop: less memory, a third more products.
         name: scope of the variables; "electra" for the discriminator, as in the official code.
         dtype: "float32" or "mixed_bfloat16".
     Raises:
@@ -253,6 +253,7 @@ class ElectraEncoder(Layer):
         embeddings=None,
         direction=None,
         scan_layers="auto",
+        recompute_layers=False,
         name="electra",
         **kwargs,
     ):
@@ -267,7 +268,9 @@ class ElectraEncoder(Layer):
             self.embeddings_project = Dense(
                 self.config.hidden_size, name="embeddings_project", dtype=self.dtype_policy
             )
-        self.layers = TransformerLayers(config, scan_layers, name="layers", dtype=self.dtype_policy)
+        self.layers = TransformerLayers(
+            config, scan_layers, recompute_layers, name="layers", dtype=self.dtype_policy
+        )
 
     def build(self, input_shape=None):
         if not self.shares_embeddings:
@@ -322,7 +325,8 @@ class ElectraEncoder(Layer):
     def get_config(self):
         """Returns what from_config makes an equal encoder of, with tables of its own."""
         sizes = dataclasses.asdict(self.config)
-        options = {"direction": self.direction, "scan_layers": self.layers.scan_layers}
+        options = {name: getattr(self.layers, name) for name in ("scan_layers", "recompute_layers")}
+        options["direction"] = self.direction
         return {**super().get_config(), "config": sizes, **options}
 
     @classmethod

@@ -30,18 +30,12 @@ __all__ = [
     "islands_are_used",
     "layer_norm",
     "masked_softmax",
-    "part_of",
     "sample",
     "use_islands",
 ]
 
 LAYER_NORM_EPSILON = 1e-12
 MASKED_SCORE = -10000.0  # added to attention scores of padding; not -inf, as the official code
-
-
-def part_of(stacks, i):
-    """Returns the parts of stacks, (layers, ...), that belong to layer i, an int32 scalar."""
-    return [tf.gather(stack, i) for stack in stacks]
 
 
 def _float32(x):
@@ -269,6 +263,27 @@ def masked_softmax(scores, mask_bias, scale, rate, seed):
     return _masked_softmax(scores, mask_bias, words, constants=(scale, rate))[0]
 
 
+def _weigh(scores, mask_bias, value, scale, rate, seed):
+    """Multiplies masked_softmax with the values; for the backward pass one of the probabilities
+    before and after dropout is kept, where an island's product would keep the other one too."""
+    words, rate = _noise(rate, seed)
+
+    @tf.custom_gradient
+    def product(scores, value):
+        dropped, p = _masked_softmax(scores, mask_bias, words, constants=(scale, rate))
+
+        def gradient(dy):
+            again = ops.cast(_drop(_float32(p), words, rate), p.dtype)
+            dp = tf.matmul(dy, value, transpose_b=True)
+            with use_islands(False):
+                dscores, _ = _softmax_backward((p, words), (dp,), scale, rate)
+            return dscores, tf.matmul(again, dy, transpose_a=True)
+
+        return tf.matmul(dropped, value), gradient
+
+    return product(scores, value)
+
+
 def attend(x, bias, mask_bias, heads, rate, seed):
     """Multi-head attention, between the products that make its inputs and take its output.
 
@@ -282,6 +297,8 @@ def attend(x, bias, mask_bias, heads, rate, seed):
     query, key, value = _split_heads(x, bias, constants=(heads,))
     scores = tf.matmul(query, key, transpose_b=True)  # (B, A, L, L)
     scale = query.shape[-1] ** -0.5
+    if not islands_are_used():
+        return _merge_heads(_weigh(scores, mask_bias, value, scale, rate, seed))
     return _merge_heads(tf.matmul(masked_softmax(scores, mask_bias, scale, rate, seed), value))
 
 

@@ -23,6 +23,7 @@ def build_model(config, vocab, dtype="float32"):
             "temperature",
             "disallow_correct",
             "scan_layers",
+            "recompute_layers",
         ),
     )
 

@@ -42,7 +42,7 @@ class PretrainingModel(NamedModel):
         gen_weight, disc_weight: of the two losses.
         temperature: divides the generator's logits before sampling.
         disallow_correct: never sample the original token.
-        scan_layers: see ElectraEncoder.
+        scan_layers, recompute_layers: see ElectraEncoder.
         dtype: "float32" or "mixed_bfloat16".
     Raises:
         ValueError: an unknown objective, Electric without two towers, two towers without a
@@ -66,6 +66,7 @@ class PretrainingModel(NamedModel):
         temperature=1.0,
         disallow_correct=False,
         scan_layers="auto",
+        recompute_layers=False,
         name="pretraining_model",
         dtype="float32",
     ):
@@ -90,11 +91,11 @@ class PretrainingModel(NamedModel):
         self.special_ids, self.objective = special_ids, objective
         self.uniform_generator, self.two_tower_generator = uniform_generator, two_tower_generator
         self.untied_generator_embeddings = untied_generator_embeddings
-        self.mask_prob, self.temperature = mask_prob, temperature
-        self.gen_weight, self.disc_weight = gen_weight, disc_weight
-        self.disallow_correct, self.scan_layers = disallow_correct, scan_layers
+        self.mask_prob, self.gen_weight, self.disc_weight = mask_prob, gen_weight, disc_weight
+        self.temperature, self.disallow_correct = temperature, disallow_correct
+        self.scan_layers, self.recompute_layers = scan_layers, recompute_layers
 
-        options = {"scan_layers": scan_layers, "dtype": dtype}
+        options = {"scan_layers": scan_layers, "recompute_layers": recompute_layers, "dtype": dtype}
         self.electra = ElectraEncoder(encoder, **options)
         self.towers = []  # the generator: one network or two
         self.lm_head = self.rtd_head = None
@@ -159,6 +160,7 @@ class PretrainingModel(NamedModel):
             "temperature",
             "disallow_correct",
             "scan_layers",
+            "recompute_layers",
             "name",
         )
         generator = self.generator_config

@@ -90,6 +90,18 @@ class RunConfig(Config):
         choices=("auto", True, False),
         may_change=True,
     )
+    recompute_layers = Field(
+        False,
+        "Keep the layers' inputs only and compute the layers anew in the backward pass: much less "
+        "memory, a third more products. The layers run in a loop.",
+        source="ours",
+        may_change=True,
+    )
+    compilation_cache_dir = Place(
+        "Folder in which XLA's programs for GPUs are kept and found at the next start. null: "
+        '$XDG_CACHE_HOME/electra/compiled or ~/.cache/electra/compiled; "": none are kept.',
+        source="ours",
+    )
     require_gpu = Field(False, "Stop if no GPU is found.", source="ours", may_change=True)
     use_tpu = Field(False, "Train on a TPU.", may_change=True)
     num_tpu_cores = Field(1, "Cores of the TPU.", unit="cores", at_least=1, may_change=True)

@@ -135,23 +135,31 @@ class CompiledSteps:
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _run(self, iterator, first, count):
+        # Counters of an accelerator's would make the host wait for it at every step.
         def one(i, go_on, rows):
-            row = _first_replicas(self.strategy, self.step, (iterator.get_next(), first + i))
-            with tf.control_dependencies([row]):
+            with tf.device("CPU:0"):
+                step, place = first + i, tf.cast(i, tf.int32)
+            row = _first_replicas(self.strategy, self.step, (iterator.get_next(), step))
+            with tf.control_dependencies([row]), tf.device("CPU:0"):
                 made = self._made.assign(i + 1)
             with tf.control_dependencies([made]):
-                rows = rows.write(tf.cast(i, tf.int32), row)
-                go_on = ~self._stop
-                if self._checks_each_step:
-                    go_on &= tf.reduce_all(tf.math.is_finite(row))
-            return i + 1, go_on, rows
+                rows = rows.write(place, row)
+                with tf.device("CPU:0"):
+                    go_on = ~self._stop
+                    if self._checks_each_step:
+                        go_on &= tf.reduce_all(tf.math.is_finite(row))
+                    return i + 1, go_on, rows
+
+        def is_due(i, go_on, _):
+            with tf.device("CPU:0"):
+                return go_on & (i < count)
 
         with tf.control_dependencies([self._made.assign(0)]):
             rows = tf.TensorArray(tf.float32, size=0, dynamic_size=True, element_shape=[None])
-            start = (tf.constant(0, tf.int64), tf.constant(True), rows)
-        *_, rows = tf.while_loop(
-            lambda i, go_on, _: go_on & (i < count), one, start, parallel_iterations=1
-        )
+            with tf.device("CPU:0"):
+                first, count = tf.identity(first), tf.identity(count)
+                start = (tf.constant(0, tf.int64), tf.constant(True), rows)
+        *_, rows = tf.while_loop(is_due, one, start, parallel_iterations=1)
         return rows.stack()
 
 

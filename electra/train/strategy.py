@@ -13,6 +13,7 @@ import time
 import tensorflow as tf
 from absl import logging
 
+from electra import compilation
 from electra.storage import parse_json_dict
 
 SECONDS_BETWEEN_NOTES = 30
@@ -97,15 +98,20 @@ def choose_placement(
     gcp_project=None,
     tpu_job_name=None,
     num_tpu_cores=None,
+    compilation_cache_dir=None,
 ):
-    """Chooses the devices of this process.
+    """Chooses the devices of this process, and sets TensorFlow up for them.
+
+    On GPUs float32 products are made in float32, not in TensorFloat-32.
 
     Args: the hparams of the same names.
     Returns: Placement.
     Raises:
         ValueError: no GPU where one is required, multi_worker without TF_CONFIG or a malformed
-            one, a TPU that cannot be reached or has another number of cores than given.
+            one, a TPU that cannot be reached or has another number of cores than given, a
+            compilation_cache_dir that cannot be made.
     """
+    compilation.set_environment(compilation_cache_dir)
     if use_tpu or strategy == "tpu":
         distribution = _tpu_strategy(tpu_name, tpu_zone, gcp_project, tpu_job_name, num_tpu_cores)
         return _placement(distribution, "TPU", precision, xla)
@@ -120,6 +126,8 @@ def choose_placement(
             "No GPU found: using the CPU. TF_CPP_MIN_LOG_LEVEL=0 in the environment shows "
             "TensorFlow's reasons"
         )
+    else:
+        tf.config.experimental.enable_tensor_float_32_execution(False)
     device = "GPU" if gpus else "CPU"
     if strategy in ("auto", "multi_worker"):
         own, others = _cluster()
@@ -277,6 +285,10 @@ def _placement(strategy, device, precision, xla):
     if precision == "auto":
         precision = "bfloat16" if has_bfloat16(device) else "float32"
     compile_step = device != "CPU" if xla == "auto" else bool(xla)
+    folder = compilation.cache_folder(device) if compile_step else None
+    if folder:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        logging.info("Programs that XLA compiles are kept in %s", folder)
     resolver = strategy.cluster_resolver
     is_worker = resolver is not None and resolver.task_type is not None and device != "TPU"
     return Placement(

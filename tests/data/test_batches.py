@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from electra.data.batches import Batch, choose_lengths, packed, padded, plan, plan_packed
+from electra.data.batches import (
+    Batch,
+    choose_lengths,
+    fewer_lengths,
+    packed,
+    padded,
+    plan,
+    plan_packed,
+)
 from electra.data.features import collect
 
 LENGTHS = np.random.default_rng(0).integers(3, 60, 101)
@@ -91,3 +99,11 @@ def test_rows_of_several_tasks_share_a_batch():
         "a_label_ids": [0, 1, 0, 0],
         "b_labels": [[4, 5, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]],
     }
+
+
+def test_fewer_lengths_leave_the_least_padding():
+    lengths = np.array([8] * 9 + [30] * 4 + [60, 99])  # 99: longer than the last, and cut
+    assert fewer_lengths(lengths, [8, 32, 64], 2) == [8, 64]  # 456 tokens; [32, 64]: 544
+    assert fewer_lengths(lengths, [8, 32, 64], 1) == [64]
+    assert fewer_lengths(lengths, [8, 32, 64], 3) == fewer_lengths(lengths, [8, 32, 64], 9)
+    assert fewer_lengths(lengths, [64], 2) == [64]

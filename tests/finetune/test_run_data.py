@@ -97,3 +97,13 @@ def test_hparams_of_a_task_file_are_defaults(data, tmp_path):
     files = {"task_files": [str(tmp_path / "my.json")], "task_names": ["my"]}
     assert config_of(data, **files).seed == 5
     assert config_of(data, **files, seed=6).seed == 6
+
+
+def test_fewer_lengths_make_the_same_batches(data):
+    run = read(data, train_batch_size=1)
+    pairs = [(run.batch_at(0, step), run.batch_at(0, step, 1)) for step in range(96)]
+    assert [len({b["input_ids"].shape[1] for b in of}) for of in zip(*pairs, strict=True)] == [2, 1]
+    for batch, longer in pairs:
+        length = batch["input_ids"].shape[1]
+        np.testing.assert_array_equal(longer["input_ids"][:, :length], batch["input_ids"])
+        np.testing.assert_array_equal(longer["cola_label_ids"], batch["cola_label_ids"])

@@ -125,11 +125,11 @@ def test_one_program_takes_any_batch_and_length(encoder, islands):
 def test_a_loop_over_the_layers_computes_what_layers_written_out_do(groups, islands):
     """With dropout, forward and backward."""
     inputs, results = batch(), []
-    for scan_layers in (True, False):
+    for options in ({"scan_layers": True}, {"scan_layers": False}, {"recompute_layers": True}):
         keras.utils.set_random_seed(1)
         encoder = ElectraEncoder(
             tiny(num_hidden_layers=4, num_layer_groups=groups, initializer_range=0.2),
-            scan_layers=scan_layers,
+            **options,
         )
         encoder.build()
 
@@ -142,8 +142,9 @@ def test_a_loop_over_the_layers_computes_what_layers_written_out_do(groups, isla
             return output, *map(tf.convert_to_tensor, tape.gradient(loss, values))
 
         results.append([each.numpy() for each in gradients()])
-    for loop, written_out in zip(*results, strict=True):
+    for loop, written_out, recomputed in zip(*results, strict=True):
         np.testing.assert_allclose(loop, written_out, atol=2e-6 * np.abs(written_out).max())
+        np.testing.assert_allclose(recomputed, loop, atol=2e-6 * np.abs(loop).max())
 
 
 def test_layers_of_a_group_share_their_weights():
