@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from electra.features import MASKED_LM_IDS, MASKED_LM_POSITIONS
-from electra.model import kernels
+from electra.model import vocab_kernels
 from electra.model.config import EncoderConfig
 from electra.model.encoder import ElectraEncoder
 from electra.model.heads import LMHead, RTDHead
@@ -239,7 +239,7 @@ class PretrainingModel(NamedModel):
     def _masked_lm_outputs(self, batch, proposal):
         slots = batch[MASKED_LM_POSITIONS].shape  # (B, N)
         ids = ops.reshape(batch[MASKED_LM_IDS], (-1,))
-        losses = kernels.cross_entropy(proposal.scores, proposal.bias, ids)
+        losses = vocab_kernels.cross_entropy(proposal.scores, proposal.bias, ids)
         logits = ops.cast(proposal.scores, "float32") + proposal.bias
         logits = ops.reshape(logits, (*slots, -1))
         return {
@@ -264,7 +264,7 @@ class PretrainingModel(NamedModel):
         )
 
     def _sample(self, batch, proposal, sampling):
-        drawn = kernels.sample(
+        drawn = vocab_kernels.sample(
             ops.stop_gradient(proposal.scores),
             ops.stop_gradient(proposal.bias),
             ops.reshape(sampling, (-1,)),
