@@ -302,4 +302,4 @@ class FinetuningConfig(RunConfig):
 
 
 def _are_strings(values):
-    return type(values) is list and all(type(each) is str and "\0" not in each for each in values)
+    return type(values) is list and all(type(v) is str and "\0" not in v for v in values)

@@ -24,7 +24,7 @@ def of_trials(config, devs, submissions, finished, trainer):
     Raises:
         ValueError: a trial has no model any more.
     """
-    names = [each.trial for each in finished]
+    names = [result.trial for result in finished]
     known = results.known_ensemble(config, finished)
     made = known or {"trials": names, "scores": {}}
     devs = [] if known else devs
@@ -46,10 +46,10 @@ def of_trials(config, devs, submissions, finished, trainer):
         trainer.restore(trial)
         of_trial = [trainer.predictor.predict(*dev.inputs, config.eval_batch_size) for dev in devs]
         of_tests = submissions.predict(trainer.predictor) if tests else ()
-        predicted.append([each for each, _ in of_trial] + [*of_tests])
+        predicted.append([predictions for predictions, _ in of_trial] + [*of_tests])
     means = [
-        family(split.task.family).mean(each)
-        for split, each in zip([*devs, *tests], zip(*predicted, strict=True), strict=True)
+        family(split.task.family).mean(of_trials)
+        for split, of_trials in zip([*devs, *tests], zip(*predicted, strict=True), strict=True)
     ]
     if devs:
         made["scores"] = {

@@ -11,7 +11,7 @@ import itertools
 
 from absl import logging
 
-from electra.data import packed
+from electra.data import compressed
 from electra.finetune.families import FAMILIES
 from electra.storage import excerpt, parse_json_dict
 
@@ -116,7 +116,7 @@ def read_lines(path):
     try:
         with open(path, "rb") as file:
             if path.endswith(".gz"):
-                file = io.BufferedReader(packed.unpack(file, ".gz"))
+                file = io.BufferedReader(compressed.unpack(file, ".gz"))
             lines = iter(functools.partial(file.readline, _LONGEST_LINE), b"")
             for number, line in enumerate(lines, 1):
                 if len(line) == _LONGEST_LINE:
@@ -129,5 +129,5 @@ def read_lines(path):
         raise ValueError(
             f"{path}, line {number} is not UTF-8 ({error.reason}). Convert the file"
         ) from None
-    except packed.DAMAGE as error:
+    except compressed.DAMAGE as error:
         raise ValueError(f"{path} is damaged behind line {number}: {error}. Get it anew") from None

@@ -100,8 +100,8 @@ class FinetuningModel(NamedModel):
         """
         ids = {task: i for i, task in enumerate(self.heads)}
         return sum(
-            ops.sum(each["loss"] * ops.cast(batch["task_id"] == ids[task], "float32"))
-            for task, each in outputs.items()
+            ops.sum(of_head["loss"] * ops.cast(batch["task_id"] == ids[task], "float32"))
+            for task, of_head in outputs.items()
         )
 
 

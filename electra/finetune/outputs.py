@@ -35,11 +35,11 @@ def read_tests(data):
     for task in data.tasks:
         for row in [task, *(row for row in TASKS.values() if row.model_of == task.name)]:
             asked = dataclasses.replace(row, name=task.name, labels=task.labels)
-            for split in [each for each in row.sources if each.startswith("test")]:
+            for split in [name for name in row.sources if name.startswith("test")]:
                 sources = [_unlabelled(source) for source in row.sources[split]]
                 try:
-                    each = _read(data.splits, f"{row.name}{split[4:]}", asked, split, sources)
-                    found.append(each)
+                    name = f"{row.name}{split[4:]}"
+                    found.append(_read(data.splits, name, asked, split, sources))
                 except FileNotFoundError as error:
                     missing.append(str(error))
     if not found:
@@ -69,7 +69,7 @@ def read_files(data, predict_files):
         known = [source for split in order for source in task.sources[split]]
         for path in predict_files.get(task.name, ()):
             file = os.path.basename(path).removesuffix(".gz")
-            names = [os.path.basename(each.path.replace("{language}", language)) for each in known]
+            names = [os.path.basename(s.path.replace("{language}", language)) for s in known]
             source = _unlabelled(known[names.index(file) if file in names else 0], "language")
             source = dataclasses.replace(source, path=os.path.abspath(path))
             name = f"{task.name}_{os.path.splitext(file)[0]}"
@@ -159,13 +159,13 @@ def write_files(config, predictor, files):
     Args:
         config: FinetuningConfig; files: list of TaskSplit.
     """
-    for each in files:
-        found = predictor.predict(*each.inputs, config.predict_batch_size)[0]
-        rows = family(each.task.family).rows(
-            each.task, each.examples, found, config.qa_na_threshold
+    for split in files:
+        found = predictor.predict(*split.inputs, config.predict_batch_size)[0]
+        rows = family(split.task.family).rows(
+            split.task, split.examples, found, config.qa_na_threshold
         )
-        path = os.path.join(config.test_predictions, f"{each.name}.jsonl")
-        predictions.write_rows(path, each.examples, rows)
+        path = os.path.join(config.test_predictions, f"{split.name}.jsonl")
+        predictions.write_rows(path, split.examples, rows)
         logging.info("Predictions: %s", path)
 
 
@@ -180,7 +180,7 @@ def write_trial(config, devs, trial, result, predicted, before):
     """
     figures = {}
     if devs and not trial.is_retry:
-        best = max((each.rank(devs) for each in before), default=-math.inf)
+        best = max((earlier.rank(devs) for earlier in before), default=-math.inf)
         if result.rank(devs) > best:
             figures = write_dev(config, devs, result, predicted)
     if devs or config.do_train:
@@ -230,9 +230,9 @@ def write_summary(config, trial, result, figures):
 
 def _learning_curves(config):
     curves = {
-        each.name: plots.learning_curve(each.folder)
+        run.name: plots.learning_curve(run.folder)
         for trial in trials.planned(config)
-        for each in (trial, trial.retry())
+        for run in (trial, trial.retry())
     }
     curves = {name: curve for name, curve in curves.items() if curve[0]}
     return plots.draw_curves(", ".join(config.task_names), curves)
@@ -250,5 +250,5 @@ def _read(splits, name, task, split, sources):
 def _unlabelled(source, *roles):
     """The source without its columns of labels, and of further roles."""
     left_out = ("label", "tags", *roles)
-    columns = {role: each for role, each in source.columns.items() if role not in left_out}
+    columns = {role: column for role, column in source.columns.items() if role not in left_out}
     return dataclasses.replace(source, columns=columns)

@@ -92,7 +92,7 @@ class FinetuningData:
 
     def digests(self):
         """Returns dict what is trained or scored on -> SHA-256 of its file."""
-        files = {f"{each.name} train": (each, "train") for each in self.tasks if self.train}
+        files = {f"{task.name} train": (task, "train") for task in self.tasks if self.train}
         files |= {f"{dev.task.name} {dev.split}": (dev.task, dev.split) for dev in self.dev}
         return {name: file_digest(self.splits.find(*file)[0]) for name, file in files.items()}
 
@@ -107,7 +107,7 @@ class FinetuningData:
         """Reads what is scored: the dev split, and further ones that are there."""
         found = []
         for task in self.tasks:
-            for split in ["dev", *(each for each in task.sources if each.startswith("dev_"))]:
+            for split in ["dev", *(name for name in task.sources if name.startswith("dev_"))]:
                 try:
                     examples = self.splits.examples(task, split)
                 except FileNotFoundError as error:

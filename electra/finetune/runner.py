@@ -83,10 +83,10 @@ class Finetuning:
             result, retry = self._run_trial(trial, finished), None
             if result and result.collapsed and config.retry_collapsed and not result.stop_signal:
                 retry = self._run_trial(trial.retry(), finished)
-            for each, group in ((result, finished), (retry, retries)):
-                if each and each.stop_signal:
-                    return each.stop_signal
-                group += [each] if each else []
+            for outcome, group in ((result, finished), (retry, retries)):
+                if outcome and outcome.stop_signal:
+                    return outcome.stop_signal
+                group += [outcome] if outcome else []
         if runs_trials and not finished:
             raise FileNotFoundError(
                 f"{config.model_dir}_1 holds no model to score. Train first (do_train)"

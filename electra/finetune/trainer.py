@@ -22,7 +22,7 @@ from electra.optim.schedule import learning_rate_at
 from electra.saving import checkpoints
 from electra.stacked import assign
 from electra.train import resume
-from electra.train.drive import drive
+from electra.train.fit import fit
 from electra.train.logs import RunLog
 from electra.train.loop import HostSteps, Loop, compiled, constant
 
@@ -123,7 +123,7 @@ class Trainer:
             logging.info("Trial %s goes on from %s, step %d", trial.name, opened.path, step)
         with RunLog(trial.folder, resume_step=step, last_step=last_step) as log:
             log.hparams({**config.to_json(), "model_name": trial.folder, "seed": trial.seed})
-            reached = drive(
+            reached = fit(
                 self.loop(trial.seed),
                 log,
                 interval,

@@ -91,7 +91,7 @@ class Checkpoint:
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class RestoreReport:
     """Which variables a checkpoint filled; lists of names."""
 
     matched: list
@@ -210,7 +210,7 @@ def restore(variables, checkpoint, *, require_all):
         variables: dict official name -> variable.
         checkpoint: Checkpoint.
         require_all: whether a missing variable is an error.
-    Returns: Report; the moments and the step count as used.
+    Returns: RestoreReport; the moments and the step count as used.
     Raises:
         ValueError: a shape or type differs, numbers are not finite, a variable is missing
             (require_all), or all are.
@@ -226,7 +226,7 @@ def restore(variables, checkpoint, *, require_all):
             f"the first: {missing[0]}. Does model_size, or the objective, differ from its model?"
         )
     _assign({name: variables[name] for name in matched}, checkpoint)
-    return Report(matched, missing, unused)
+    return RestoreReport(matched, missing, unused)
 
 
 def restore_slots(slots, checkpoint):
@@ -284,7 +284,7 @@ def _read_ours(path, verify):
         tensors = open_safetensors(path)
         is_pair = METADATA not in tensors.metadata
         if is_pair:
-            about, known = _of_pair(path), FORMAT_OF_PAIR
+            about, known = _read_pair(path), FORMAT_OF_PAIR
             checksum = f"{about['crc32']:08x}" if "crc32" in about else None
         else:
             about, known = parse_json_dict(tensors.metadata[METADATA], METADATA, _SHAPE), FORMAT
@@ -300,7 +300,7 @@ def _read_ours(path, verify):
     return Checkpoint(path, about["step"], tensors, about.get("state", {}), "safetensors")
 
 
-def _of_pair(path):
+def _read_pair(path):
     """Returns what the JSON of an earlier version's pair says."""
     beside = _json_path(path)
     if not os.path.exists(beside):

@@ -8,7 +8,7 @@ from electra.hparams import damaged_record
 from electra.storage import locked, parse_json_dict, published, write_json
 
 # Hparams that a pre-trained model has fixed for all that is made of it.
-OF_MODEL = (
+MODEL_HPARAMS = (
     "model_size",
     "model_hparam_overrides",
     "embedding_size",
@@ -38,7 +38,7 @@ class ModelFolder:
         self.hparams_file = os.path.join(self.path, "hparams.json")
 
     @classmethod
-    def of(cls, checkpoint):
+    def of_checkpoint(cls, checkpoint):
         """Returns the ModelFolder of a checkpoint: a file, TF1's prefix, or the folder itself."""
         return cls(checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint))
 

@@ -264,7 +264,7 @@ class LoadedModel:
         )
         threshold = self.hparams.get("qa_na_threshold")
         found = family(chosen.family).rows(chosen, examples, predictions, threshold)
-        found = [{"id": each.id, **row} for each, row in zip(examples, found, strict=True)]
+        found = [{"id": example.id, **row} for example, row in zip(examples, found, strict=True)]
         return found[0] if is_one else found
 
     # ---- the network ------------------------------------------------------------------------

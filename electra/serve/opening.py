@@ -12,7 +12,7 @@ from electra.finetune.families import family
 from electra.finetune.tasks import Task
 from electra.hparams import damaged_record, refuse_unknown
 from electra.pretrain.config import PretrainingConfig
-from electra.saving.folder import OF_MODEL, ModelFolder
+from electra.saving.folder import MODEL_HPARAMS, ModelFolder
 from electra.saving.shapes import infer_hparams
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
@@ -91,7 +91,7 @@ def open_model(path, vocab_file=None, hparams=None):
             f"{', '.join(sorted(os.listdir(trials))[:3])} in {trials}"
         )
     checkpoint = checkpoints.read(path)
-    folder = ModelFolder.of(checkpoint.path)
+    folder = ModelFolder.of_checkpoint(checkpoint.path)
     recorded = folder.recorded(*_NEEDED)
     if recorded is None:
         try:
@@ -108,7 +108,7 @@ def open_model(path, vocab_file=None, hparams=None):
         recorded[name] = {**recorded[name], **value} if both else value
     known = {name: recorded[name] for name in PretrainingConfig.fields if name in recorded}
     if tasks:  # of fine-tuning's own hparams only those of the network
-        known = {name: known[name] for name in (*OF_MODEL, "max_seq_length") if name in known}
+        known = {name: known[name] for name in (*MODEL_HPARAMS, "max_seq_length") if name in known}
     is_as_recorded = os.path.exists(folder.hparams_file) and not hparams
     with damaged_record(folder.path) if is_as_recorded else contextlib.nullcontext():
         config = PretrainingConfig("model", folder.path, **known)

@@ -160,7 +160,7 @@ def softmax(logits):
     return scipy.special.softmax(logits, axis=-1)
 
 
-def lay_out(vocab, first, second=None):
+def build_inputs(vocab, first, second=None):
     """[CLS] first [SEP], or [CLS] first [SEP] second [SEP] with segment 1 from second on."""
     ids = [vocab.cls_id, *first, vocab.sep_id]
     segments = [0] * len(ids)

@@ -143,7 +143,7 @@ def _featurize_sentence(example, tokenizer, max_seq_length, label_ids):
     kept = [place for place in positions if place <= room or len(ids) <= room]
     tags = example.tags or ()
     return {
-        **base.lay_out(tokenizer.vocab, ids[:room]),
+        **base.build_inputs(tokenizer.vocab, ids[:room]),
         "labeled_positions": kept,
         "labels": [label_ids[tag] for tag in tags[: len(kept)]] or [0] * len(kept),
         "labels_mask": [1.0] * len(kept),

@@ -206,11 +206,11 @@ def featurize_texts(example, tokenizer, max_seq_length):
     first = tokenizer.encode(example.text_a)
     second = tokenizer.encode(example.text_b) if example.text_b else None
     if not second:
-        return base.lay_out(tokenizer.vocab, first[: max_seq_length - 2])
+        return base.build_inputs(tokenizer.vocab, first[: max_seq_length - 2])
     # The longer text is cut piece by piece, the second one where both are as long.
     while len(first) + len(second) > max_seq_length - 3:
         (first if len(first) > len(second) else second).pop()
-    return base.lay_out(tokenizer.vocab, first, second)
+    return base.build_inputs(tokenizer.vocab, first, second)
 
 
 def as_text(value):
