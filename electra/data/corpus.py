@@ -167,8 +167,8 @@ def _behind(pattern, file, at, stop):
     file.seek(at)
     size, before = _NEARBY, b""
     while block := file.read(min(size, stop - at)):
-        if found := pattern.search(before + block):
-            return at - len(before) + found.end()
+        if match := pattern.search(before + block):
+            return at - len(before) + match.end()
         at, size = at + len(block), BLOCK_BYTES
         before = block[-_OVERLAP:]
     return None

@@ -33,12 +33,12 @@ class Pretrained:
 
     @property
     def folder(self):
-        return ModelFolder.of_checkpoint(self.path).path
+        return ModelFolder.of(self.path).path
 
     @functools.cached_property
     def recorded(self):
         """The hparams of the pre-training run, a dict; {} where it left none (TF1)."""
-        return ModelFolder.of_checkpoint(self.path).recorded() or {}
+        return ModelFolder.of(self.path).recorded() or {}
 
     def defaults(self, given, fields):
         """Returns the hparams that the model has fixed, and those that suit its size.

@@ -8,7 +8,7 @@ import dataclasses
 import keras
 from keras import ops
 
-from electra.finetune.families import FAMILIES, family
+from electra.finetune.families import FAMILIES, get_family
 from electra.model.config import EncoderConfig
 from electra.model.encoder import ElectraEncoder
 from electra.model.layers import NamedModel
@@ -109,4 +109,4 @@ def _head(task, kind, **arguments):
     if kind not in FAMILIES:
         known = sorted(FAMILIES)
         raise ValueError(f"Task {task!r}: kind must be one of {known}. Received: {kind!r}")
-    return family(kind).head(task, **arguments)
+    return get_family(kind).head(task, **arguments)

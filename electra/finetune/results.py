@@ -13,7 +13,7 @@ from electra.finetune.trials import SCORES, planned
 from electra.saving import checkpoints
 from electra.storage import read_json, write_json, write_text
 
-GATHERED = "results.json"  # the summaries of all commands on a model
+ALL_SUMMARIES = "results.json"  # the summaries of all commands on a model
 _SHAPE = {"trials": [SCORES], "ensemble?": SCORES}
 
 
@@ -56,28 +56,28 @@ def _lines(scores):
 
 def summary(results):
     """Returns dict task -> metric -> mean, deviation (of a sample), median, best of all trials."""
-    found = {}
+    statistics = {}
     for name, scores in results[0].scores.items():
-        found[name] = {}
+        statistics[name] = {}
         for metric in scores:
             values = [
                 result.scores[name][metric]
                 for result in results
                 if metric in result.scores.get(name, ())
             ]
-            found[name][metric] = {
+            statistics[name][metric] = {
                 "mean": float(np.mean(values)),
                 "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
                 "median": float(np.median(values)),
                 "best": float(np.min(values) if metric in ("loss", "mse") else np.max(values)),
                 "trials": len(values),
             }
-    return found
+    return statistics
 
 
 def write_results(config, devs, results, retries, ensemble):
     """Writes results_txt, a line a trial and task, and beside it the JSON with all there is;
-    GATHERED there holds the summaries of all commands on this model.
+    ALL_SUMMARIES there holds the summaries of all commands on this model.
 
     Args:
         config: FinetuningConfig; devs: list of TaskSplit.
@@ -101,20 +101,11 @@ def write_results(config, devs, results, retries, ensemble):
     path = _results_json(config)
     write_json(path, about)
     print("\n".join(lines))  # last: perhaps nobody reads on
-    if os.path.basename(path) != GATHERED:
-        _gather(os.path.dirname(path))
+    if os.path.basename(path) != ALL_SUMMARIES:
+        _write_all_summaries(os.path.dirname(path))
     for name, main in mains.items():
-        score = about["summary"][name][main]
-        logging.info(
-            "%s %s: mean %.2f, deviation %.2f, median %.2f, best %.2f of %d trials",
-            name,
-            main,
-            score["mean"],
-            score["std"],
-            score["median"],
-            score["best"],
-            score["trials"],
-        )
+        shown = "%s %s: mean %.2f, deviation %.2f, median %.2f, best %.2f of %d trials"
+        logging.info(shown, name, main, *about["summary"][name][main].values())
     if not config.keep_all_models:
         _keep_only(config, best, {result.trial for result in results + retries})
 
@@ -128,13 +119,13 @@ def _read_results(config):
     return read_json(path, "Remove it", _SHAPE) if os.path.exists(path) else {"trials": []}
 
 
-def _gather(folder):
+def _write_all_summaries(folder):
     summaries = {}
     for path in sorted(glob.glob(os.path.join(glob.escape(folder), "*_results.json"))):
         results = read_json(path, "Remove it")
         if "summary" in results:
             summaries[os.path.basename(path).removesuffix("_results.json")] = results["summary"]
-    write_json(os.path.join(folder, GATHERED), summaries)
+    write_json(os.path.join(folder, ALL_SUMMARIES), summaries)
 
 
 def _keep_only(config, best, names):

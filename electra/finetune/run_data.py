@@ -9,7 +9,7 @@ from absl import logging
 
 from electra.data import batches
 from electra.finetune.dataset import Splits
-from electra.finetune.families import FROM_FILES, FROM_TRAIN, family
+from electra.finetune.families import FROM_FILES, FROM_TRAIN, get_family
 from electra.finetune.featurize import HOST_FEATURES
 from electra.finetune.readers import resolve_labels
 from electra.storage import file_digest
@@ -40,8 +40,8 @@ class TaskSplit:
 
     def score(self, predictions, qa_na_threshold):
         """Returns dict metric -> float of predictions that a family made."""
-        of_family = family(self.task.family)
-        return of_family.score(self.task, self.examples, predictions, qa_na_threshold)
+        family = get_family(self.task.family)
+        return family.score(self.task, self.examples, predictions, qa_na_threshold)
 
 
 class FinetuningData:

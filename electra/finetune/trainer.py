@@ -11,7 +11,7 @@ import time
 import keras
 from absl import logging
 
-from electra.finetune.families import family
+from electra.finetune.families import get_family
 from electra.finetune.model import FinetuningModel
 from electra.finetune.predictor import TaskPredictor
 from electra.finetune.step import FinetuningStep
@@ -96,11 +96,11 @@ class Trainer:
 
     def restore(self, trial):
         """Loads the weights of a trial's newest checkpoint. Returns: Checkpoint."""
-        opened = checkpoints.read(trial.folder)
+        checkpoint = checkpoints.read(trial.folder)
         vocab = self.data.tokenizer.vocab
-        resume.check_vocab(vocab, self.config.vocab_file, trial.folder, opened)
-        checkpoints.restore(self.variables, opened, require_all=True)
-        return opened
+        resume.check_vocab(vocab, self.config.vocab_file, trial.folder, checkpoint)
+        checkpoints.restore(self.variables, checkpoint, require_all=True)
+        return checkpoint
 
     def train(self, trial, result):
         """Trains a trial from its checkpoint, or from the start.
@@ -112,15 +112,15 @@ class Trainer:
         config, last_step = self.config, self.data.num_train_steps
         started, step, interval = time.monotonic(), 0, TrialInterval(last_step)
         if checkpoints.latest(trial.folder) is None:
-            self._draw(trial.seed)
+            self._initialize(trial.seed)
         else:
-            opened = self.restore(trial)
-            step = opened.step
+            checkpoint = self.restore(trial)
+            step = checkpoint.step
             if step < last_step:
-                checkpoints.restore_slots(self.optimizer.slots, opened)
-            interval.load(opened)
-            started -= float(opened.numbers(opened.state.get("seconds", 0), ()))
-            logging.info("Trial %s goes on from %s, step %d", trial.name, opened.path, step)
+                checkpoints.restore_slots(self.optimizer.slots, checkpoint)
+            interval.load(checkpoint)
+            started -= float(checkpoint.numbers(checkpoint.state.get("seconds", 0), ()))
+            logging.info("Trial %s goes on from %s, step %d", trial.name, checkpoint.path, step)
         with RunLog(trial.folder, resume_step=step, last_step=last_step) as log:
             log.hparams({**config.to_json(), "model_name": trial.folder, "seed": trial.seed})
             reached = fit(
@@ -165,7 +165,7 @@ class Trainer:
     def _new_model(self):
         values = self.config.to_json()
         heads = {
-            task.name: {"kind": task.family, **family(task.family).head_arguments(task, values)}
+            task.name: {"kind": task.family, **get_family(task.family).head_arguments(task, values)}
             for task in self.data.tasks
         }
         return FinetuningModel(
@@ -175,7 +175,7 @@ class Trainer:
             dtype=self.placement.dtype,
         )
 
-    def _draw(self, seed):
+    def _initialize(self, seed):
         """Sets all weights to the start of a trial, and the moments to 0."""
         pretrained = self.pretrained
         keras.utils.set_random_seed(seed)

@@ -11,7 +11,8 @@ import operator
 import keras
 from keras import ops
 
-from electra.features import MASKED_LM_IDS, MASKED_LM_POSITIONS
+from electra import random
+from electra.features import MASKED_LM_IDS, MASKED_LM_POSITIONS, ROW
 from electra.model import vocab_kernels
 from electra.model.config import EncoderConfig
 from electra.model.encoder import ElectraEncoder
@@ -19,7 +20,7 @@ from electra.model.heads import LMHead, RTDHead
 from electra.model.layers import NamedModel
 from electra.pretrain import objectives
 from electra.pretrain.generators import MaskedLMGenerator, TwoTowerGenerator, UniformGenerator
-from electra.pretrain.masking import scatter_update
+from electra.pretrain.masking import mask_tokens, scatter_update
 
 OBJECTIVES = ("electra", "electric", "mlm")
 # The model's arguments that are hparams too.
@@ -233,6 +234,28 @@ class PretrainingModel(NamedModel):
             for term in objectives.TERMS
             if term in terms
         }
+
+    def mask(self, batch, seed, num_rows, num_slots):
+        """Masks a batch, and draws the numbers that choose the generator's samples.
+
+        Args:
+            batch: dict of int32 input_ids, input_mask, segment_ids (B, L), row (B,).
+            seed: random.Seed of this step.
+            num_rows: size of the global batch.
+            num_slots: N.
+        Returns: dict, what masking.mask_tokens returns and `sampling`, float32 (B, N).
+        """
+        masked = mask_tokens(
+            batch,
+            seed=seed.fold("masking"),
+            num_rows=num_rows,
+            special_ids=self.special_ids,
+            mask_prob=self.mask_prob,
+            num_slots=num_slots,
+        )
+        sampling = seed.fold("sampling")
+        masked["sampling"] = random.uniform_rows(sampling, batch[ROW], num_rows, (num_slots,))
+        return masked
 
     def lm_logits(self, batch, positions):
         """Returns the generator's logits at positions, int32 (B, N): float32 (B, N, V).

@@ -52,14 +52,14 @@ def run_pretraining(config):
         config = resume.resumed(config, ModelFolder(folder).recorded(), folder)
     placement = placement_of(config)
     config = config.replace(precision=placement.precision)
-    with contextlib.ExitStack() as until_end:
-        return Pretraining(config, placement, until_end).run()
+    with contextlib.ExitStack() as stack:
+        return Pretraining(config, placement, stack).run()
 
 
 class Pretraining:
-    """One run: what its parts share; `until_end` is an ExitStack for what is held that long."""
+    """One run: what its parts share; `stack` is an ExitStack, closed at its end."""
 
-    def __init__(self, config, placement, until_end):
+    def __init__(self, config, placement, stack):
         self.placement, self.folder = placement, config.model_dir
         self.vocab = read_vocab(config.vocab_file)
         note = config.check_vocab(self.vocab)
@@ -76,7 +76,7 @@ class Pretraining:
         if config.do_train:
             placement.check_batch_size(config.train_batch_size, config.gradient_accumulation_steps)
         self.records, self.held_out = _open_records(config, self.vocab)
-        until_end.enter_context(locked_folder(self.folder, config.do_train and placement.is_chief))
+        stack.enter_context(locked_folder(self.folder, config.do_train and placement.is_chief))
         self.checkpoint = checkpoints.latest(self.folder)
         if self.checkpoint is None and not config.do_train:
             raise FileNotFoundError(
@@ -130,8 +130,8 @@ class Pretraining:
         if checkpoint.kind == "tf1":
             self._report(checkpoint, report)
         if self.optimizer is not None:
-            found = checkpoints.restore_slots(self.optimizer.slots, checkpoint)
-            if not found:
+            has_moments = checkpoints.restore_slots(self.optimizer.slots, checkpoint)
+            if not has_moments:
                 logging.warning("%s holds no moments: they start at 0", checkpoint.path)
         self.interval.load(checkpoint)
         logging.info("Going on from %s, step %d", checkpoint.path, checkpoint.step)

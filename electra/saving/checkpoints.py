@@ -69,9 +69,9 @@ class Checkpoint:
             ValueError: they are none, not finite, or of another shape.
         """
         with contextlib.suppress(TypeError, ValueError, OverflowError):
-            found = np.array(value, np.float64)
-            if np.isfinite(found).all() and shape in (None, found.shape):
-                return found
+            array = np.array(value, np.float64)
+            if np.isfinite(array).all() and shape in (None, array.shape):
+                return array
         raise ValueError(
             f"{self.path} is damaged: its state holds {value!r:.100}, expected numbers"
             f"{'' if shape is None else f' of shape {shape}'}. {GO_BACK}"
@@ -145,8 +145,8 @@ def remove(folder, kept=()):
     names = [name for name in os.listdir(folder) if name.startswith("model.ckpt-")]
     for name in sorted(names):  # .json sorts before .safetensors
         # Only names that `save` gives, or gave: a user's model.ckpt-3.safetensors.gz stays.
-        found = re.fullmatch(_NAME.pattern + r"((\.\d+)?\.tmp)?", name)
-        if found and (int(found[1]) not in kept or name.endswith(".tmp")):
+        match = re.fullmatch(_NAME.pattern + r"((\.\d+)?\.tmp)?", name)
+        if match and (int(match[1]) not in kept or name.endswith(".tmp")):
             with contextlib.suppress(FileNotFoundError):
                 os.remove(os.path.join(folder, name))
 
@@ -181,13 +181,13 @@ def read(path, verify=True):
     """
     path = os.fspath(path)
     if os.path.isdir(path):
-        found = latest(path)
-        if found is None:
+        newest = latest(path)
+        if newest is None:
             raise FileNotFoundError(
                 f"{path} holds no checkpoint. Expected: model.ckpt-<step>.safetensors, or "
                 "model.ckpt-<step>.index of the official code"
             )
-        path = found
+        path = newest
     if path.endswith(".json"):
         path = path.removesuffix(".json") + ".safetensors"
     if path.endswith(".safetensors"):
@@ -324,7 +324,7 @@ def _json_path(path):
 def _steps(folder):
     """Returns the steps of a folder's checkpoints, whole or damaged, in ascending order."""
     names = os.listdir(folder) if os.path.isdir(folder) else []
-    steps = {int(found[1]) for name in names if (found := _NAME.fullmatch(name))}
+    steps = {int(match[1]) for name in names if (match := _NAME.fullmatch(name))}
     return sorted(step for step in steps if not _is_half(_path(folder, step)))
 
 

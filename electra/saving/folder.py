@@ -38,7 +38,7 @@ class ModelFolder:
         self.hparams_file = os.path.join(self.path, "hparams.json")
 
     @classmethod
-    def of_checkpoint(cls, checkpoint):
+    def of(cls, checkpoint):
         """Returns the ModelFolder of a checkpoint: a file, TF1's prefix, or the folder itself."""
         return cls(checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint))
 

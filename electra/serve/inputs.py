@@ -112,9 +112,9 @@ def masked_rows(
         ids = first + [id_ for part in parts for id_ in (mask_id, *part)]
         places = [place for place, id_ in enumerate(ids, 1) if id_ == mask_id]
         if not places or len(ids) > size:
-            found = f"{len(ids)} tokens, more than the {size} that fit"
+            problem = f"{len(ids)} tokens, more than the {size} that fit"
             raise ValueError(
-                f"Text {number} has {found if places else f'no {MASK}'}. Received: "
+                f"Text {number} has {problem if places else f'no {MASK}'}. Received: "
                 f"{text!r:.80}. Expected: a text of few words with {MASK} in it"
             )
         counts.append(len(places))

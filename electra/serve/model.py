@@ -246,7 +246,7 @@ class LoadedModel:
         ['id', 'label', 'probabilities']
         """
         from electra.data.features import collect
-        from electra.finetune.families import family
+        from electra.finetune.families import get_family
         from electra.finetune.featurize import featurize
         from electra.finetune.readers import examples_of
 
@@ -263,7 +263,7 @@ class LoadedModel:
             chosen, examples, features, batch_size, _progress(rows)
         )
         threshold = self.hparams.get("qa_na_threshold")
-        found = family(chosen.family).rows(chosen, examples, predictions, threshold)
+        found = get_family(chosen.family).rows(chosen, examples, predictions, threshold)
         found = [{"id": example.id, **row} for example, row in zip(examples, found, strict=True)]
         return found[0] if is_one else found
 

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import os
 
-from electra.finetune.families import family
+from electra.finetune.families import get_family
 from electra.finetune.tasks import Task
 from electra.hparams import damaged_record, refuse_unknown
 from electra.pretrain.config import PretrainingConfig
@@ -55,7 +55,7 @@ class Opened:
         return network
 
     def _head(self, task):
-        return {"kind": task.family, **family(task.family).head_arguments(task, self.hparams)}
+        return {"kind": task.family, **get_family(task.family).head_arguments(task, self.hparams)}
 
 
 def checked(**hparams):
@@ -91,7 +91,7 @@ def open_model(path, vocab_file=None, hparams=None):
             f"{', '.join(sorted(os.listdir(trials))[:3])} in {trials}"
         )
     checkpoint = checkpoints.read(path)
-    folder = ModelFolder.of_checkpoint(checkpoint.path)
+    folder = ModelFolder.of(checkpoint.path)
     recorded = folder.recorded(*_NEEDED)
     if recorded is None:
         try:
@@ -127,5 +127,5 @@ def open_model(path, vocab_file=None, hparams=None):
 def _tasks(rows):
     """Returns dict name -> Task of a fine-tuned model's recorded rows."""
     fields = {field.name for field in dataclasses.fields(Task)}
-    found = [Task(**{k: v for k, v in row.items() if k in fields}) for row in rows]
-    return {task.name: dataclasses.replace(task, labels=tuple(task.labels)) for task in found}
+    tasks = [Task(**{k: v for k, v in row.items() if k in fields}) for row in rows]
+    return {task.name: dataclasses.replace(task, labels=tuple(task.labels)) for task in tasks}

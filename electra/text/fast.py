@@ -109,8 +109,8 @@ class FastTokenizer:
             folded[index] = ""
         ids, offsets = self._library.encode(folded)
         if special.size:
-            found = self._slow.encode_lines([lines[index] for index in special])
-            ids, offsets = put_lines(ids, offsets, special, *found)
+            encoded = self._slow.encode_lines([lines[index] for index in special])
+            ids, offsets = put_lines(ids, offsets, special, *encoded)
         return ids, offsets
 
     def _lines_for_reference(self, text, lines):
@@ -149,8 +149,8 @@ class FastTokenizer:
         chars = [chr(code) for code in codes if not 0xD800 <= code <= 0xDFFF]
         probes = [f"a{char}b" for char in chars]
         ids, offsets = self._probe_library.encode([self._basic.fold(probe) for probe in probes])
-        found = [ids[i:j].tolist() for i, j in itertools.pairwise(offsets)]
-        for char, probe, pieces in zip(chars, probes, found, strict=True):
+        piece_lists = [ids[i:j].tolist() for i, j in itertools.pairwise(offsets)]
+        for char, probe, pieces in zip(chars, probes, piece_lists, strict=True):
             if pieces != self._probe_reference.encode(probe):
                 continue
             words = self._basic.tokens(probe)

@@ -200,8 +200,8 @@ def constant(number):
 
 def _unwrapped(error):
     """Returns the ValueError that reading the data raised inside TensorFlow, or the error."""
-    found = re.search(r"ValueError: (.*)", error.message or "")
-    return ValueError(found[1]) if found else error
+    match = re.search(r"ValueError: (.*)", error.message or "")
+    return ValueError(match[1]) if match else error
 
 
 @contextlib.contextmanager

@@ -82,17 +82,17 @@ def fit_generator(config, fractions, checkpoint):
     before, changed = config.generator, {}
     if config.encoder.shares_layers or before.shares_layers:
         fractions = fractions[0], config.generator_layers  # tensors that are shared do not tell
-    found = config.make_generator(*fractions)
+    fitted = config.make_generator(*fractions)
     names = ("generator_hidden_size", "generator_layers")
     for name, fraction, size in zip(
         names, fractions, ("hidden_size", "num_hidden_layers"), strict=True
     ):
-        if getattr(found, size) == getattr(before, size):
+        if getattr(fitted, size) == getattr(before, size):
             continue
         change = f"{name} {getattr(config, name):g} -> {fraction:g}"
         if name in config.given:
             raise ValueError(
-                f"The checkpoint's generator has {size} {getattr(found, size)}, the hparams "
+                f"The checkpoint's generator has {size} {getattr(fitted, size)}, the hparams "
                 f"make {getattr(before, size)}: {change}. Leave {name} out to take it over"
             )
         logging.info("%s: %s, as its shapes say", checkpoint, change)
@@ -165,8 +165,8 @@ def _identity(row):
     compare, nor its hparams, which are compared as the run's."""
     kept = {name: value for name, value in row.items() if name not in ("folder", "hparams")}
     kept["sources"] = {
-        split: [{key: value for key, value in source.items() if key != "path"} for source in found]
-        for split, found in row["sources"].items()
+        split: [{key: source[key] for key in source if key != "path"} for source in sources]
+        for split, sources in row["sources"].items()
         if not split.startswith("test")
     }
     return kept

@@ -13,7 +13,7 @@ def test_what_is_written_is_found_from_the_folder_and_from_a_checkpoint_in_it(tm
     (tmp_path / "vocab.txt").write_text("[PAD]\n")
     write_folder(tmp_path / "m", {"vocab_size": 1}, tmp_path / "vocab.txt")
     for place in (tmp_path / "m", tmp_path / "m" / "model.ckpt-3", f"{tmp_path}/m/a.safetensors"):
-        folder = ModelFolder.of_checkpoint(place)
+        folder = ModelFolder.of(place)
         assert folder.recorded("vocab_size") == {"vocab_size": 1}
         assert folder.vocab_file == str(tmp_path / "m" / "vocab.txt")
 

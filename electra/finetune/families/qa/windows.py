@@ -8,9 +8,9 @@ def cut_document(document, tokenizer):
     pieces, piece_words, word_starts = [], [], []
     for index, word in enumerate(document.words):
         word_starts.append(len(pieces))
-        found = tokenizer.encode(word)
-        pieces += found
-        piece_words += [index] * len(found)
+        word_pieces = tokenizer.encode(word)
+        pieces += word_pieces
+        piece_words += [index] * len(word_pieces)
     return pieces, piece_words, [*word_starts, len(pieces)]
 
 
