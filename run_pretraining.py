@@ -5,23 +5,12 @@
 See configure_pretraining.py for the hparams and README.md for the folders.
 """
 
-from absl import flags
-
-from electra.cli import (
-    define_run_flags,
-    import_tensorflow_quietly,
-    run_command,
-    run_settings,
-    start_run,
-)
+from electra.cli import define_run_flags, run_command, start_run
 from electra.pretrain.config import PretrainingConfig
 
 
 def main(_):
-    start_run()
-    model_name, data_dir, hparams = run_settings(flags.FLAGS)
-    config = PretrainingConfig(model_name, data_dir, **hparams)
-    import_tensorflow_quietly(config.compilation_cache_dir)
+    config = start_run(PretrainingConfig)
     from electra.pretrain.runner import run_pretraining  # TensorFlow: after the quick checks
 
     return run_pretraining(config)

@@ -156,8 +156,8 @@ def pure_python_tokenizer(way, vocab):
     pieces = published.WordpieceTokenizer(vocab.ids, "[UNK]", 200)
 
     def tokenize(line):
-        found = [piece for word in words.tokenize(line) for piece in pieces.tokenize(word)]
-        return [vocab.ids[piece] for piece in found]
+        word_pieces = [piece for word in words.tokenize(line) for piece in pieces.tokenize(word)]
+        return [vocab.ids[piece] for piece in word_pieces]
 
     return tokenize
 

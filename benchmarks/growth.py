@@ -51,11 +51,11 @@ def with_records(args):
         with tempfile.TemporaryDirectory() as folder:
             pattern = input_pipeline.write_records(folder, count, sizes.max_seq_length, files=10)
             started = time.perf_counter()
-            loop.iterator = input_pipeline.real_batches(pattern, sizes)
+            loop.steps.iterator = input_pipeline.real_batches(pattern, sizes)
             opened, reads, rates = time.perf_counter() - started, [], []
             for _ in range(100):
                 started = time.perf_counter()
-                next(loop.iterator)
+                next(loop.steps.iterator)
                 reads.append(time.perf_counter() - started)
             for _ in range(args.rounds):
                 rates.append(sizes.batch_size * 5 / loop.run(0, 5).seconds)

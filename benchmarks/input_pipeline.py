@@ -22,7 +22,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         pattern = write_records(folder, args.records, sizes.max_seq_length)
         loop = pretraining_step.build_loop(sizes, pretraining_step.one_batch(sizes))
-        memory, batches = loop.iterator, real_batches(pattern, sizes)
+        memory, batches = loop.steps.iterator, real_batches(pattern, sizes)
         alone = []
         for _ in range(200):
             started = time.perf_counter()
@@ -32,7 +32,7 @@ def main():
         for i in range(args.rounds + 1):
             seconds = {}
             for name in ("memory", "records") if i % 2 else ("records", "memory"):
-                loop.iterator = batches if name == "records" else memory
+                loop.steps.iterator = batches if name == "records" else memory
                 seconds[name] = loop.run(0, args.steps).seconds
             if i:  # the first compiles
                 ratios.append(seconds["records"] / seconds["memory"])

@@ -131,9 +131,9 @@ def _explained(error):
     errors = getattr(sys.modules.get("tensorflow"), "errors", None)
     is_of_tensorflow = errors is not None and isinstance(error, errors.OpError)
     message = " ".join(str(error).split())
-    if found := re.search("|".join(_NO_ROOM), message):
+    if match := re.search("|".join(_NO_ROOM), message):
         if is_of_tensorflow:  # it names the operation before the file, and goes on
-            message = " ".join([*message[: found.start()].split()[-1:], found[0]])
+            message = " ".join([*message[: match.start()].split()[-1:], match[0]])
         return f"{message}. Make room on the disk and run the same command again"
     if isinstance(error, (ValueError, OSError)):
         return message
@@ -201,9 +201,21 @@ def run_settings(values):
     return values.model_name, values.data_dir, hparams
 
 
-def start_run():
-    """Sets up the process of a run: notes in the log."""
+def start_run(config_class, settings=run_settings):
+    """Starts the process of a run: notes in the log, the config, and then TensorFlow.
+
+    Args:
+        config_class: a RunConfig.
+        settings: function from absl's flags to (model_name, data_dir, hparams).
+    Returns: the config.
+    Raises:
+        ValueError, FileNotFoundError: as `settings` and the config.
+    """
     logging.set_verbosity(logging.INFO)
+    model_name, data_dir, hparams = settings(flags.FLAGS)
+    config = config_class(model_name, data_dir, **hparams)
+    import_tensorflow_quietly(config.compilation_cache_dir)
+    return config
 
 
 def normalize_argv(argv, booleans):

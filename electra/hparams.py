@@ -13,16 +13,9 @@ import operator
 import os
 import sys
 
-from electra.storage import excerpt, parse_json_dict, read_json_dict
+from electra.storage import KIND_NAMES, excerpt, parse_json_dict, read_json_dict
 
-_KIND_NAMES = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a string",
-    dict: "a dict",
-    list: "a list",
-}
+_KIND_NAMES = {**KIND_NAMES, float: "a number"}
 _BOUNDS = {
     "at_least": operator.ge,
     "above": operator.gt,
@@ -97,12 +90,12 @@ class Field:
         if value is None and self.null:
             return None
         name = name if name.startswith("--") else f"hparam {name!r}"
-        found = excerpt(repr(value))
+        received = excerpt(repr(value))
         if self.choices:
             # bool before equality: 1 == True in Python, not in JSON.
             if not any(type(value) is type(c) and value == c for c in self.choices):
                 expected = ", ".join(json.dumps(choice) for choice in self.choices)
-                raise ValueError(f"{name} must be one of {expected}. Received: {found}")
+                raise ValueError(f"{name} must be one of {expected}. Received: {received}")
             return value
         # json reads 1e999 as infinity, and an int of any length.
         largest = sys.float_info.max if float in self.kinds else 2**63 - 1
@@ -114,9 +107,9 @@ class Field:
             expected += f" of at most {largest:g}" if is_too_large else ""
             expected += " or null" if self.null else ""
             expected += "" if is_text(value) else ", in UTF-8 without NUL"
-            raise ValueError(f"{name} must be {expected}. Received: {found}")
+            raise ValueError(f"{name} must be {expected}. Received: {received}")
         if not all(_BOUNDS[bound](value, limit) for bound, limit in self._bounds()):
-            raise ValueError(f"{name} must be {self.range()}. Received: {found}")
+            raise ValueError(f"{name} must be {self.range()}. Received: {received}")
         return copy.deepcopy(value)
 
     def range(self):

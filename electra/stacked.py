@@ -22,8 +22,8 @@ def parts_of(path, num_layers):
     for i in range(num_layers):
         name = path.replace(_LAYERS, f"encoder/layer_{i}/")
         if _HEADS in name:  # (layers, H, 3, H) or (layers, 3, H)
-            for k, each in enumerate(("query", "key", "value")):
-                parts[name.replace(_HEADS, f"self/{each}/")] = (i, ..., k, slice(None))
+            for k, head in enumerate(("query", "key", "value")):
+                parts[name.replace(_HEADS, f"self/{head}/")] = (i, ..., k, slice(None))
         else:
             parts[name] = (i,)
     return parts

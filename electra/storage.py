@@ -17,7 +17,7 @@ _DEEPEST = 100  # brackets inside brackets: what follows a value to its end may 
 _LONGEST_NUMBER = 300  # digits: every whole number is one that a float can hold
 _SHOWN = 80  # characters of a foreign text in a message: the file may be one that is no data
 _LARGEST_FLOAT = 1e100  # of a number that this code wrote: its square is finite
-_KINDS = {
+KIND_NAMES = {
     str: "a string",
     int: "a whole number",
     float: "a finite number",
@@ -162,7 +162,7 @@ def check_shape(value, shape, where="", part="it"):
     kinds = [shape if isinstance(shape, type) else type(shape) for shape in shapes]
     place = next((i for i, kind in enumerate(kinds) if _is_a(value, kind)), None)
     if place is None:
-        expected = " or ".join(_KINDS[kind] for kind in kinds)
+        expected = " or ".join(KIND_NAMES[kind] for kind in kinds)
         raise ValueError(f"{where}{part} is {excerpt(repr(value))}, expected {expected}")
     shape = shapes[place]
     if isinstance(shape, list):

@@ -124,11 +124,11 @@ def make_folder(out, packages, rules, write):
         made_from[package] = version
     if out.is_dir() and any(out.iterdir()):
         record = out / MADE_FROM
-        found = json.loads(record.read_text()) if record.exists() else {}
+        recorded = json.loads(record.read_text()) if record.exists() else {}
         changes = [
-            f"{name} {found.get(name, 'missing')} instead of {made_from.get(name, 'nothing')}"
-            for name in {**made_from, **found}
-            if found.get(name) != made_from.get(name)
+            f"{name} {recorded.get(name, 'missing')} instead of {made_from.get(name, 'nothing')}"
+            for name in {**made_from, **recorded}
+            if recorded.get(name) != made_from.get(name)
         ]
         if changes:
             raise ValueError(
@@ -148,8 +148,8 @@ def write_corpus(folder, packages):
     """Writes a text file a package."""
     files = {package: [] for package in packages}
     seen = set()
-    for package, _, found in read_modules(packages, module_paragraphs):
-        fresh = [text for text in found if is_new(text, seen)]
+    for package, _, paragraphs in read_modules(packages, module_paragraphs):
+        fresh = [text for text in paragraphs if is_new(text, seen)]
         if fresh:
             files[package].append("\n".join(fresh) + "\n")
     for package, documents in files.items():
@@ -169,10 +169,10 @@ def read_modules(packages, extract):
     modules = []
     for package in packages:
         root = package_root(package)
-        found = [path.relative_to(root) for path in root.rglob("*.py")]
+        paths = [path.relative_to(root) for path in root.rglob("*.py")]
         modules += [
             (package, path.as_posix(), root / path)
-            for path in sorted(found, key=Path.as_posix)
+            for path in sorted(paths, key=Path.as_posix)
             if not TEST_FOLDERS.intersection(path.parts)
         ]
     with multiprocessing.get_context("spawn").Pool() as pool:
@@ -219,7 +219,7 @@ def documentation_strings(path):
         return []
     statements = {node.value for node in nodes if isinstance(node, ast.Expr)}
     templates = {part for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
-    found = [
+    constants = [
         node
         for node in nodes
         if isinstance(node, ast.Constant)
@@ -227,8 +227,8 @@ def documentation_strings(path):
         and (node in statements or "\n" in node.value)
         and node not in templates
     ]
-    found.sort(key=lambda node: (node.lineno, node.col_offset))
-    return [inspect.cleandoc(node.value) for node in found]
+    constants.sort(key=lambda node: (node.lineno, node.col_offset))
+    return [inspect.cleandoc(node.value) for node in constants]
 
 
 def prose_paragraphs(text):

@@ -156,17 +156,17 @@ def packed(lengths, batch):
         unpacked (size, L): of each token in the encoder's rows; 0 for none.
     """
     length = batch.length
-    there = np.full((len(batch.groups), length), -1, np.int32)
-    back = np.zeros((batch.size, length), np.int32)
+    packed_places = np.full((len(batch.groups), length), -1, np.int32)
+    unpacked_places = np.zeros((batch.size, length), np.int32)
     for row, group in enumerate(batch.groups):
         start = 0
         for place in group:
             tokens = np.arange(min(length, lengths[batch.rows[place]]))
             end = start + len(tokens)
-            there[row, start:end] = place * length + tokens
-            back[place, : len(tokens)] = row * length + start + tokens
+            packed_places[row, start:end] = place * length + tokens
+            unpacked_places[place, : len(tokens)] = row * length + start + tokens
             start = end
-    return {"packed": there, "unpacked": back}
+    return {"packed": packed_places, "unpacked": unpacked_places}
 
 
 def joined_lengths(tasks):

@@ -13,7 +13,7 @@ import os
 import re
 import stat
 
-from electra.data import packed
+from electra.data import compressed
 
 UNIT_BYTES = 4 << 20
 BLOCK_BYTES = 1 << 20
@@ -124,10 +124,10 @@ def cut_units(corpus_dir, files, unit_bytes=UNIT_BYTES, whole_documents=False):
 
 def _parts(corpus_dir, files, unit_bytes, whole_documents):
     for path in files:
-        name, size = packed.printable(os.path.relpath(path, corpus_dir)), os.path.getsize(path)
+        name, size = compressed.printable(os.path.relpath(path, corpus_dir)), os.path.getsize(path)
         if name.endswith(".tar"):
             yield from _tar_parts(path, name)
-        elif name.endswith(tuple(packed.UNPACKERS)):
+        elif name.endswith(tuple(compressed.UNPACKERS)):
             yield Part(path, name, 0, size)
         else:
             at_blanks = whole_documents and not name.endswith(".jsonl")
@@ -138,10 +138,10 @@ def _parts(corpus_dir, files, unit_bytes, whole_documents):
 
 def _tar_parts(path, name):
     try:
-        for _, member in packed.text_members(name=path, mode="r:"):
-            start, inside = member.offset_data, f"{name}/{packed.printable(member.name)}"
+        for _, member in compressed.text_members(name=path, mode="r:"):
+            start, inside = member.offset_data, f"{name}/{compressed.printable(member.name)}"
             yield Part(path, inside, start, start + member.size, start)
-    except packed.DAMAGE as error:
+    except compressed.DAMAGE as error:
         raise ValueError(f"{path} is no readable tar archive: {error}. {_MEND}") from None
 
 
@@ -167,8 +167,8 @@ def _behind(pattern, file, at, stop):
     file.seek(at)
     size, before = _NEARBY, b""
     while block := file.read(min(size, stop - at)):
-        if found := pattern.search(before + block):
-            return at - len(before) + found.end()
+        if match := pattern.search(before + block):
+            return at - len(before) + match.end()
         at, size = at + len(block), BLOCK_BYTES
         before = block[-_OVERLAP:]
     return None
@@ -197,7 +197,7 @@ def read_documents(part, *, blanks_separate_docs=True, jsonl_field="text"):
                     yield from _json_documents(stream, text, jsonl_field)
                 else:
                     yield from _text_documents(stream, text, blanks_separate_docs)
-        except packed.DAMAGE as error:
+        except compressed.DAMAGE as error:
             raise ValueError(
                 f"{part.path} is damaged, or is not what its name says, in {part.name}: {error}. "
                 f"{_MEND}"
@@ -233,11 +233,11 @@ def _texts(name, raw):
     """Opens what is compressed or archived. Yields (name, stream) of each text in turn."""
     stream = io.BufferedReader(raw, BLOCK_BYTES)
     stem, suffix = os.path.splitext(name)
-    if suffix in packed.UNPACKERS:
-        yield from _texts(stem, packed.unpack(stream, suffix))
+    if suffix in compressed.UNPACKERS:
+        yield from _texts(stem, compressed.unpack(stream, suffix))
     elif suffix == ".tar" or stream.peek(512)[_TAR_MAGIC] == b"ustar":
-        for archive, member in packed.text_members(fileobj=stream, mode="r|"):
-            inside = f"{name}/{packed.printable(member.name)}"
+        for archive, member in compressed.text_members(fileobj=stream, mode="r|"):
+            inside = f"{name}/{compressed.printable(member.name)}"
             yield from _texts(inside, archive.extractfile(member))
     else:
         yield name, stream

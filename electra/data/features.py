@@ -112,13 +112,13 @@ def cached(folder, key, make, refresh=False):
             return _read(path, key)
         except safetensors.SafetensorError as error:
             logging.warning("%s is damaged (%s). It is made anew", path, error)
-    made = make()
-    tensors = dict(made.columns)
-    for name, (flat, offsets) in made.ragged.items():
+    features = make()
+    tensors = dict(features.columns)
+    for name, (flat, offsets) in features.ragged.items():
         tensors |= {name: flat, name + _OFFSETS: offsets}
     with published(path) as file:
         file.write(safetensors.numpy.save(tensors, {_DIGEST: _digest(key, tensors)}))
-    return made
+    return features
 
 
 def _read(path, key):
@@ -136,11 +136,11 @@ def _read(path, key):
 
 def _digest(key, tensors):
     """Returns the SHA-256 of the key, and of name, type, shape and bytes of each tensor."""
-    found = hashlib.sha256(key.encode())
+    digest = hashlib.sha256(key.encode())
     for name, tensor in sorted(tensors.items()):
-        found.update(f" {name} {tensor.dtype.str} {tensor.shape} ".encode())
-        found.update(np.ascontiguousarray(tensor))
-    return found.hexdigest()
+        digest.update(f" {name} {tensor.dtype.str} {tensor.shape} ".encode())
+        digest.update(np.ascontiguousarray(tensor))
+    return digest.hexdigest()
 
 
 def _packed(values):

@@ -112,11 +112,11 @@ class Records:
     def _refuse_numbers(self, numbers, name, values):
         end = self._ends[name]
         row, column = np.argwhere((values >= end) | (values < 0))[0]
-        where, found = self._frames.where(numbers[row]), values[row, column]
+        where, value = self._frames.where(numbers[row]), values[row, column]
         if name != "input_ids":
-            raise ValueError(f"{where}: {name} holds {found}. Expected: 0 or 1. {_BUILD}")
+            raise ValueError(f"{where}: {name} holds {value}. Expected: 0 or 1. {_BUILD}")
         raise ValueError(
-            f"{where}: token id {found} is not in the vocabulary of {end} tokens. Set vocab_file "
+            f"{where}: token id {value} is not in the vocabulary of {end} tokens. Set vocab_file "
             "to that of the records, or build them anew"
         )
 
@@ -145,10 +145,10 @@ class Records:
 
     def _check_manifest(self, folder, manifest, made_with):
         for key, wanted in made_with.items():
-            found = manifest.get(key)
-            if None not in (wanted, found) and found != wanted:
+            recorded = manifest.get(key)
+            if None not in (wanted, recorded) and recorded != wanted:
                 raise ValueError(
-                    f"The {self.kind} records in {folder} were built with {key} {found!r}, the "
+                    f"The {self.kind} records in {folder} were built with {key} {recorded!r}, the "
                     f"model has {wanted!r}. Set it as they were built, or build them anew"
                 )
 

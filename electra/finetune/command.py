@@ -62,14 +62,11 @@ def main(row_of, booleans=()):
             all families have.
         booleans: names of the family's boolean flags.
     """
-    from electra.cli import import_tensorflow_quietly, run_command, start_run
+    from electra.cli import run_command, start_run
     from electra.finetune.config import FinetuningConfig
 
     def run(_):
-        start_run()
-        model_name, data_dir, hparams = settings(flags.FLAGS, row_of(flags.FLAGS))
-        config = FinetuningConfig(model_name, data_dir, **hparams)
-        import_tensorflow_quietly(config.compilation_cache_dir)
+        config = start_run(FinetuningConfig, lambda values: settings(values, row_of(values)))
         from electra.finetune.runner import run_finetuning
 
         return run_finetuning(config)

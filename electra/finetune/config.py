@@ -252,8 +252,8 @@ class FinetuningConfig(RunConfig):
         tasks = ",".join(self.task_names)
         folders = (self.pretrained.folder, home, self.data_dir)
         files = [os.path.join(folder, "vocab.txt") for folder in folders]
-        found = [path for path in files if os.path.exists(path)]
-        self.vocab_file = self.vocab_file or (found or files[-1:])[0]
+        existing = [path for path in files if os.path.exists(path)]
+        self.vocab_file = self.vocab_file or (existing or files[-1:])[0]
         home = self.output_dir or home
         places = {
             "raw_data_dir": (self.data_dir, "finetuning_data"),
@@ -302,4 +302,4 @@ class FinetuningConfig(RunConfig):
 
 
 def _are_strings(values):
-    return type(values) is list and all(type(each) is str and "\0" not in each for each in values)
+    return type(values) is list and all(type(v) is str and "\0" not in v for v in values)

@@ -72,15 +72,14 @@ class Splits:
             raise ValueError(f"Task {task.name!r}: resolve_labels comes before its features")
 
         def make():
-            found = examples or self.examples(task, split)
-            is_training = split == "train"
-            made = collect(
-                featurize(task, found, self.tokenizer, is_training=is_training, **self.sizes)
+            texts, is_training = examples or self.examples(task, split), split == "train"
+            features = collect(
+                featurize(task, texts, self.tokenizer, is_training=is_training, **self.sizes)
             )
-            if not made.columns:
+            if not features.columns:
                 path, _ = self.find(task, split)
                 raise ValueError(f"{path}: all texts are empty. Expected: words. Mend the file")
-            return made
+            return features
 
         if self.cache_folder is None:
             return make()

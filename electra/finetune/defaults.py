@@ -7,7 +7,7 @@ import dataclasses
 import functools
 
 from electra.hparams import checked_record, refuse_unknown
-from electra.saving.folder import OF_MODEL, ModelFolder
+from electra.saving.folder import MODEL_HPARAMS, ModelFolder
 
 LARGE = {"learning_rate": 5e-5, "layerwise_lr_decay": 0.9}  # defaults of the large model
 # What `debug` stands for; hparams given beside it win.
@@ -48,7 +48,7 @@ class Pretrained:
         Raises:
             ValueError: `given` contradicts the model, or the record is damaged.
         """
-        fixed = checked_record(self.recorded, OF_MODEL, fields, self.folder)
+        fixed = checked_record(self.recorded, MODEL_HPARAMS, fields, self.folder)
         for name, value in fixed.items():
             if name != "model_hparam_overrides" and given.get(name) not in (None, value):
                 self._refuse(name, given[name], value, given.get("from_scratch"))
@@ -93,7 +93,7 @@ def defaults_of_tasks(tasks, fields):
     Raises:
         ValueError: a row names an hparam that no task has, or gives an impossible value.
     """
-    allowed = sorted(name for name, each in fields.items() if each.of_task)
+    allowed = sorted(name for name, field in fields.items() if field.of_task)
     for task in tasks:
         where = f"Task {task.name!r}: "
         refuse_unknown(task.hparams, fields, f"{where}hparam")

@@ -7,13 +7,13 @@ what the results say of the ensemble.
 from absl import logging
 
 from electra.finetune import results, trials
-from electra.finetune.families import family
+from electra.finetune.families import get_family
 from electra.saving import checkpoints
 
 _NAME = "ensemble"  # of its folder in test_predictions
 
 
-def of_trials(config, devs, submissions, finished, trainer):
+def score_ensemble(config, devs, submissions, finished, trainer):
     """Scores and writes what all trials predict together; what an earlier run did is kept.
 
     Args:
@@ -24,11 +24,11 @@ def of_trials(config, devs, submissions, finished, trainer):
     Raises:
         ValueError: a trial has no model any more.
     """
-    names = [each.trial for each in finished]
+    names = [result.trial for result in finished]
     known = results.known_ensemble(config, finished)
-    made = known or {"trials": names, "scores": {}}
+    ensemble = known or {"trials": names, "scores": {}}
     devs = [] if known else devs
-    has_tests = submissions.are_written(_NAME, made.get("test_outputs"))
+    has_tests = submissions.are_written(_NAME, ensemble.get("test_outputs"))
     tests = [] if has_tests else submissions.tests
     members = [trial for trial in trials.planned(config) if trial.name in names]
     lacking = [trial.folder for trial in members if checkpoints.latest(trial.folder) is None]
@@ -40,24 +40,24 @@ def of_trials(config, devs, submissions, finished, trainer):
     if lacking and tests:
         logging.warning("%s holds no model for the ensemble's test predictions", lacking[0])
     if lacking or not [*devs, *tests]:
-        return made
+        return ensemble
     predicted = []
     for trial in members:
         trainer.restore(trial)
         of_trial = [trainer.predictor.predict(*dev.inputs, config.eval_batch_size) for dev in devs]
         of_tests = submissions.predict(trainer.predictor) if tests else ()
-        predicted.append([each for each, _ in of_trial] + [*of_tests])
+        predicted.append([predictions for predictions, _ in of_trial] + [*of_tests])
     means = [
-        family(split.task.family).mean(each)
-        for split, each in zip([*devs, *tests], zip(*predicted, strict=True), strict=True)
+        get_family(split.task.family).mean(of_split)
+        for split, of_split in zip([*devs, *tests], zip(*predicted, strict=True), strict=True)
     ]
     if devs:
-        made["scores"] = {
+        ensemble["scores"] = {
             dev.name: dev.score(mean, config.qa_na_threshold)
             for dev, mean in zip(devs, means, strict=False)
         }
-        shown = results.readable(made["scores"])
+        shown = results.readable(ensemble["scores"])
         logging.info("Ensemble of %d trials: %s", len(names), shown)
     if tests:
-        made["test_outputs"] = submissions.write(_NAME, means[len(devs) :])
-    return made
+        ensemble["test_outputs"] = submissions.write(_NAME, means[len(devs) :])
+    return ensemble

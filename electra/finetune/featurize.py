@@ -35,21 +35,14 @@ def featurize(
     Raises:
         ValueError: max_seq_length leaves no room.
     """
-    family = families.family(task.family)
+    family = families.get_family(task.family)
     least = 4 + (max_query_length if family.has_query else 0)
     if max_seq_length < least:
         raise ValueError(
             f"Task {task.name!r}: max_seq_length {max_seq_length} leaves no room for text. "
             f"Expected: {least} or more"
         )
-    found = family.featurize(
-        task,
-        examples,
-        tokenizer,
-        max_seq_length=max_seq_length,
-        is_training=is_training,
-        max_query_length=max_query_length,
-        doc_stride=doc_stride,
-    )
-    for number, feature in found:
+    sizes = {"max_seq_length": max_seq_length, "max_query_length": max_query_length}
+    sizes |= {"doc_stride": doc_stride, "is_training": is_training}
+    for number, feature in family.featurize(task, examples, tokenizer, **sizes):
         yield {"example": number, **feature}

@@ -11,7 +11,7 @@ import itertools
 
 from absl import logging
 
-from electra.data import packed
+from electra.data import compressed
 from electra.finetune.families import FAMILIES
 from electra.storage import excerpt, parse_json_dict
 
@@ -22,9 +22,9 @@ _LONGEST_LINE = 1 << 28  # bytes: a few packed ones may hold a line without an e
 def format_of(path, source, task):
     """Returns the format of a file: as its row says, else as family and name say."""
     formats, name = FAMILIES[task.family].formats, path.removesuffix(".gz")
-    found = [kind for kind, endings in formats.items() if name.endswith(endings)]
-    if source.format or found:
-        return source.format or found[0]
+    matching = [kind for kind, endings in formats.items() if name.endswith(endings)]
+    if source.format or matching:
+        return source.format or matching[0]
     known = ", ".join(formats)
     raise ValueError(f"{path}: the name does not tell the format. Give the task one of {known}")
 
@@ -40,9 +40,9 @@ def table_rows(path, source, task, needs_label):
         for role, column in columns.items() if first_line else ():
             count = header.count(column)
             if count > 1 or not (count or role in optional):
-                found = f"{count} columns" if count else "no column"
+                problem = f"{count} columns" if count else "no column"
                 raise ValueError(
-                    f"{path}, line 1: {found} {column!r} ({role}). Received: "
+                    f"{path}, line 1: {problem} {column!r} ({role}). Received: "
                     f"{excerpt(', '.join(header))}. Number them from 0 if there is no header"
                 )
         columns = {r: header.index(c) for r, c in columns.items() if c in header}
@@ -98,8 +98,8 @@ def json_rows(path, columns, needs_label):
     for line, values in json_lines(path):
         for role, key in columns.items():
             if key not in values and role not in _optional(needs_label):
-                found = excerpt(", ".join(values))
-                raise ValueError(f"{path}, line {line}: no key {key!r} ({role}). Received: {found}")
+                keys = excerpt(", ".join(values))
+                raise ValueError(f"{path}, line {line}: no key {key!r} ({role}). Received: {keys}")
         yield line, {role: values[key] for role, key in columns.items() if key in values}
 
 
@@ -116,7 +116,7 @@ def read_lines(path):
     try:
         with open(path, "rb") as file:
             if path.endswith(".gz"):
-                file = io.BufferedReader(packed.unpack(file, ".gz"))
+                file = io.BufferedReader(compressed.unpack(file, ".gz"))
             lines = iter(functools.partial(file.readline, _LONGEST_LINE), b"")
             for number, line in enumerate(lines, 1):
                 if len(line) == _LONGEST_LINE:
@@ -129,5 +129,5 @@ def read_lines(path):
         raise ValueError(
             f"{path}, line {number} is not UTF-8 ({error.reason}). Convert the file"
         ) from None
-    except packed.DAMAGE as error:
+    except compressed.DAMAGE as error:
         raise ValueError(f"{path} is damaged behind line {number}: {error}. Get it anew") from None

@@ -8,7 +8,7 @@ import dataclasses
 import keras
 from keras import ops
 
-from electra.finetune.families import FAMILIES, family
+from electra.finetune.families import FAMILIES, get_family
 from electra.model.config import EncoderConfig
 from electra.model.encoder import ElectraEncoder
 from electra.model.layers import NamedModel
@@ -109,8 +109,8 @@ class FinetuningModel(NamedModel):
         """
         ids = {task: i for i, task in enumerate(self.heads)}
         return sum(
-            ops.sum(each["loss"] * ops.cast(batch["task_id"] == ids[task], "float32"))
-            for task, each in outputs.items()
+            ops.sum(of_head["loss"] * ops.cast(batch["task_id"] == ids[task], "float32"))
+            for task, of_head in outputs.items()
         )
 
 
@@ -118,4 +118,4 @@ def _head(task, kind, **arguments):
     if kind not in FAMILIES:
         known = sorted(FAMILIES)
         raise ValueError(f"Task {task!r}: kind must be one of {known}. Received: {kind!r}")
-    return family(kind).head(task, **arguments)
+    return get_family(kind).head(task, **arguments)

@@ -14,7 +14,7 @@ import os
 from absl import logging
 
 from electra.finetune import plots, predictions, trials
-from electra.finetune.families import family
+from electra.finetune.families import get_family
 from electra.finetune.run_data import TaskSplit
 from electra.finetune.tasks import TASKS
 from electra.saving import checkpoints
@@ -31,24 +31,24 @@ def read_tests(data):
     Raises:
         FileNotFoundError: there is none at all. ValueError: one cannot be read.
     """
-    found, missing = [], []
+    tests, missing = [], []
     for task in data.tasks:
         for row in [task, *(row for row in TASKS.values() if row.model_of == task.name)]:
             asked = dataclasses.replace(row, name=task.name, labels=task.labels)
-            for split in [each for each in row.sources if each.startswith("test")]:
+            for split in [name for name in row.sources if name.startswith("test")]:
                 sources = [_unlabelled(source) for source in row.sources[split]]
                 try:
-                    each = _read(data.splits, f"{row.name}{split[4:]}", asked, split, sources)
-                    found.append(each)
+                    name = f"{row.name}{split[4:]}"
+                    tests.append(_read(data.splits, name, asked, split, sources))
                 except FileNotFoundError as error:
                     missing.append(str(error))
-    if not found:
+    if not tests:
         raise FileNotFoundError(
             f"write_test_outputs: no test file. {' '.join(missing) or 'The tasks name none'}"
         )
     for error in missing:
         logging.warning("%s. It is not predicted", error)
-    return found
+    return tests
 
 
 def read_files(data, predict_files):
@@ -63,20 +63,20 @@ def read_files(data, predict_files):
     """
     splits = copy.copy(data.splits)
     splits.cache_folder = None
-    language, found = splits.reading["language"], {}
+    language, files = splits.reading["language"], {}
     for task in data.tasks:
         order = sorted(task.sources, key=lambda split: (not split.startswith("test"), split))
         known = [source for split in order for source in task.sources[split]]
         for path in predict_files.get(task.name, ()):
             file = os.path.basename(path).removesuffix(".gz")
-            names = [os.path.basename(each.path.replace("{language}", language)) for each in known]
+            names = [os.path.basename(s.path.replace("{language}", language)) for s in known]
             source = _unlabelled(known[names.index(file) if file in names else 0], "language")
             source = dataclasses.replace(source, path=os.path.abspath(path))
             name = f"{task.name}_{os.path.splitext(file)[0]}"
-            if name in found:
+            if name in files:
                 raise ValueError(f"predict_files: {path} is the second {file}. Rename one")
-            found[name] = _read(splits, name, task, "test", [source])
-    return list(found.values())
+            files[name] = _read(splits, name, task, "test", [source])
+    return list(files.values())
 
 
 class Submissions:
@@ -125,19 +125,19 @@ class Submissions:
             predicted -> its SHA-256.
         """
         described = self._described(name)
-        for test, found in zip(self.tests, predicted, strict=True):
-            self._write(described["folder"], test, found)
+        for test, values in zip(self.tests, predicted, strict=True):
+            self._write(described["folder"], test, values)
         logging.info("Predictions of the test files: %s", described["folder"])
         return described
 
-    def _write(self, folder, test, found):
+    def _write(self, folder, test, predicted):
         task, name = test.task, test.task.leaderboard.get(test.split, "")
-        of_family, threshold = family(task.family), self.config.qa_na_threshold
+        family, threshold = get_family(task.family), self.config.qa_na_threshold
         if not name:
             stem = os.path.join(folder, test.name)
-            of_family.write_predictions(stem, task, test.examples, found, threshold)
+            family.write_predictions(stem, task, test.examples, predicted, threshold)
             return
-        values = of_family.labels_of(task, test.examples, found)
+        values = family.labels_of(task, test.examples, predicted)
         if name.endswith(".tsv"):
             missing = predictions.write_glue(folder, task, test.split, values) or "nothing"
             logging.info("%s of %s; it lacks: %s", predictions.GLUE_ZIP, folder, missing)
@@ -159,13 +159,13 @@ def write_files(config, predictor, files):
     Args:
         config: FinetuningConfig; files: list of TaskSplit.
     """
-    for each in files:
-        found = predictor.predict(*each.inputs, config.predict_batch_size)[0]
-        rows = family(each.task.family).rows(
-            each.task, each.examples, found, config.qa_na_threshold
+    for split in files:
+        predicted = predictor.predict(*split.inputs, config.predict_batch_size)[0]
+        rows = get_family(split.task.family).rows(
+            split.task, split.examples, predicted, config.qa_na_threshold
         )
-        path = os.path.join(config.test_predictions, f"{each.name}.jsonl")
-        predictions.write_rows(path, each.examples, rows)
+        path = os.path.join(config.test_predictions, f"{split.name}.jsonl")
+        predictions.write_rows(path, split.examples, rows)
         logging.info("Predictions: %s", path)
 
 
@@ -180,7 +180,7 @@ def write_trial(config, devs, trial, result, predicted, before):
     """
     figures = {}
     if devs and not trial.is_retry:
-        best = max((each.rank(devs) for each in before), default=-math.inf)
+        best = max((earlier.rank(devs) for earlier in before), default=-math.inf)
         if result.rank(devs) > best:
             figures = write_dev(config, devs, result, predicted)
     if devs or config.do_train:
@@ -198,9 +198,9 @@ def write_dev(config, devs, result, predicted):
     """
     figures = {}
     for dev in devs:
-        of_family, scores = family(dev.task.family), result.scores[dev.name]
-        of_family.write_dev(config, dev, predicted[dev.name], scores)
-        drawn = of_family.figures(dev, predicted[dev.name], scores)
+        family, scores = get_family(dev.task.family), result.scores[dev.name]
+        family.write_dev(config, dev, predicted[dev.name], scores)
+        drawn = family.figures(dev, predicted[dev.name], scores)
         figures |= {f"{dev.name}_{name}": draw for name, draw in drawn.items()}
     return figures
 
@@ -230,9 +230,9 @@ def write_summary(config, trial, result, figures):
 
 def _learning_curves(config):
     curves = {
-        each.name: plots.learning_curve(each.folder)
+        run.name: plots.learning_curve(run.folder)
         for trial in trials.planned(config)
-        for each in (trial, trial.retry())
+        for run in (trial, trial.retry())
     }
     curves = {name: curve for name, curve in curves.items() if curve[0]}
     return plots.draw_curves(", ".join(config.task_names), curves)
@@ -250,5 +250,5 @@ def _read(splits, name, task, split, sources):
 def _unlabelled(source, *roles):
     """The source without its columns of labels, and of further roles."""
     left_out = ("label", "tags", *roles)
-    columns = {role: each for role, each in source.columns.items() if role not in left_out}
+    columns = {role: column for role, column in source.columns.items() if role not in left_out}
     return dataclasses.replace(source, columns=columns)

@@ -13,7 +13,7 @@ import sklearn.metrics
 from matplotlib.figure import Figure  # without pyplot: Agg draws
 
 from electra.finetune import metrics
-from electra.finetune.families import family
+from electra.finetune.families import get_family
 from electra.storage import published
 from electra.train.logs import TRAIN_LOG, read_lines
 
@@ -27,8 +27,8 @@ def confusion(task, examples, predictions):
     Args: task: of a family with a confusion matrix; as Family.confusion.
     Returns: (labels, counts): list of str; int (labels, labels), a row for each gold label.
     """
-    labels, gold, found = family(task.family).confusion(task, examples, predictions)
-    return labels, sklearn.metrics.confusion_matrix(gold, found, labels=labels)
+    labels, gold, predicted = get_family(task.family).confusion(task, examples, predictions)
+    return labels, sklearn.metrics.confusion_matrix(gold, predicted, labels=labels)
 
 
 def no_answer_curve(examples, predictions, metric="f1"):

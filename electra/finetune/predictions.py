@@ -40,15 +40,15 @@ def write_glue(folder, task, split, values):
     write_text(os.path.join(folder, file), "\n".join(rows) + "\n")
     names = {name for row in TASKS.values() for name in row.leaderboard.values()}
     names = sorted(name for name in names if name.endswith(".tsv"))
-    found = [name for name in names if os.path.exists(os.path.join(folder, name))]
+    written = [name for name in names if os.path.exists(os.path.join(folder, name))]
     with (
         published(os.path.join(folder, GLUE_ZIP)) as archive,
         zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as tables,
     ):
-        for name in found:
+        for name in written:
             with open(os.path.join(folder, name), encoding="utf-8") as table:
                 tables.writestr(zipfile.ZipInfo(name), table.read(), zipfile.ZIP_DEFLATED)
-    return [name for name in names if name not in found]
+    return [name for name in names if name not in written]
 
 
 def write_clue(folder, task, split, predictions, ids=None):

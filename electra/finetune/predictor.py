@@ -37,14 +37,14 @@ class TaskPredictor:
         Raises:
             ValueError: outputs are not finite.
         """
-        family, head = families.family(task.family), self.model.heads[task.name]
+        family, head = families.get_family(task.family), self.model.heads[task.name]
         names = (*family.outputs(head), "loss")
 
         def forward(batch, weights):
             outputs = self.model(batch, tasks=[task.name], weights=weights)[task.name]
             return {name: outputs[name] for name in names if name in outputs}
 
-        found = self._predictor.run(
+        outputs = self._predictor.run(
             (task.name,),
             forward,
             features,
@@ -54,15 +54,14 @@ class TaskPredictor:
             packs=family.packs,
             progress=progress,
         )
-        wrong = [k for k, rows in found.items() if not all(np.isfinite(row).all() for row in rows)]
+        wrong = [k for k, rows in outputs.items() if not all(np.isfinite(x).all() for x in rows)]
         if wrong:
             raise ValueError(
                 f"The model gives task {task.name!r} {', '.join(wrong)} that are not finite. Train "
                 "anew, with a lower learning_rate or in precision float32"
             )
-        loss = found.pop("loss", None)
+        loss = outputs.pop("loss", None)
         if loss is not None:
             loss = float(np.sum(loss) / family.num_losses(features))
         answering = {**self.answering, **family.answering(head)}
-        made = family.predict(task, examples, features, found, self.tokenizer, **answering)
-        return made, loss
+        return family.predict(task, examples, features, outputs, self.tokenizer, **answering), loss

@@ -7,7 +7,7 @@ and line.
 import dataclasses
 import os
 
-from electra.finetune.families import FROM_FILES, FROM_TRAIN, family
+from electra.finetune.families import FROM_FILES, FROM_TRAIN, get_family
 from electra.finetune.spans import all_tags
 from electra.storage import excerpt
 
@@ -31,7 +31,7 @@ def read_examples(task, split, folder, *, language="es", double_unordered=True):
             named.
     """
     path, source = find_file(task, split, folder, language)
-    examples = family(task.family).read(path, source, task, split, language)
+    examples = get_family(task.family).read(path, source, task, split, language)
     if not examples:
         raise ValueError(
             f"{path} holds no examples for task {task.name!r}, split {split!r}. Is the file cut "
@@ -78,7 +78,7 @@ def resolve_labels(task, folder, language="es"):
     """
     if not isinstance(task.labels, str):
         return task
-    found = set()
+    labels = set()
     for split in task.sources if task.labels == FROM_FILES else ("train",):
         try:
             examples = read_examples(task, split, folder, language=language)
@@ -89,10 +89,10 @@ def resolve_labels(task, folder, language="es"):
         path, source = find_file(task, split, folder, language)
         if type(source.columns.get("label")) is int:
             _refuse_header([example.label for example in examples], path)
-        found |= family(task.family).labels_in(examples)
+        labels |= get_family(task.family).labels_in(examples)
     if task.has_spans and task.labels == FROM_TRAIN:
-        found = all_tags(found)
-    labels = tuple(sorted(found - {None}))
+        labels = all_tags(labels)
+    labels = tuple(sorted(labels - {None}))
     if len(labels) < 2:
         path, source = find_file(task, "train", folder, language)
         raise ValueError(
@@ -125,7 +125,7 @@ def examples_of(task, rows):
     examples = []
     for number, row in enumerate(rows):
         try:
-            examples.append(family(task.family).example(task, str(number), row))
+            examples.append(get_family(task.family).example(task, str(number), row))
         except ValueError as error:
             raise ValueError(
                 f"Row {number} for task {task.name!r} must be {error}. Received: {row!r:.80}"

@@ -13,7 +13,7 @@ from electra.finetune.trials import SCORES, planned
 from electra.saving import checkpoints
 from electra.storage import read_json, write_json, write_text
 
-GATHERED = "results.json"  # the summaries of all commands on a model
+ALL_SUMMARIES = "results.json"  # the summaries of all commands on a model
 _SHAPE = {"trials": [SCORES], "ensemble?": SCORES}
 
 
@@ -33,8 +33,8 @@ def best_kept(config):
 def known_ensemble(config, results):
     """Returns the ensemble of an earlier run of this command, if its trials were the same."""
     before = _read_results(config)
-    old, new = [each["scores"] for each in before["trials"]], [each.scores for each in results]
-    return before.get("ensemble") if old == new else None
+    is_same = [trial["scores"] for trial in before["trials"]] == [r.scores for r in results]
+    return before.get("ensemble") if is_same else None
 
 
 def readable(scores):
@@ -49,72 +49,65 @@ def readable(scores):
 def _lines(scores):
     """A line a task. Kept from the official code: their form."""
     return [
-        f"{name}: " + " - ".join(f"{metric}: {value:.2f}" for metric, value in each.items())
-        for name, each in scores.items()
+        f"{name}: " + " - ".join(f"{metric}: {value:.2f}" for metric, value in of_task.items())
+        for name, of_task in scores.items()
     ]
 
 
 def summary(results):
     """Returns dict task -> metric -> mean, deviation (of a sample), median, best of all trials."""
-    found = {}
+    statistics = {}
     for name, scores in results[0].scores.items():
-        found[name] = {}
+        statistics[name] = {}
         for metric in scores:
             values = [
-                each.scores[name][metric] for each in results if metric in each.scores.get(name, ())
+                result.scores[name][metric]
+                for result in results
+                if metric in result.scores.get(name, ())
             ]
-            found[name][metric] = {
+            statistics[name][metric] = {
                 "mean": float(np.mean(values)),
                 "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
                 "median": float(np.median(values)),
                 "best": float(np.min(values) if metric in ("loss", "mse") else np.max(values)),
                 "trials": len(values),
             }
-    return found
+    return statistics
 
 
 def write_results(config, devs, results, retries, ensemble):
     """Writes results_txt, a line a trial and task, and beside it the JSON with all there is;
-    GATHERED there holds the summaries of all commands on this model.
+    ALL_SUMMARIES there holds the summaries of all commands on this model.
 
     Args:
         config: FinetuningConfig; devs: list of TaskSplit.
         results, retries: lists of TrialResult; ensemble: None, or of ensemble.py.
     """
     mains = {dev.name: dev.task.main_metric for dev in devs}
-    best = max(results, key=lambda each: each.rank(devs)).trial  # the first of equals
+    best = max(results, key=lambda result: result.rank(devs)).trial  # the first of equals
     about = {
         "model_name": config.model_name,
         "task_names": config.task_names,
         "main_metrics": mains,
         "summary": summary(results),
         "best_trial": best,
-        "trials": [each.to_json() for each in results],
-        "retries": [each.to_json() for each in retries],
+        "trials": [result.to_json() for result in results],
+        "retries": [result.to_json() for result in retries],
     }
     if ensemble:
         about["ensemble"] = ensemble
-    lines = [line for each in results for line in _lines(each.scores)]
+    lines = [line for result in results for line in _lines(result.scores)]
     write_text(config.results_txt, "\n".join(lines) + "\n")
     path = _results_json(config)
     write_json(path, about)
     print("\n".join(lines))  # last: perhaps nobody reads on
-    if os.path.basename(path) != GATHERED:
-        _gather(os.path.dirname(path))
+    if os.path.basename(path) != ALL_SUMMARIES:
+        _write_all_summaries(os.path.dirname(path))
     for name, main in mains.items():
-        each = about["summary"][name][main]
-        logging.info(
-            "%s %s: mean %.2f, deviation %.2f, median %.2f, best %.2f of %d trials",
-            name,
-            main,
-            each["mean"],
-            each["std"],
-            each["median"],
-            each["best"],
-            each["trials"],
-        )
+        shown = "%s %s: mean %.2f, deviation %.2f, median %.2f, best %.2f of %d trials"
+        logging.info(shown, name, main, *about["summary"][name][main].values())
     if not config.keep_all_models:
-        _keep_only(config, best, {each.trial for each in results + retries})
+        _keep_only(config, best, {result.trial for result in results + retries})
 
 
 def _results_json(config):
@@ -126,18 +119,18 @@ def _read_results(config):
     return read_json(path, "Remove it", _SHAPE) if os.path.exists(path) else {"trials": []}
 
 
-def _gather(folder):
+def _write_all_summaries(folder):
     summaries = {}
     for path in sorted(glob.glob(os.path.join(glob.escape(folder), "*_results.json"))):
         results = read_json(path, "Remove it")
         if "summary" in results:
             summaries[os.path.basename(path).removesuffix("_results.json")] = results["summary"]
-    write_json(os.path.join(folder, GATHERED), summaries)
+    write_json(os.path.join(folder, ALL_SUMMARIES), summaries)
 
 
 def _keep_only(config, best, names):
     """Removes the checkpoints of the trials with these names, but for the best's."""
     for trial in planned(config):
-        for each in (trial, trial.retry()):
-            if each.name in names - {best} and os.path.isdir(each.folder):
-                checkpoints.remove(each.folder)
+        for run in (trial, trial.retry()):
+            if run.name in names - {best} and os.path.isdir(run.folder):
+                checkpoints.remove(run.folder)

@@ -10,7 +10,7 @@ from absl import logging
 
 from electra.data import batches
 from electra.finetune.dataset import Splits
-from electra.finetune.families import FROM_FILES, FROM_TRAIN, family
+from electra.finetune.families import FROM_FILES, FROM_TRAIN, get_family
 from electra.finetune.featurize import HOST_FEATURES
 from electra.finetune.readers import resolve_labels
 from electra.storage import file_digest
@@ -41,8 +41,8 @@ class TaskSplit:
 
     def score(self, predictions, qa_na_threshold):
         """Returns dict metric -> float of predictions that a family made."""
-        of_family = family(self.task.family)
-        return of_family.score(self.task, self.examples, predictions, qa_na_threshold)
+        family = get_family(self.task.family)
+        return family.score(self.task, self.examples, predictions, qa_na_threshold)
 
 
 class FinetuningData:
@@ -93,7 +93,7 @@ class FinetuningData:
 
     def digests(self):
         """Returns dict what is trained or scored on -> SHA-256 of its file."""
-        files = {f"{each.name} train": (each, "train") for each in self.tasks if self.train}
+        files = {f"{task.name} train": (task, "train") for task in self.tasks if self.train}
         files |= {f"{dev.task.name} {dev.split}": (dev.task, dev.split) for dev in self.dev}
         return {name: file_digest(self.splits.find(*file)[0]) for name, file in files.items()}
 
@@ -108,7 +108,7 @@ class FinetuningData:
         """Reads what is scored: the dev split, and further ones that are there."""
         found = []
         for task in self.tasks:
-            for split in ["dev", *(each for each in task.sources if each.startswith("dev_"))]:
+            for split in ["dev", *(name for name in task.sources if name.startswith("dev_"))]:
                 try:
                     examples = self.splits.examples(task, split)
                 except FileNotFoundError as error:

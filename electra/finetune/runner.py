@@ -9,8 +9,9 @@ import dataclasses
 
 from absl import logging
 
-from electra.finetune import ensemble, outputs, results, trials
-from electra.finetune.families import family
+from electra.finetune import outputs, results, trials
+from electra.finetune.ensemble import score_ensemble
+from electra.finetune.families import get_family
 from electra.finetune.run_data import FinetuningData
 from electra.finetune.trainer import Trainer
 from electra.saving import checkpoints
@@ -83,19 +84,19 @@ class Finetuning:
             result, retry = self._run_trial(trial, finished), None
             if result and result.collapsed and config.retry_collapsed and not result.stop_signal:
                 retry = self._run_trial(trial.retry(), finished)
-            for each, group in ((result, finished), (retry, retries)):
-                if each and each.stop_signal:
-                    return each.stop_signal
-                group += [each] if each else []
+            for outcome, group in ((result, finished), (retry, retries)):
+                if outcome and outcome.stop_signal:
+                    return outcome.stop_signal
+                group += [outcome] if outcome else []
         if runs_trials and not finished:
             raise FileNotFoundError(
                 f"{config.model_dir}_1 holds no model to score. Train first (do_train)"
             )
-        devs, of_all = self.data.dev, None
+        devs, ensemble = self.data.dev, None
         if config.ensemble and runs_trials:
-            of_all = ensemble.of_trials(config, devs, self.submissions, finished, self.trainer)
+            ensemble = score_ensemble(config, devs, self.submissions, finished, self.trainer)
         if config.do_eval:
-            results.write_results(config, devs, finished, retries, of_all)
+            results.write_results(config, devs, finished, retries, ensemble)
         if config.do_predict:
             self.trainer.restore(results.best_kept(config))
             outputs.write_files(config, self.trainer.predictor, self.files)
@@ -149,13 +150,13 @@ class Finetuning:
         """
         config, scores, predicted, constant = self.config, dict(result.scores), {}, []
         for dev in self.data.dev:
-            found, loss = self.trainer.predictor.predict(*dev.inputs, config.eval_batch_size)
-            predicted[dev.name] = found
-            scores[dev.name] = dev.score(found, config.qa_na_threshold)
+            predictions, loss = self.trainer.predictor.predict(*dev.inputs, config.eval_batch_size)
+            predicted[dev.name] = predictions
+            scores[dev.name] = dev.score(predictions, config.qa_na_threshold)
             if loss is not None:
                 scores[dev.name] = {**scores[dev.name], "loss": loss}
-            threshold = config.values("qa_na_threshold")
-            if family(dev.task.family).is_constant(dev.task, dev.examples, found, **threshold):
+            family, threshold = get_family(dev.task.family), config.qa_na_threshold
+            if family.is_constant(dev.task, dev.examples, predictions, threshold):
                 constant.append(dev.name)
         collapsed = result.collapsed
         if predicted or not collapsed:  # what was not scored now may have collapsed before
@@ -177,12 +178,12 @@ def _resumed(config):
     """Returns the config to go on with, and the folder and hparams of the first trial that is
     there, or None."""
     folders = [ModelFolder(trial.folder) for trial in trials.planned(config)]
-    found = [(folder, hparams) for folder in folders if (hparams := folder.recorded("tasks"))]
-    if not found:
+    runs = [(folder, hparams) for folder in folders if (hparams := folder.recorded("tasks"))]
+    if not runs:
         if not config.do_train:
             raise FileNotFoundError(f"{folders[0].path} holds no model. Train first (do_train)")
         return config, None, None
-    folder, recorded = found[0]
+    folder, recorded = runs[0]
     config = resume.resumed(config, recorded, folder.path)
     if not config.do_train and "vocab_file" not in config.given:
         config = config.replace(vocab_file=folder.vocab_file)

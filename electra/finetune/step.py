@@ -29,9 +29,7 @@ class FinetuningStep(Step):
         Returns: float32 vector, the numbers named in `outputs` one after another; summed over
             the global batch, equal on all replicas.
         """
-        if self.num_replicas == 1:
-            return self._compile("step", self._step)(batch, step, seed)
-        return self._step(batch, step, seed)
+        return super().__call__(batch, step, seed)
 
     def _step(self, batch, step, seed):
         gradients, sums = self._compile("gradients", self._gradients)(batch, step, seed)

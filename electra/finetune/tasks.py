@@ -177,8 +177,8 @@ def make_task(values, where, folder):
         )
     label_range = tuple(values.get("label_range", (0, 1)))
     if len(label_range) != 2 or label_range[0] >= label_range[1]:
-        found = excerpt(values["label_range"])
-        raise ValueError(f"{where}: label_range must be [lowest, highest]. Received: {found}")
+        received = excerpt(values["label_range"])
+        raise ValueError(f"{where}: label_range must be [lowest, highest]. Received: {received}")
     columns = _read_columns(values, row, where)
     file_format, is_quoted = values.get("format", ""), values.get("quoted")
     return Task(

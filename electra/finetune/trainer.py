@@ -12,7 +12,7 @@ import time
 import keras
 from absl import logging
 
-from electra.finetune.families import family
+from electra.finetune.families import get_family
 from electra.finetune.model import FinetuningModel
 from electra.finetune.predictor import TaskPredictor
 from electra.finetune.step import FinetuningStep
@@ -23,7 +23,7 @@ from electra.optim.schedule import learning_rate_at
 from electra.saving import checkpoints
 from electra.stacked import assign
 from electra.train import resume
-from electra.train.drive import drive
+from electra.train.fit import fit
 from electra.train.logs import RunLog
 from electra.train.loop import HostSteps, Loop, compiled, constant
 
@@ -99,11 +99,11 @@ class Trainer:
 
     def restore(self, trial):
         """Loads the weights of a trial's newest checkpoint. Returns: Checkpoint."""
-        opened = checkpoints.read(trial.folder)
+        checkpoint = checkpoints.read(trial.folder)
         vocab = self.data.tokenizer.vocab
-        resume.check_vocab(vocab, self.config.vocab_file, trial.folder, opened)
-        checkpoints.restore(self.variables, opened, require_all=True)
-        return opened
+        resume.check_vocab(vocab, self.config.vocab_file, trial.folder, checkpoint)
+        checkpoints.restore(self.variables, checkpoint, require_all=True)
+        return checkpoint
 
     def train(self, trial, result):
         """Trains a trial from its checkpoint, or from the start.
@@ -115,18 +115,18 @@ class Trainer:
         config, last_step = self.config, self.data.num_train_steps
         started, step, interval = time.monotonic(), 0, TrialInterval(last_step)
         if checkpoints.latest(trial.folder) is None:
-            self._draw(trial.seed)
+            self._initialize(trial.seed)
         else:
-            opened = self.restore(trial)
-            step = opened.step
+            checkpoint = self.restore(trial)
+            step = checkpoint.step
             if step < last_step:
-                checkpoints.restore_slots(self.optimizer.slots, opened)
-            interval.load(opened)
-            started -= float(opened.numbers(opened.state.get("seconds", 0), ()))
-            logging.info("Trial %s goes on from %s, step %d", trial.name, opened.path, step)
+                checkpoints.restore_slots(self.optimizer.slots, checkpoint)
+            interval.load(checkpoint)
+            started -= float(checkpoint.numbers(checkpoint.state.get("seconds", 0), ()))
+            logging.info("Trial %s goes on from %s, step %d", trial.name, checkpoint.path, step)
         with RunLog(trial.folder, resume_step=step, last_step=last_step) as log:
             log.hparams({**config.to_json(), "model_name": trial.folder, "seed": trial.seed})
-            reached = drive(
+            reached = fit(
                 self.loop(trial.seed),
                 log,
                 interval,
@@ -171,7 +171,7 @@ class Trainer:
     def _new_model(self):
         values = self.config.to_json()
         heads = {
-            task.name: {"kind": task.family, **family(task.family).head_arguments(task, values)}
+            task.name: {"kind": task.family, **get_family(task.family).head_arguments(task, values)}
             for task in self.data.tasks
         }
         return FinetuningModel(
@@ -181,7 +181,7 @@ class Trainer:
             **self.config.values("scan_layers", "recompute_layers"),
         )
 
-    def _draw(self, seed):
+    def _initialize(self, seed):
         """Sets all weights to the start of a trial, and the moments to 0."""
         pretrained = self.pretrained
         keras.utils.set_random_seed(seed)

@@ -111,8 +111,8 @@ class TrialInterval(Interval):
 
     def load(self, checkpoint):
         super().load(checkpoint)
-        found = checkpoint.state.get("curve", self.tenths)
-        self.tenths = checkpoint.numbers(found, (2, 2)).tolist()
+        curve = checkpoint.state.get("curve", self.tenths)
+        self.tenths = checkpoint.numbers(curve, (2, 2)).tolist()
 
     def add(self, steps):
         super().add(steps)

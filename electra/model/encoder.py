@@ -97,12 +97,12 @@ class TransformerLayers(Layer):
         def dense(units, initializers, name="dense"):
             return Dense(units, stacked(list(initializers)), name=name, **options)
 
-        heads = (stacked(each[:3], axis=1) for each in initializers)
+        heads = (stacked(layer[:3], axis=1) for layer in initializers)
         self.query_key_value = dense((3, width), heads, "query_key_value")
-        self.attention_dense = dense(width, (each[3] for each in initializers))
+        self.attention_dense = dense(width, (layer[3] for layer in initializers))
         self.attention_norm = LayerNorm(name="LayerNorm", **options)
-        self.intermediate = dense(config.intermediate_size, (each[4] for each in initializers))
-        self.output_dense = dense(width, (each[5] for each in initializers))
+        self.intermediate = dense(config.intermediate_size, (layer[4] for layer in initializers))
+        self.output_dense = dense(width, (layer[5] for layer in initializers))
         self.output_norm = LayerNorm(name="LayerNorm", **options)
 
     def build(self, input_shape=None):

@@ -20,8 +20,8 @@ def stacked(initializers, axis=0):
 
     def initialize(shape, dtype=None):
         rest = shape[:axis] + shape[axis + 1 :]
-        each = (keras.initializers.get(initializer) for initializer in initializers)
-        return ops.stack([initializer(rest, dtype) for initializer in each], axis)
+        parts = [keras.initializers.get(initializer)(rest, dtype) for initializer in initializers]
+        return ops.stack(parts, axis)
 
     return initialize
 

@@ -67,7 +67,7 @@ class AdamW:
         self.clip_norm = clip_norm
         self.names = tuple(variables)
         self._variables = tuple(
-            each.value if isinstance(each, keras.Variable) else each for each in variables.values()
+            v.value if isinstance(v, keras.Variable) else v for v in variables.values()
         )
         self._multipliers = tuple(
             _factor(multipliers, name, variable.shape)
@@ -119,7 +119,7 @@ class AdamW:
             tensors = (self._variables[i], *self._moments[2 * i : 2 * i + 2])
             factor = self._multipliers[i]
             self._update(
-                *(_copy(each, replica) for each in tensors),
+                *(_copy(tensor, replica) for tensor in tensors),
                 gradient,
                 scale,
                 rate if factor is None else rate * factor,
@@ -151,10 +151,10 @@ def _factor(multipliers, path, shape):
     factors = [multipliers.get(name, 1.0) for name in parts]
     if len(set(factors)) == 1:
         return None if factors[0] == 1.0 else factors[0]
-    each = np.ones((shape[0], *[1] * (len(shape) - 1)), np.float32)
+    by_layer = np.ones((shape[0], *[1] * (len(shape) - 1)), np.float32)
     for index, factor in zip(parts.values(), factors, strict=True):
-        each[index[0]] = factor
-    return each
+        by_layer[index[0]] = factor
+    return by_layer
 
 
 def _local_index():

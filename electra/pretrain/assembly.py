@@ -1,7 +1,7 @@
 """From a config to the model, the optimizer and the training step it describes."""
 
 from electra.optim import adamw, schedule
-from electra.pretrain.model import PretrainingModel
+from electra.pretrain.model import OPTIONS, PretrainingModel
 from electra.pretrain.step import PretrainingStep
 
 
@@ -12,19 +12,7 @@ def build_model(config, vocab, dtype="float32"):
         config.generator,
         {"cls": vocab.cls_id, "sep": vocab.sep_id, "mask": vocab.mask_id},
         dtype=dtype,
-        **config.values(
-            "objective",
-            "uniform_generator",
-            "two_tower_generator",
-            "untied_generator_embeddings",
-            "mask_prob",
-            "gen_weight",
-            "disc_weight",
-            "temperature",
-            "disallow_correct",
-            "scan_layers",
-            "recompute_layers",
-        ),
+        **config.values(*OPTIONS),
     )
 
 

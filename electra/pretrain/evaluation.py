@@ -13,7 +13,6 @@ from electra import random
 from electra.features import ROW
 from electra.model import kernels
 from electra.pretrain import metrics
-from electra.pretrain.masking import mask_tokens
 from electra.pretrain.objectives import loss_from_sums
 from electra.storage import write_json, write_text
 
@@ -72,17 +71,13 @@ class Evaluator:
 
     def _run_batch(self, batch, index):
         """Returns {"sums": over all replicas, "shown": outputs of the first one}."""
-        strategy = self.placement.strategy
-        share = -(-len(batch[ROW]) // self.placement.num_replicas)
-
-        def of_replica(context):
-            first = context.replica_id_in_sync_group * share
-            return {k: _filled(v[first : first + share], share) for k, v in batch.items()}
-
-        shares = strategy.experimental_distribute_values_from_function(of_replica)
         num_rows = len(batch[ROW])
-        results = self._distributed(shares, tf.constant(index, tf.int64), num_rows)
-        return tf.nest.map_structure(lambda x: strategy.experimental_local_results(x)[0], results)
+        missing = -num_rows % self.placement.num_replicas
+        padded = {k: np.pad(v, [(0, missing)] + [(0, 0)] * (v.ndim - 1)) for k, v in batch.items()}
+        index = tf.constant(index, tf.int64)
+        results = self._distributed(self.placement.spread(padded), index, num_rows)
+        local_results = self.placement.strategy.experimental_local_results
+        return tf.nest.map_structure(lambda x: local_results(x)[0], results)
 
     @tf.function(autograph=False)
     def _distributed(self, batch, index, num_rows):
@@ -90,19 +85,9 @@ class Evaluator:
 
     def _on_replica(self, batch, index, num_rows):
         seed, model = self.seed.at(index), self.model
-        masked = mask_tokens(
-            batch,
-            seed=seed.fold("masking"),
-            num_rows=num_rows,
-            special_ids=model.special_ids,
-            mask_prob=model.mask_prob,
-            num_slots=self.num_slots,
-        )
-        sampling = random.uniform_rows(
-            seed.fold("sampling"), batch[ROW], num_rows, (self.num_slots,)
-        )
+        masked = model.mask(batch, seed, num_rows, self.num_slots)
         with kernels.use_islands(not self.placement.compile_step):
-            outputs = model(masked, sampling=sampling)
+            outputs = model(masked, sampling=masked["sampling"])
         sums = metrics.metric_sums(masked, outputs, model.special_ids, self.log_unigram)
         if self.placement.num_replicas > 1:
             context = tf.distribute.get_replica_context()
@@ -123,12 +108,6 @@ def write_results(path, results):
     write_text(path, "\n".join(lines) + "\n")
     write_json(os.path.splitext(path)[0] + ".json", results)
     print("\n".join(lines))
-
-
-def _filled(rows, count):
-    """Appends rows of zeros up to `count`."""
-    padding = [(0, count - len(rows))] + [(0, 0)] * (rows.ndim - 1)
-    return tf.constant(np.pad(rows, padding), tf.int32)
 
 
 def _marked(original, corrupted, is_fake, logit, tokens):

@@ -8,7 +8,7 @@ import dataclasses
 from keras import ops
 
 from electra.features import MASKED_LM_POSITIONS
-from electra.model import kernels
+from electra.model import vocab_kernels
 from electra.model.layers import gather_positions
 
 
@@ -91,7 +91,7 @@ class TwoTowerGenerator:
     def token_losses(self, scores, ids):
         """Returns -log probability of each token, (B, L), of scores without the bias."""
         flat = ops.reshape(scores, (-1, scores.shape[-1]))
-        losses = kernels.cross_entropy(flat, self.lm_head.bias, ops.reshape(ids, (-1,)))
+        losses = vocab_kernels.cross_entropy(flat, self.lm_head.bias, ops.reshape(ids, (-1,)))
         return ops.reshape(losses, ids.shape)
 
     def _all_scores(self, batch, seed):

@@ -31,6 +31,6 @@ class PretrainingInterval(Interval):
         return values
 
     def speeds(self, examples_per_sec):
-        made = examples_per_sec * self.flops_per_example
-        share = {"share_of_peak": made / self.peak_flops()} if self.peak_flops else {}
-        return {"model_flops_per_sec": made, **share}
+        flops = examples_per_sec * self.flops_per_example
+        share = {"share_of_peak": flops / self.peak_flops()} if self.peak_flops else {}
+        return {"model_flops_per_sec": flops, **share}

@@ -11,17 +11,32 @@ import operator
 import keras
 from keras import ops
 
-from electra.features import MASKED_LM_IDS, MASKED_LM_POSITIONS
-from electra.model import kernels
+from electra import random
+from electra.features import MASKED_LM_IDS, MASKED_LM_POSITIONS, ROW
+from electra.model import vocab_kernels
 from electra.model.config import EncoderConfig
 from electra.model.encoder import ElectraEncoder
 from electra.model.heads import LMHead, RTDHead
 from electra.model.layers import NamedModel
 from electra.pretrain import objectives
 from electra.pretrain.generators import MaskedLMGenerator, TwoTowerGenerator, UniformGenerator
-from electra.pretrain.masking import scatter_update
+from electra.pretrain.masking import mask_tokens, scatter_update
 
 OBJECTIVES = ("electra", "electric", "mlm")
+# The model's arguments that are hparams too.
+OPTIONS = (
+    "objective",
+    "uniform_generator",
+    "two_tower_generator",
+    "untied_generator_embeddings",
+    "mask_prob",
+    "gen_weight",
+    "disc_weight",
+    "temperature",
+    "disallow_correct",
+    "scan_layers",
+    "recompute_layers",
+)
 
 
 @keras.saving.register_keras_serializable("electra")
@@ -71,62 +86,78 @@ class PretrainingModel(NamedModel):
         dtype="float32",
     ):
         super().__init__(name=name, dtype=dtype, autocast=False)
-        if objective not in OBJECTIVES:
-            raise ValueError(f"objective must be one of {OBJECTIVES}. Received: {objective!r}")
-        if objective == "electric" and not two_tower_generator:
-            raise ValueError("objective 'electric' needs two_tower_generator. Received: False")
-        if two_tower_generator and generator is None:
-            raise ValueError("two_tower_generator needs the sizes of a generator. Received: None")
-        for name in ("vocab_size", "max_position_embeddings", "type_vocab_size"):
-            sizes = getattr(encoder, name), getattr(generator or encoder, name)
-            if sizes[0] != sizes[1]:
-                raise ValueError(f"encoder and generator need the same {name}. Received: {sizes}")
-        if missing := {"cls", "sep", "mask"} - set(special_ids):
-            raise ValueError(f"special_ids lacks {sorted(missing)}. Received: {special_ids}")
-        if not 0 < mask_prob < 1:
-            raise ValueError(f"mask_prob must be above 0 and below 1. Received: {mask_prob!r}")
-        if not temperature > 0:
-            raise ValueError(f"temperature must be above 0. Received: {temperature!r}")
         self.encoder_config, self.generator_config = encoder, generator
         self.special_ids, self.objective = special_ids, objective
         self.uniform_generator, self.two_tower_generator = uniform_generator, two_tower_generator
         self.untied_generator_embeddings = untied_generator_embeddings
-        self.mask_prob, self.gen_weight, self.disc_weight = mask_prob, gen_weight, disc_weight
-        self.temperature, self.disallow_correct = temperature, disallow_correct
+        self.mask_prob, self.temperature = mask_prob, temperature
+        self.gen_weight, self.disc_weight = gen_weight, disc_weight
+        self.disallow_correct = disallow_correct
         self.scan_layers, self.recompute_layers = scan_layers, recompute_layers
-
-        options = {"scan_layers": scan_layers, "recompute_layers": recompute_layers, "dtype": dtype}
-        self.electra = ElectraEncoder(encoder, **options)
-        self.towers = []  # the generator: one network or two
-        self.lm_head = self.rtd_head = None
-        if generator is not None:
-            embeddings = self.electra.embeddings
-            if untied_generator_embeddings:
-                generator = dataclasses.replace(generator, embedding_size=generator.hidden_size)
-                embeddings = None
-            names = {"generator": None}
-            if two_tower_generator:
-                names = {"generator_ltr": "ltr", "generator_rtl": "rtl"}
-            self.towers = [
-                ElectraEncoder(generator, embeddings, direction, name=tower_name, **options)
-                for tower_name, direction in names.items()
-            ]
-        elif not uniform_generator:
-            self.towers.append(self.electra)
-        if self.towers:
-            head_name = "cloze_predictions" if two_tower_generator else "generator_predictions"
-            # Kept from the official code: Electric's table is the left-to-right tower's.
-            head_embeddings = self.towers[0].embeddings
-            self.lm_head = LMHead(encoder, head_embeddings, name=head_name, dtype=dtype)
-        if objective != "mlm":
-            self.rtd_head = RTDHead(encoder, dtype=dtype)
-        self.generator = self._new_generator()
+        self._check()
+        self.electra = self._make_encoder(encoder)
+        self.towers = self._make_towers()  # the generator: one network or two
+        self.lm_head = self._make_lm_head()
+        self.rtd_head = None if objective == "mlm" else RTDHead(encoder, dtype=dtype)
+        self.generator = self._make_generator()
         self.loss_terms = objectives.loss_terms(
             objective, two_tower_generator, gen_weight, disc_weight
         )
         self.build()
 
-    def _new_generator(self):
+    def _check(self):
+        encoder, generator = self.encoder_config, self.generator_config or self.encoder_config
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"objective must be one of {OBJECTIVES}. Received: {self.objective!r}")
+        if self.objective == "electric" and not self.two_tower_generator:
+            raise ValueError("objective 'electric' needs two_tower_generator. Received: False")
+        if self.two_tower_generator and self.generator_config is None:
+            raise ValueError("two_tower_generator needs the sizes of a generator. Received: None")
+        for name in ("vocab_size", "max_position_embeddings", "type_vocab_size"):
+            sizes = getattr(encoder, name), getattr(generator, name)
+            if sizes[0] != sizes[1]:
+                raise ValueError(f"encoder and generator need the same {name}. Received: {sizes}")
+        if missing := {"cls", "sep", "mask"} - set(self.special_ids):
+            raise ValueError(f"special_ids lacks {sorted(missing)}. Received: {self.special_ids}")
+        if not 0 < self.mask_prob < 1:
+            raise ValueError(f"mask_prob must be above 0 and below 1. Received: {self.mask_prob!r}")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be above 0. Received: {self.temperature!r}")
+
+    def _make_encoder(self, config, *arguments, **options):
+        return ElectraEncoder(
+            config,
+            *arguments,
+            scan_layers=self.scan_layers,
+            recompute_layers=self.recompute_layers,
+            dtype=self.dtype_policy,
+            **options,
+        )
+
+    def _make_towers(self):
+        config, embeddings = self.generator_config, self.electra.embeddings
+        if config is None:
+            return [] if self.uniform_generator else [self.electra]
+        if self.untied_generator_embeddings:
+            config = dataclasses.replace(config, embedding_size=config.hidden_size)
+            embeddings = None
+        directions = {"generator": None}
+        if self.two_tower_generator:
+            directions = {"generator_ltr": "ltr", "generator_rtl": "rtl"}
+        return [
+            self._make_encoder(config, embeddings, direction, name=name)
+            for name, direction in directions.items()
+        ]
+
+    def _make_lm_head(self):
+        if not self.towers:
+            return None
+        name = "cloze_predictions" if self.two_tower_generator else "generator_predictions"
+        # Kept from the official code: Electric's table is the left-to-right tower's.
+        table = self.towers[0].embeddings
+        return LMHead(self.encoder_config, table, name=name, dtype=self.dtype_policy)
+
+    def _make_generator(self):
         if self.two_tower_generator:
             return TwoTowerGenerator(self.towers, self.lm_head)
         if self.lm_head is None:
@@ -149,23 +180,10 @@ class PretrainingModel(NamedModel):
 
     def get_config(self):
         """Returns what from_config makes a model of equal sizes and objective of, as JSON types."""
-        names = (
-            "objective",
-            "uniform_generator",
-            "two_tower_generator",
-            "untied_generator_embeddings",
-            "mask_prob",
-            "gen_weight",
-            "disc_weight",
-            "temperature",
-            "disallow_correct",
-            "scan_layers",
-            "recompute_layers",
-            "name",
-        )
         generator = self.generator_config
         return {
-            **{name: getattr(self, name) for name in names},
+            "name": self.name,
+            **{option: getattr(self, option) for option in OPTIONS},
             "encoder": dataclasses.asdict(self.encoder_config),
             "generator": generator and dataclasses.asdict(generator),
             "special_ids": dict(self.special_ids),
@@ -229,6 +247,28 @@ class PretrainingModel(NamedModel):
             if term in terms
         }
 
+    def mask(self, batch, seed, num_rows, num_slots):
+        """Masks a batch, and draws the numbers that choose the generator's samples.
+
+        Args:
+            batch: dict of int32 input_ids, input_mask, segment_ids (B, L), row (B,).
+            seed: random.Seed of this step.
+            num_rows: size of the global batch.
+            num_slots: N.
+        Returns: dict, what masking.mask_tokens returns and `sampling`, float32 (B, N).
+        """
+        masked = mask_tokens(
+            batch,
+            seed=seed.fold("masking"),
+            num_rows=num_rows,
+            special_ids=self.special_ids,
+            mask_prob=self.mask_prob,
+            num_slots=num_slots,
+        )
+        sampling = seed.fold("sampling")
+        masked["sampling"] = random.uniform_rows(sampling, batch[ROW], num_rows, (num_slots,))
+        return masked
+
     def lm_logits(self, batch, positions):
         """Returns the generator's logits at positions, int32 (B, N): float32 (B, N, V).
 
@@ -241,7 +281,7 @@ class PretrainingModel(NamedModel):
     def _masked_lm_outputs(self, batch, proposal):
         slots = batch[MASKED_LM_POSITIONS].shape  # (B, N)
         ids = ops.reshape(batch[MASKED_LM_IDS], (-1,))
-        losses = kernels.cross_entropy(proposal.scores, proposal.bias, ids)
+        losses = vocab_kernels.cross_entropy(proposal.scores, proposal.bias, ids)
         logits = ops.cast(proposal.scores, "float32") + proposal.bias
         logits = ops.reshape(logits, (*slots, -1))
         return {
@@ -266,7 +306,7 @@ class PretrainingModel(NamedModel):
         )
 
     def _sample(self, batch, proposal, sampling):
-        drawn = kernels.sample(
+        drawn = vocab_kernels.sample(
             ops.stop_gradient(proposal.scores),
             ops.stop_gradient(proposal.bias),
             ops.reshape(sampling, (-1,)),

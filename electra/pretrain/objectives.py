@@ -59,7 +59,7 @@ MASKED_LM = LossTerm(
     "masked",
     epsilon=1e-6,  # kept from the official code
 )
-# The two towers' loss of every token that could be masked, (B, L).
+# Electric's two towers: the loss of every token that could be masked, (B, L).
 CLOZE = LossTerm(
     "cloze_loss",
     "cloze_per_token_loss",
@@ -83,6 +83,8 @@ TERMS = (MASKED_LM, CLOZE, RTD)
 
 def loss_terms(objective, two_towers, gen_weight, disc_weight):
     """Returns the objective's terms: dict LossTerm -> coefficient.
+
+    ELECTRA is MASKED_LM and RTD, Electric is CLOZE and RTD, a masked LM is MASKED_LM alone.
 
     Args:
         objective: "electra", "electric" or "mlm".

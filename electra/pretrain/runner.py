@@ -1,7 +1,7 @@
 """The runner behind run_pretraining.py: config in, trained and evaluated model out.
 
 It opens the data, builds or restores the model, and says how to evaluate and to save; what is due
-when is decided in train/drive.py.
+when is decided in train/fit.py.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from electra.saving.shapes import infer_generator_fractions
 from electra.storage import write_text
 from electra.text.vocab import read_vocab
 from electra.train import resume
-from electra.train.drive import DriveResult, drive
+from electra.train.fit import FitResult, fit
 from electra.train.logs import EVAL_LOG, RunLog, read_lines
 from electra.train.loop import CompiledSteps, Loop
 from electra.train.peak import peak_flops
@@ -52,14 +52,14 @@ def run_pretraining(config):
         config = resume.resumed(config, ModelFolder(folder).recorded(), folder)
     placement = placement_of(config)
     config = config.replace(precision=placement.precision)
-    with contextlib.ExitStack() as until_end:
-        return Pretraining(config, placement, until_end).run()
+    with contextlib.ExitStack() as stack:
+        return Pretraining(config, placement, stack).run()
 
 
 class Pretraining:
-    """One run: what its parts share; `until_end` is an ExitStack for what is held that long."""
+    """One run: what its parts share; `stack` is an ExitStack, closed at its end."""
 
-    def __init__(self, config, placement, until_end):
+    def __init__(self, config, placement, stack):
         self.placement, self.folder = placement, config.model_dir
         self.vocab = read_vocab(config.vocab_file)
         note = config.check_vocab(self.vocab)
@@ -76,7 +76,7 @@ class Pretraining:
         if config.do_train:
             placement.check_batch_size(config.train_batch_size, config.gradient_accumulation_steps)
         self.records, self.held_out = _open_records(config, self.vocab)
-        until_end.enter_context(locked_folder(self.folder, config.do_train and placement.is_chief))
+        stack.enter_context(locked_folder(self.folder, config.do_train and placement.is_chief))
         self.checkpoint = checkpoints.latest(self.folder)
         if self.checkpoint is None and not config.do_train:
             raise FileNotFoundError(
@@ -102,7 +102,7 @@ class Pretraining:
         """Trains and evaluates. Returns: the exit status."""
         config = self.config
         evaluator = self._evaluator() if self.held_out is not None else None
-        reached = self._train(evaluator) if config.do_train else DriveResult(self.step, None)
+        reached = self._train(evaluator) if config.do_train else FitResult(self.step, None)
         if reached.stop_signal and (reached.step < config.num_train_steps or config.do_eval):
             logging.info("Stopped at step %d; the same command goes on from there", reached.step)
             return 128 + reached.stop_signal
@@ -130,8 +130,8 @@ class Pretraining:
         if checkpoint.kind == "tf1":
             self._report(checkpoint, report)
         if self.optimizer is not None:
-            found = checkpoints.restore_slots(self.optimizer.slots, checkpoint)
-            if not found:
+            has_moments = checkpoints.restore_slots(self.optimizer.slots, checkpoint)
+            if not has_moments:
                 logging.warning("%s holds no moments: they start at 0", checkpoint.path)
         self.interval.load(checkpoint)
         logging.info("Going on from %s, step %d", checkpoint.path, checkpoint.step)
@@ -194,11 +194,11 @@ class Pretraining:
     # ---- training ----
 
     def _train(self, evaluator):
-        """Makes the steps that are left. Returns: DriveResult."""
+        """Makes the steps that are left. Returns: FitResult."""
         config, last = self.config, self.config.num_train_steps
         if self.step >= last:
             logging.info("Step %d of %d is reached: nothing to train", self.step, last)
-            return DriveResult(self.step, None)
+            return FitResult(self.step, None)
         eval_every = config.eval_every_steps
         if eval_every is None:
             eval_every = config.save_checkpoints_steps
@@ -209,7 +209,7 @@ class Pretraining:
             self.folder, resume_step=self.step, last_step=last, enabled=self.placement.is_chief
         ) as log:
             log.hparams(config.to_json())
-            return drive(
+            return fit(
                 loop,
                 log,
                 self.interval,

@@ -6,10 +6,8 @@ Enters: a replica's share of a global batch, and the step. Leaves: changed varia
 import tensorflow as tf
 
 from electra import random
-from electra.features import ROW
 from electra.model import kernels
 from electra.pretrain import metrics
-from electra.pretrain.masking import mask_tokens
 from electra.pretrain.objectives import TERMS
 from electra.train.step import Step, replica_number
 
@@ -58,9 +56,7 @@ class PretrainingStep(Step):
         Returns: float32 vector, the numbers named in `outputs` one after another; summed over
             the global batch, equal on all replicas.
         """
-        if self.num_replicas == 1:
-            return self._compile("step", self._step)(batch, step)
-        return self._step(batch, step)
+        return super().__call__(batch, step)
 
     def _step(self, batch, step):
         masked = self._compile("mask", self._mask)(batch, step)
@@ -70,18 +66,7 @@ class PretrainingStep(Step):
 
     def _mask(self, batch, step):
         seed = random.Seed(self.seed, step)
-        masked = mask_tokens(
-            batch,
-            seed=seed.fold("masking"),
-            num_rows=self.global_batch,
-            num_slots=self.num_slots,
-            special_ids=self.model.special_ids,
-            mask_prob=self.model.mask_prob,
-        )
-        masked["sampling"] = random.uniform_rows(
-            seed.fold("sampling"), batch[ROW], self.global_batch, (self.num_slots,)
-        )
-        return masked
+        return self.model.mask(batch, seed, self.global_batch, self.num_slots)
 
     def _gradients(self, masked, totals, step):
         """Returns the gradients and the sums of this replica's share."""

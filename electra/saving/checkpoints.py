@@ -69,9 +69,9 @@ class Checkpoint:
             ValueError: they are none, not finite, or of another shape.
         """
         with contextlib.suppress(TypeError, ValueError, OverflowError):
-            found = np.array(value, np.float64)
-            if np.isfinite(found).all() and shape in (None, found.shape):
-                return found
+            array = np.array(value, np.float64)
+            if np.isfinite(array).all() and shape in (None, array.shape):
+                return array
         raise ValueError(
             f"{self.path} is damaged: its state holds {value!r:.100}, expected numbers"
             f"{'' if shape is None else f' of shape {shape}'}. {GO_BACK}"
@@ -91,7 +91,7 @@ class Checkpoint:
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class RestoreReport:
     """Which variables a checkpoint filled; lists of names."""
 
     matched: list
@@ -145,8 +145,8 @@ def remove(folder, kept=()):
     names = [name for name in os.listdir(folder) if name.startswith("model.ckpt-")]
     for name in sorted(names):  # .json sorts before .safetensors
         # Only names that `save` gives, or gave: a user's model.ckpt-3.safetensors.gz stays.
-        found = re.fullmatch(_NAME.pattern + r"((\.\d+)?\.tmp)?", name)
-        if found and (int(found[1]) not in kept or name.endswith(".tmp")):
+        match = re.fullmatch(_NAME.pattern + r"((\.\d+)?\.tmp)?", name)
+        if match and (int(match[1]) not in kept or name.endswith(".tmp")):
             with contextlib.suppress(FileNotFoundError):
                 os.remove(os.path.join(folder, name))
 
@@ -181,13 +181,13 @@ def read(path, verify=True):
     """
     path = os.fspath(path)
     if os.path.isdir(path):
-        found = latest(path)
-        if found is None:
+        newest = latest(path)
+        if newest is None:
             raise FileNotFoundError(
                 f"{path} holds no checkpoint. Expected: model.ckpt-<step>.safetensors, or "
                 "model.ckpt-<step>.index of the official code"
             )
-        path = found
+        path = newest
     if path.endswith(".json"):
         path = path.removesuffix(".json") + ".safetensors"
     if path.endswith(".safetensors"):
@@ -210,7 +210,7 @@ def restore(variables, checkpoint, *, require_all):
         variables: dict official name -> variable.
         checkpoint: Checkpoint.
         require_all: whether a missing variable is an error.
-    Returns: Report; the moments and the step count as used.
+    Returns: RestoreReport; the moments and the step count as used.
     Raises:
         ValueError: a shape or type differs, numbers are not finite, a variable is missing
             (require_all), or all are.
@@ -226,7 +226,7 @@ def restore(variables, checkpoint, *, require_all):
             f"the first: {missing[0]}. Does model_size, or the objective, differ from its model?"
         )
     _assign({name: variables[name] for name in matched}, checkpoint)
-    return Report(matched, missing, unused)
+    return RestoreReport(matched, missing, unused)
 
 
 def restore_slots(slots, checkpoint):
@@ -284,7 +284,7 @@ def _read_ours(path, verify):
         tensors = open_safetensors(path)
         is_pair = METADATA not in tensors.metadata
         if is_pair:
-            about, known = _of_pair(path), FORMAT_OF_PAIR
+            about, known = _read_pair(path), FORMAT_OF_PAIR
             checksum = f"{about['crc32']:08x}" if "crc32" in about else None
         else:
             about, known = parse_json_dict(tensors.metadata[METADATA], METADATA, _SHAPE), FORMAT
@@ -300,7 +300,7 @@ def _read_ours(path, verify):
     return Checkpoint(path, about["step"], tensors, about.get("state", {}), "safetensors")
 
 
-def _of_pair(path):
+def _read_pair(path):
     """Returns what the JSON of an earlier version's pair says."""
     beside = _json_path(path)
     if not os.path.isfile(beside):
@@ -328,7 +328,7 @@ def _steps(folder):
     """Returns the steps of a folder's checkpoints, whole or damaged, in ascending order."""
     entries = os.scandir(folder) if os.path.isdir(folder) else []
     names = [entry.name for entry in entries if not entry.is_dir()]
-    steps = {int(found[1]) for name in names if (found := _NAME.fullmatch(name))}
+    steps = {int(match[1]) for name in names if (match := _NAME.fullmatch(name))}
     return sorted(step for step in steps if not _is_half(_path(folder, step)))
 
 

@@ -8,7 +8,7 @@ from electra.hparams import damaged_record
 from electra.storage import locked, parse_json_dict, published, write_json
 
 # Hparams that a pre-trained model has fixed for all that is made of it.
-OF_MODEL = (
+MODEL_HPARAMS = (
     "model_size",
     "model_hparam_overrides",
     "embedding_size",

@@ -14,7 +14,7 @@ def infer_hparams(shapes):
     Raises:
         KeyError, IndexError: a tensor is missing or misshapen.
     """
-    layers = [found for name in shapes if (found := _LAYER.fullmatch(name))]
+    layers = [match for name in shapes if (match := _LAYER.fullmatch(name))]
     words = shapes["electra/embeddings/word_embeddings"]
     hidden_size = shapes[layers[0].group()][0]
     hparams = {
@@ -25,7 +25,7 @@ def infer_hparams(shapes):
         "electric_objective": "generator_ltr/encoder/layer_0/intermediate/dense/kernel" in shapes,
         "model_hparam_overrides": {
             "hidden_size": hidden_size,
-            "num_hidden_layers": 1 + max(int(found[1]) for found in layers),
+            "num_hidden_layers": 1 + max(int(match[1]) for match in layers),
             "intermediate_size": shapes["electra/encoder/layer_0/intermediate/dense/kernel"][1],
             "max_position_embeddings": shapes["electra/embeddings/position_embeddings"][0],
             "type_vocab_size": shapes["electra/embeddings/token_type_embeddings"][0],
@@ -54,11 +54,11 @@ def infer_generator_fractions(shapes):
     kernel = r"(electra|generator(?:_ltr)?)/encoder/layer_(\d{1,4})/attention/self/query/kernel"
     sizes = {}
     for name, shape in shapes.items():
-        found = re.fullmatch(kernel, name)
-        if found and len(shape) == 2 and shape[0] == shape[1] > 0:
-            scope = "electra" if found[1] == "electra" else "generator"
+        match = re.fullmatch(kernel, name)
+        if match and len(shape) == 2 and shape[0] == shape[1] > 0:
+            scope = "electra" if match[1] == "electra" else "generator"
             layers = sizes.get(scope, (0, 0))[1]
-            sizes[scope] = (shape[0], max(layers, int(found[2]) + 1))
+            sizes[scope] = (shape[0], max(layers, int(match[2]) + 1))
     if len(sizes) < 2:
         return None
     (width, layers), (own_width, own_layers) = sizes["electra"], sizes["generator"]

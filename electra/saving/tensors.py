@@ -139,9 +139,9 @@ def latest_tf1(folder):
             )
         return os.path.join(folder, name)
     steps = {
-        name: found
+        name: match
         for name in os.listdir(folder)
-        if (found := re.fullmatch(r".*ckpt-(\d+)\.index", name))
+        if (match := re.fullmatch(r".*ckpt-(\d+)\.index", name))
     }
     if not steps:
         return None

@@ -41,7 +41,7 @@ def texts_of(texts: str | Iterable[Text], pairs: bool = True) -> tuple[list[Text
     texts = [texts] if is_one else listed(texts)
     for number, text in enumerate(texts):
         is_pair = isinstance(text, tuple | list) and len(text) == 2
-        is_pair = is_pair and all(isinstance(each, str) for each in text)
+        is_pair = is_pair and all(isinstance(part, str) for part in text)
         if not (isinstance(text, str) or (pairs and is_pair)):
             expected = "a string or a pair of strings" if pairs else "a string"
             raise ValueError(f"Text {number} must be {expected}. Received: {text!r:.80}")
@@ -50,14 +50,14 @@ def texts_of(texts: str | Iterable[Text], pairs: bool = True) -> tuple[list[Text
 
 def collected(features: Iterable[dict[str, Any]]) -> Features:
     """Makes Features of dicts, numbered as they come."""
-    return collect({"example": i, **each} for i, each in enumerate(features))
+    return collect({"example": i, **feature} for i, feature in enumerate(features))
 
 
 def framed(vocab: Vocabulary, ids: list[int]) -> dict[str, Any]:
     """Returns the features of one text of these ids, [CLS] and [SEP] around it."""
-    from electra.finetune.families.base import lay_out
+    from electra.finetune.families.base import build_inputs
 
-    return lay_out(vocab, ids, None)
+    return build_inputs(vocab, ids, None)
 
 
 def text_features(
@@ -112,9 +112,9 @@ def masked_rows(
         ids = first + [id_ for part in parts for id_ in (mask_id, *part)]
         places = [place for place, id_ in enumerate(ids, 1) if id_ == mask_id]
         if not places or len(ids) > size:
-            found = f"{len(ids)} tokens, more than the {size} that fit"
+            problem = f"{len(ids)} tokens, more than the {size} that fit"
             raise ValueError(
-                f"Text {number} has {found if places else f'no {MASK}'}. Received: "
+                f"Text {number} has {problem if places else f'no {MASK}'}. Received: "
                 f"{text!r:.80}. Expected: a text of few words with {MASK} in it"
             )
         counts.append(len(places))

@@ -137,15 +137,15 @@ class LoadedModel:
         features = text_features(texts, self.tokenizer, self.max_seq_length)
         name = "states" if per_token else pooling
         compute = functools.partial(forward.encode, self._network, output=name)
-        found = self._run(name, compute, features, batch_size)[name]
+        vectors = self._run(name, compute, features, batch_size)[name]
         if per_token:
             rows = [features.row(i)["input_ids"] for i in range(len(texts))]
-            found = [
+            vectors = [
                 TokenVectors([self._token(i) for i in ids], states[: len(ids)])
-                for ids, states in zip(rows, found, strict=True)
+                for ids, states in zip(rows, vectors, strict=True)
             ]
-            return found[0] if is_one else found
-        return found[0] if is_one else np.stack(found)
+            return vectors[0] if is_one else vectors
+        return vectors[0] if is_one else np.stack(vectors)
 
     def detect(
         self, texts: str | Iterable[str], *, batch_size: int = BATCH_SIZE
@@ -217,10 +217,10 @@ class LoadedModel:
         if not texts:
             return []
         compute = functools.partial(forward.fill_mask, network, top_k=top_k)
-        found = self._run(f"top_{top_k}", compute, collected(features), batch_size)
+        outputs = self._run(f"top_{top_k}", compute, collected(features), batch_size)
         guesses = iter(
             [Guess(self._token(i), float(p)) for i, p in zip(*row, strict=True)]
-            for row in zip(found["ids"], found["probabilities"], strict=True)
+            for row in zip(outputs["ids"], outputs["probabilities"], strict=True)
         )
         result = [list(itertools.islice(guesses, count)) for count in counts]
         return result[0] if is_one else result
@@ -246,7 +246,7 @@ class LoadedModel:
         ['id', 'label', 'probabilities']
         """
         from electra.data.features import collect
-        from electra.finetune.families import family
+        from electra.finetune.families import get_family
         from electra.finetune.featurize import featurize
         from electra.finetune.readers import examples_of
 
@@ -263,9 +263,9 @@ class LoadedModel:
             chosen, examples, features, batch_size, _progress(rows)
         )
         threshold = self.hparams.get("qa_na_threshold")
-        found = family(chosen.family).rows(chosen, examples, predictions, threshold)
-        found = [{"id": each.id, **row} for each, row in zip(examples, found, strict=True)]
-        return found[0] if is_one else found
+        answers = get_family(chosen.family).rows(chosen, examples, predictions, threshold)
+        answers = [{"id": e.id, **answer} for e, answer in zip(examples, answers, strict=True)]
+        return answers[0] if is_one else answers
 
     # ---- the network ------------------------------------------------------------------------
 
@@ -284,14 +284,12 @@ class LoadedModel:
     def _task_predictor(self) -> Any:
         from electra.finetune.predictor import TaskPredictor
 
-        names = ("n_best_size", "max_answer_length")
-        answering = {name: self.hparams[name] for name in names if name in self.hparams}
         return TaskPredictor(
             self._network,
             self._placement,
             self.tokenizer,
             max_seq_length=self.max_seq_length,
-            **answering,
+            **self._recorded("n_best_size", "max_answer_length"),
         )
 
     def _run(self, name: str, compute: Any, features: Any, batch_size: int) -> dict[str, list]:
@@ -324,9 +322,11 @@ class LoadedModel:
         return self.tasks[name]
 
     def _sizes(self) -> dict[str, int]:
-        names = ("max_query_length", "doc_stride")
-        sizes = {name: self.hparams[name] for name in names if name in self.hparams}
+        sizes = self._recorded("max_query_length", "doc_stride")
         return {"max_seq_length": self.max_seq_length, **sizes}
+
+    def _recorded(self, *names: str) -> dict[str, Any]:
+        return {name: self.hparams[name] for name in names if name in self.hparams}
 
     def _kind(self) -> str:
         if self.tasks:

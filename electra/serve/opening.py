@@ -8,11 +8,11 @@ import contextlib
 import dataclasses
 import os
 
-from electra.finetune.families import family
+from electra.finetune.families import get_family
 from electra.finetune.tasks import Task
 from electra.hparams import damaged_record, refuse_unknown
 from electra.pretrain.config import PretrainingConfig
-from electra.saving.folder import OF_MODEL, ModelFolder
+from electra.saving.folder import MODEL_HPARAMS, ModelFolder
 from electra.saving.shapes import infer_hparams
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
@@ -55,7 +55,7 @@ class Opened:
         return network
 
     def _head(self, task):
-        return {"kind": task.family, **family(task.family).head_arguments(task, self.hparams)}
+        return {"kind": task.family, **get_family(task.family).head_arguments(task, self.hparams)}
 
 
 def checked(**hparams):
@@ -108,7 +108,7 @@ def open_model(path, vocab_file=None, hparams=None):
         recorded[name] = {**recorded[name], **value} if both else value
     known = {name: recorded[name] for name in PretrainingConfig.fields if name in recorded}
     if tasks:  # of fine-tuning's own hparams only those of the network
-        known = {name: known[name] for name in (*OF_MODEL, "max_seq_length") if name in known}
+        known = {name: known[name] for name in (*MODEL_HPARAMS, "max_seq_length") if name in known}
     is_as_recorded = os.path.exists(folder.hparams_file) and not hparams
     with damaged_record(folder.path) if is_as_recorded else contextlib.nullcontext():
         config = PretrainingConfig("model", folder.path, **known)
@@ -127,5 +127,5 @@ def open_model(path, vocab_file=None, hparams=None):
 def _tasks(rows):
     """Returns dict name -> Task of a fine-tuned model's recorded rows."""
     fields = {field.name for field in dataclasses.fields(Task)}
-    found = [Task(**{k: v for k, v in row.items() if k in fields}) for row in rows]
-    return {task.name: dataclasses.replace(task, labels=tuple(task.labels)) for task in found}
+    tasks = [Task(**{k: v for k, v in row.items() if k in fields}) for row in rows]
+    return {task.name: dataclasses.replace(task, labels=tuple(task.labels)) for task in tasks}

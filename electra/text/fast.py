@@ -3,9 +3,9 @@
 Text is folded by `BasicTokenizer.fold` (C speed in Python) and cut by tensorflow-text's
 `FastWordpieceTokenizer`; `electra.text.words` spares it what it has cut before. The library's idea
 of control characters, white space, punctuation and ideographs is a little different, so each code
-point is judged once, when it first comes up, by running both tokenizers on it; a line with a code
-point that they treat differently goes through the reference, and so does a line that may hold a
-word over the reference's limit.
+point is classified once, when it first comes up, by running both tokenizers on it; a line with a
+code point that they treat differently goes through the reference, and so does a line that may hold
+a word over the reference's limit.
 
 Libraries: numpy, and tensorflow with tensorflow-text; without them `make_tokenizer` falls back
 on the reference.
@@ -28,12 +28,12 @@ from electra.text.wordpiece import (
 )
 from electra.text.words import WordTable, put_lines
 
-_BLOCK = 256  # code points are judged in blocks of this size
-# What a code point is: inside a word, between words, treated differently, not judged yet.
-_INSIDE, _BETWEEN, _DIFFERENT, _UNJUDGED = range(4)
+_BLOCK = 256  # code points are classified in blocks of this size
+# What a code point is: inside a word, between words, treated differently, not classified yet.
+_INSIDE, _BETWEEN, _DIFFERENT, _UNCLASSIFIED = range(4)
 # The library's limit counts bytes, the reference's characters: it is kept here instead.
 _NO_LIMIT_BYTES = 1 << 30
-_PROBED = Vocabulary([*SPECIAL_TOKENS, "a", "b", f"{SUFFIX}b"])  # see FastTokenizer._judge
+_PROBE_VOCAB = Vocabulary([*SPECIAL_TOKENS, "a", "b", f"{SUFFIX}b"])  # see FastTokenizer._classify
 
 
 def make_tokenizer(vocab, do_lower_case=True, strip_accents=None):
@@ -86,11 +86,11 @@ class FastTokenizer:
         self._basic = BasicTokenizer(do_lower_case, strip_accents)
         self._library = _Library(vocab)
         self._slow = SlowTokenizer(vocab, do_lower_case, strip_accents)
-        self._probed_library = _Library(_PROBED)
-        self._probed_reference = WordPieceTokenizer(_PROBED, do_lower_case, strip_accents)
-        self._kinds = np.full(0x110000, _UNJUDGED, np.int8)
+        self._probe_library = _Library(_PROBE_VOCAB)
+        self._probe_reference = WordPieceTokenizer(_PROBE_VOCAB, do_lower_case, strip_accents)
+        self._kinds = np.full(0x110000, _UNCLASSIFIED, np.int8)
         self._max_run = MAX_WORD_CHARACTERS
-        self._judge([0])
+        self._classify([0])
 
     def encode_lines(self, lines):
         """Cuts `lines` into word pieces.
@@ -109,8 +109,8 @@ class FastTokenizer:
             folded[index] = ""
         ids, offsets = self._library.encode(folded)
         if special.size:
-            found = self._slow.encode_lines([lines[index] for index in special])
-            ids, offsets = put_lines(ids, offsets, special, *found)
+            encoded = self._slow.encode_lines([lines[index] for index in special])
+            ids, offsets = put_lines(ids, offsets, special, *encoded)
         return ids, offsets
 
     def _lines_for_reference(self, text, lines):
@@ -125,18 +125,18 @@ class FastTokenizer:
         return np.unique(np.searchsorted(ends, np.concatenate([different, long_runs]), "right"))
 
     def _kinds_of(self, text):
-        """Looks up the kind of each code point of `text`, judging the new ones: int8 (n,)."""
+        """Looks up the kind of each code point of `text`, classifying the new ones: int8 (n,)."""
         if text.isascii():
             return self._kinds[np.frombuffer(text.encode("ascii"), np.uint8)]
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
         kinds = self._kinds[codes]
-        unjudged = codes[kinds == _UNJUDGED]
-        if not unjudged.size:
+        new = codes[kinds == _UNCLASSIFIED]
+        if not new.size:
             return kinds
-        self._judge(np.unique(unjudged // _BLOCK))
+        self._classify(np.unique(new // _BLOCK))
         return self._kinds[codes]
 
-    def _judge(self, blocks):
+    def _classify(self, blocks):
         """Compares library and reference on "a", code point, "b" for each code point of `blocks`.
 
         Both tokenizers classify code points one by one and share the folding, so agreement here
@@ -148,10 +148,10 @@ class FastTokenizer:
         # Surrogates stay different: the library reads UTF-8, which has none.
         chars = [chr(code) for code in codes if not 0xD800 <= code <= 0xDFFF]
         probes = [f"a{char}b" for char in chars]
-        ids, offsets = self._probed_library.encode([self._basic.fold(probe) for probe in probes])
-        found = [ids[i:j].tolist() for i, j in itertools.pairwise(offsets)]
-        for char, probe, pieces in zip(chars, probes, found, strict=True):
-            if pieces != self._probed_reference.encode(probe):
+        ids, offsets = self._probe_library.encode([self._basic.fold(probe) for probe in probes])
+        piece_lists = [ids[i:j].tolist() for i, j in itertools.pairwise(offsets)]
+        for char, probe, pieces in zip(chars, probes, piece_lists, strict=True):
+            if pieces != self._probe_reference.encode(probe):
                 continue
             words = self._basic.tokens(probe)
             if words[0] == "a" and words[-1] == "b":

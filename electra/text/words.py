@@ -52,8 +52,8 @@ class WordTable:
         if _SIGMA in text or "\0" in text or text.count("\n") > len(lines) + 1:
             odd = [i for i, line in enumerate(lines) if _ODD.search(line)]
             others = ["" if _ODD.search(line) else line for line in lines]
-            found = self._tokenizer.encode_lines([lines[i] for i in odd])
-            return put_lines(*self.encode_lines(others), odd, *found)
+            encoded = self._tokenizer.encode_lines([lines[i] for i in odd])
+            return put_lines(*self.encode_lines(others), odd, *encoded)
         # Behind there is room to read sixteen bytes at the last.
         data = text.encode("utf-8", "surrogatepass") + b"\n" * _LONGEST
         codes = np.frombuffer(data, np.uint8)

@@ -40,45 +40,45 @@ def differences(a, b):
     Raises:
         FileNotFoundError, ValueError: no checkpoint there, or a damaged one.
     """
-    found = compare_checkpoints(checkpoints.read(a), checkpoints.read(b))
+    lines = compare_checkpoints(checkpoints.read(a), checkpoints.read(b))
     if os.path.isdir(a) and os.path.isdir(b):
         for name in (logs.TRAIN_LOG, logs.EVAL_LOG):
-            found += compare_logs(os.path.join(a, name), os.path.join(b, name))
-        found += compare_events(a, b)
-    return found
+            lines += compare_logs(os.path.join(a, name), os.path.join(b, name))
+        lines += compare_events(a, b)
+    return lines
 
 
 def compare_checkpoints(a, b):
     """Compares two Checkpoints. Returns list of lines."""
-    found = []
+    lines = []
     if a.step != b.step:
-        found.append(f"step: {a.step} and {b.step}")
+        lines.append(f"step: {a.step} and {b.step}")
     keys = {key for key in {*a.state, *b.state} if a.state.get(key) != b.state.get(key)}
     if keys - {"seconds"}:  # how long it took may differ
-        found.append(f"state of the loop: {', '.join(sorted(keys))}")
+        lines.append(f"state of the loop: {', '.join(sorted(keys))}")
     for name in sorted({*a.tensors, *b.tensors}):
         if name not in a.tensors or name not in b.tensors:
-            found.append(f"{name}: only in {b.path if name in b.tensors else a.path}")
+            lines.append(f"{name}: only in {b.path if name in b.tensors else a.path}")
         else:
-            found += _compare_tensors(name, a.tensors[name], b.tensors[name])
-    return found
+            lines += _compare_tensors(name, a.tensors[name], b.tensors[name])
+    return lines
 
 
 def compare_logs(a, b):
     """Compares two .jsonl logs, throughput left out. Returns list of lines."""
-    name, found = os.path.basename(a), []
+    name, lines = os.path.basename(a), []
     pairs = itertools.zip_longest(logs.read_lines(a), logs.read_lines(b))
     for number, (one, other) in enumerate(pairs, 1):
         if one is None or other is None:
             longer, entry = (b, other) if one is None else (a, one)
-            found.append(f"{name} line {number} (step {entry['step']}): only in {longer}")
+            lines.append(f"{name} line {number} (step {entry['step']}): only in {longer}")
             continue
         for key in sorted({*one, *other}):
             # repr, because NaN differs from itself
             values = repr(one.get(key)), repr(other.get(key))
             if not _is_throughput(key) and values[0] != values[1]:
-                found.append(f"{name} line {number}, {key}: {values[0]} and {values[1]}")
-    return found
+                lines.append(f"{name} line {number}, {key}: {values[0]} and {values[1]}")
+    return lines
 
 
 def compare_events(a, b):
@@ -106,15 +106,15 @@ def main(argv=None):
     parser.add_argument("--output", help="file to write all differences to")
     arguments = parser.parse_args(argv)
     try:
-        found = differences(arguments.a, arguments.b)
+        lines = differences(arguments.a, arguments.b)
         if arguments.output:
-            write_text(arguments.output, "".join(f"{line}\n" for line in found))
+            write_text(arguments.output, "".join(f"{line}\n" for line in lines))
     except (OSError, ValueError, MemoryError, tf.errors.OpError) as error:
         parser.error(" ".join(str(error).split()))
-    print("\n".join(found[:_SHOWN]) if found else "equal")
-    if found[_SHOWN:]:
-        print(f"and {len(found) - _SHOWN} more: {arguments.output or '--output FILE takes all'}")
-    return 1 if found else 0
+    print("\n".join(lines[:_SHOWN]) if lines else "equal")
+    if lines[_SHOWN:]:
+        print(f"and {len(lines) - _SHOWN} more: {arguments.output or '--output FILE takes all'}")
+    return 1 if lines else 0
 
 
 def _compare_tensors(name, one, other):
@@ -137,7 +137,7 @@ def _scalars(folder):
     """Returns dict (tag, step) -> list of values, in the order in which they were written, and a
     line for each damaged file.
     """
-    found, damaged = collections.defaultdict(list), []
+    scalars, damaged = collections.defaultdict(list), []
     for path in logs.event_files(folder):
         events, damage = logs.read_events(path)
         damaged += [f"{path} is damaged after {len(events)} events"] if damage else []
@@ -146,8 +146,8 @@ def _scalars(folder):
                 tensor = value.tensor  # looked at first: a few bytes may claim a huge one
                 is_scalar = tensor.dtype == tf.float32.as_datatype_enum
                 if is_scalar and not tensor.tensor_shape.dim and not _is_throughput(value.tag):
-                    found[value.tag, event.step].append(float(tf.make_ndarray(tensor)))
-    return dict(found), damaged
+                    scalars[value.tag, event.step].append(float(tf.make_ndarray(tensor)))
+    return dict(scalars), damaged
 
 
 if __name__ == "__main__":

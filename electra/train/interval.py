@@ -35,8 +35,8 @@ class Interval:
         values = self.numbers()
         values.update({name: float(self.sums[name]) for name in self._LAST})
         for name in ("examples", "tokens"):  # without those that a checkpoint brought
-            made = float(self.sums[name] - self.restored.get(name, 0.0))
-            values[f"{name}_per_sec"] = made / max(self.seconds, 1e-9)
+            count = float(self.sums[name] - self.restored.get(name, 0.0))
+            values[f"{name}_per_sec"] = count / max(self.seconds, 1e-9)
         values.update(self.speeds(values["examples_per_sec"]))
         self._reset()
         return values

@@ -138,8 +138,8 @@ class RunLog:
                 os.fsync(file.fileno())
 
     def _seconds_left(self, step):
-        made = max(step - self._first_step, 1)
-        return (time.monotonic() - self._started) / made * (self.last_step - step)
+        done = max(step - self._first_step, 1)
+        return (time.monotonic() - self._started) / done * (self.last_step - step)
 
     def _line(self, name, step, values):
         self._files[name].write(json.dumps({"step": int(step), **values}) + "\n")

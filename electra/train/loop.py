@@ -1,7 +1,7 @@
 """The training loop: many steps per call into the graph, and what happens between the calls.
 
 Enters: a step under a strategy, and its batches: a pipeline, or a function that makes them. Leaves:
-numbers per step, handed to train/drive.py.
+numbers per step, handed to train/fit.py.
 """
 
 import concurrent.futures
@@ -78,7 +78,7 @@ class Loop:
         finally:
             concurrent.futures.wait([call])
         unpacked = [self.steps.unpack(row) for row in rows]
-        values = {name: np.stack([each[name] for each in unpacked]) for name in unpacked[0]}
+        values = {name: np.stack([step[name] for step in unpacked]) for name in unpacked[0]}
         self._agree()
         return Steps(first, values, time.monotonic() - started)
 
@@ -208,8 +208,8 @@ def constant(number):
 
 def _unwrapped(error):
     """Returns the ValueError that reading the data raised inside TensorFlow, or the error."""
-    found = re.search(r"ValueError: (.*)", error.message or "")
-    return ValueError(found[1]) if found else error
+    match = re.search(r"ValueError: (.*)", error.message or "")
+    return ValueError(match[1]) if match else error
 
 
 @contextlib.contextmanager

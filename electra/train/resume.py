@@ -13,9 +13,9 @@ from electra.saving.folder import ModelFolder
 from electra.text.vocab import read_vocab
 
 # Hparams that a run finds out when it begins: going on takes them over unless they are given.
-_FOUND_OUT = ("precision", "generator_hidden_size", "generator_layers")
+_RESOLVED = ("precision", "generator_hidden_size", "generator_layers")
 # What a row has in common with the model that was trained on it.
-_OF_MODEL = ("family", "labels", "label_range")
+_TASK_OF_MODEL = ("family", "labels", "label_range")
 
 
 def resumed(config, recorded, folder):
@@ -34,16 +34,16 @@ def resumed(config, recorded, folder):
     """
     if recorded is None:
         return config
-    names = [name for name in _FOUND_OUT if name in config.fields]
+    names = [name for name in _RESOLVED if name in config.fields]
     if not config.do_train:
-        names = [name for name, each in config.fields.items() if not each.may_change]
+        names = [name for name, field in config.fields.items() if not field.may_change]
         names += config.shape_evaluation
     own = {name for name in config.given if getattr(config, name) != "auto"}
     names = [name for name in names if name not in own]
     result = config.replace(**checked_record(recorded, names, config.fields, folder))
     refused = refused_changes(config.fields, recorded, result.to_json()) if config.do_train else []
     if refused:
-        changeable = [name for name, each in config.fields.items() if each.may_change]
+        changeable = [name for name, field in config.fields.items() if field.may_change]
         raise ValueError(
             f"{folder} holds a run with other hparams: {'; '.join(refused)}. Go on with the old "
             f"values, choose another {config.folder_hparam}, or remove the folder to begin anew. "
@@ -62,9 +62,9 @@ def refused_changes(fields, recorded, now):
     Returns: list of sentences, one per refused change; empty if the run may go on.
     """
     refused = []
-    for name, each in fields.items():
-        before, after = recorded.get(name, each.default), now.get(name, each.default)
-        if not each.may_change and before != after:
+    for name, field in fields.items():
+        before, after = recorded.get(name, field.default), now.get(name, field.default)
+        if not field.may_change and before != after:
             refused.append(f"hparam {name!r} was {before!r:.200} and is now {after!r:.200}")
     return refused
 
@@ -82,17 +82,17 @@ def fit_generator(config, fractions, checkpoint):
     before, changed = config.generator, {}
     if config.encoder.shares_layers or before.shares_layers:
         fractions = fractions[0], config.generator_layers  # tensors that are shared do not tell
-    found = config.make_generator(*fractions)
+    fitted = config.make_generator(*fractions)
     names = ("generator_hidden_size", "generator_layers")
     for name, fraction, size in zip(
         names, fractions, ("hidden_size", "num_hidden_layers"), strict=True
     ):
-        if getattr(found, size) == getattr(before, size):
+        if getattr(fitted, size) == getattr(before, size):
             continue
         change = f"{name} {getattr(config, name):g} -> {fraction:g}"
         if name in config.given:
             raise ValueError(
-                f"The checkpoint's generator has {size} {getattr(found, size)}, the hparams "
+                f"The checkpoint's generator has {size} {getattr(fitted, size)}, the hparams "
                 f"make {getattr(before, size)}: {change}. Leave {name} out to take it over"
             )
         logging.info("%s: %s, as its shapes say", checkpoint, change)
@@ -151,7 +151,7 @@ def check_tasks(tasks, recorded, folder, do_train):
     rows = {task["name"]: _identity(task) for task in recorded}
     for task in map(_identity, tasks):
         before = rows.get(task["name"], {})
-        for name in task if do_train else _OF_MODEL:
+        for name in task if do_train else _TASK_OF_MODEL:
             if before.get(name) != task[name]:
                 raise ValueError(
                     f"{folder} holds a model of another task {task['name']!r}: {name} was "
@@ -165,8 +165,8 @@ def _identity(row):
     compare, nor its hparams, which are compared as the run's."""
     kept = {name: value for name, value in row.items() if name not in ("folder", "hparams")}
     kept["sources"] = {
-        split: [{name: each for name, each in source.items() if name != "path"} for source in found]
-        for split, found in row["sources"].items()
+        split: [{key: source[key] for key in source if key != "path"} for source in sources]
+        for split, sources in row["sources"].items()
         if not split.startswith("test")
     }
     return kept

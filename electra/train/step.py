@@ -20,6 +20,12 @@ class Step:
         self._compiled = {}
         self.outputs = {}  # name -> shape of what a step returns, known once it was traced
 
+    def __call__(self, *inputs):
+        return self._compile("step", self._step)(*inputs)
+
+    def _step(self, *inputs):
+        raise NotImplementedError
+
     def unpack(self, vector):
         """Splits a vector that a step returned (NumPy) into a dict."""
         values, at = {}, 0
@@ -46,7 +52,7 @@ class Step:
         One replica's whole step is one program. Several replicas' steps are programs between
         the sums over replicas, which XLA does not see.
         """
-        if not self.compile_step or (self.num_replicas == 1 and name != "step"):
+        if not self.compile_step or (self.num_replicas == 1) != (name == "step"):
             return function
         replica = replica_number()
         key = (name, replica if isinstance(replica, int) else None)

@@ -19,7 +19,7 @@ from tensorboard.plugins.hparams.list_session_groups import Handler
 
 from electra.finetune import outputs, plots
 from electra.finetune.dataset import Splits
-from electra.finetune.families import CLASSIFICATION, FAMILIES, QA, REGRESSION, family
+from electra.finetune.families import CLASSIFICATION, FAMILIES, QA, REGRESSION, get_family
 from electra.finetune.runner import Finetuning
 from electra.finetune.tasks import get_task
 from electra.text.vocab import read_vocab
@@ -293,7 +293,7 @@ def test_scores_outlive_a_kill_and_plots_that_fail(finetuned, tmp_path, monkeypa
 
     monkeypatch.setattr(plots, "draw_no_answer", broken)
     for name in FAMILIES:
-        monkeypatch.setattr(type(family(name)), "is_constant", lambda *args, **kwargs: True)
+        monkeypatch.setattr(type(get_family(name)), "is_constant", lambda *args, **kwargs: True)
     for path in results.glob("*.png"):
         path.unlink()
     run.run()

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from electra.finetune.families import REGRESSION, family
+from electra.finetune.families import REGRESSION, get_family
 from electra.finetune.families.qa import write_squad
 from electra.finetune.families.tagging import TaggingExample
 from electra.finetune.families.text import TextExample
@@ -117,7 +117,7 @@ def test_squad_files_hold_texts_and_odds(tmp_path):
 
 
 def rows_of(task, examples, predictions, threshold):
-    rows = family(task.family).rows(task, examples, predictions, threshold)
+    rows = get_family(task.family).rows(task, examples, predictions, threshold)
     return [{"id": each.id, **row} for each, row in zip(examples, rows, strict=True)]
 
 
@@ -139,7 +139,7 @@ def test_rows_say_all_that_is_predicted():
         {"id": "a", "label": "1", "probabilities": {"0": 0.1, "1": 0.9}}
     ]
     assert rows_of(get_task("sts"), text, np.float32([0.5]), 0.0) == [{"id": "a", "value": 2.5}]
-    assert family(REGRESSION).labels_of(get_task("sts"), [], [0.0, 1.0]) == [0.0, 5.0]
+    assert get_family(REGRESSION).labels_of(get_task("sts"), [], [0.0, 1.0]) == [0.0, 5.0]
     chunk = dataclasses.replace(get_task("chunk"), labels=("O", "S-NP"))
     words = [TaggingExample("0", ("w5", "w6", "w7"), None)]
     assert rows_of(chunk, words, [np.array([[0.2, 0.8], [0.7, 0.3]])], 0.0) == [

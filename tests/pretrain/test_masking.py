@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra import random
-from electra.model import kernels, layers
+from electra.model import layers, vocab_kernels
 from electra.pretrain import masking
 from electra.pretrain.config import PretrainingConfig
 from electra.text.vocab import read_vocab
@@ -173,7 +173,7 @@ def test_samples_are_drawn_like_the_official_ones():
             draws = int(case[name].sum())
             top = np.full(draws, logits.argmax(), np.int32)
             disallowed = top if name.endswith("argmax_disallowed") else None
-            drawn = kernels.sample(
+            drawn = vocab_kernels.sample(
                 tf.constant(logits[None].repeat(draws, 0)),
                 tf.zeros(len(logits)),
                 random.uniform(SEED.fold(name), (draws,)),

@@ -19,7 +19,7 @@ from electra.saving.folder import locked_folder
 from electra.train import logs
 from electra.train import loop as loop_module
 from electra.train.compare import differences
-from electra.train.drive import NonFiniteLossError
+from electra.train.fit import NonFiniteLossError
 from tests.pretrain import runs
 from tests.pretrain.reference import FOLDERS, config_of, load_batches
 from tests.saving.pairs import as_pair, save_pair

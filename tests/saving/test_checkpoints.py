@@ -139,7 +139,7 @@ def test_restore_assigns_and_reports_every_variable(tmp_path):
 
 
 def test_a_long_report_has_a_summary():
-    report = checkpoints.Report([f"a{i}" for i in range(5)], [], ["z"])
+    report = checkpoints.RestoreReport([f"a{i}" for i in range(5)], [], ["z"])
     assert report.summary().splitlines() == [
         "matched 5 variables",
         "  matched: a0",

@@ -89,7 +89,7 @@ FAMILIES = {
 
 
 @functools.cache
-def family(name):
+def get_family(name):
     """Returns the Family (see base.py) of a name in FAMILIES."""
     module, _, kind = FAMILIES[name].place.rpartition(".")
     return getattr(importlib.import_module(f"{__name__}.{module}"), kind)()

@@ -6,8 +6,6 @@ B batch, W words (or other labelled positions), C labels. Heads compute in float
 encoder does. Uses scipy.
 """
 
-import functools
-
 import numpy as np
 import scipy.special
 from keras import ops
@@ -93,8 +91,8 @@ class Family:
 
     def is_constant(self, task, examples, predictions, qa_na_threshold=None):
         """Whether a split with several labels got one label, number or answer throughout."""
-        found = set(self.labels_of(task, examples, predictions))
-        return len(found) == 1 < len(self.labels_in(examples))
+        labels = set(self.labels_of(task, examples, predictions))
+        return len(labels) == 1 < len(self.labels_in(examples))
 
     def labels_of(self, task, examples, predictions):
         """Returns what a leaderboard's table has for each example."""
@@ -121,8 +119,11 @@ class Family:
             return {}
         from electra.finetune import plots  # with matplotlib, which a loaded model needs not
 
-        counted = functools.partial(plots.confusion, dev.task, dev.examples, predictions)
-        return {"confusion": lambda: plots.draw_confusion(dev.name, *counted())}
+        def draw():
+            counts = plots.confusion(dev.task, dev.examples, predictions)
+            return plots.draw_confusion(dev.name, *counts)
+
+        return {"confusion": draw}
 
 
 class Head(Layer):
@@ -160,7 +161,7 @@ def softmax(logits):
     return scipy.special.softmax(logits, axis=-1)
 
 
-def lay_out(vocab, first, second=None):
+def build_inputs(vocab, first, second=None):
     """[CLS] first [SEP], or [CLS] first [SEP] second [SEP] with segment 1 from second on."""
     ids = [vocab.cls_id, *first, vocab.sep_id]
     segments = [0] * len(ids)
@@ -173,8 +174,8 @@ def lay_out(vocab, first, second=None):
 def check_label(label, labels, where):
     """Raises ValueError where a label is no text, or none of a list of labels."""
     if not is_text(label):
-        found = excerpt(label)
-        raise ValueError(f"{where}: label {found!r} is no text. Expected: UTF-8 without NUL")
+        received = excerpt(label)
+        raise ValueError(f"{where}: label {received!r} is no text. Expected: UTF-8 without NUL")
     if not isinstance(labels, str) and label not in labels:
         known = excerpt(", ".join(labels))
         raise ValueError(f"{where}: label {excerpt(label)!r} is unknown. Expected: {known}")

@@ -47,8 +47,8 @@ class MultiLabel(TextFamily):
             return None
         parts = value if isinstance(value, list) else _BETWEEN.split(as_text(value))
         parts = [as_text(part) or "" for part in parts]
-        found = {task.label_aliases.get(part.strip(), part.strip()) for part in parts}
-        return tuple(sorted(found - {""}))
+        labels = {task.label_aliases.get(part.strip(), part.strip()) for part in parts}
+        return tuple(sorted(labels - {""}))
 
     def read_label(self, label, task, where):
         for part in label:
@@ -77,7 +77,7 @@ class MultiLabel(TextFamily):
         """Returns percent: F1 over all labels together (micro) and their mean (macro), the mean
         average precision of the labels that occur, and the share of rows that are all right."""
         gold = np.array([[label in e.label for label in task.labels] for e in examples])
-        found = np.asarray(predictions) > 0.5
+        is_on = np.asarray(predictions) > 0.5
         occurs = gold.any(axis=0)
         precision = 0.0
         if occurs.any():
@@ -85,19 +85,19 @@ class MultiLabel(TextFamily):
                 gold[:, occurs], np.asarray(predictions)[:, occurs], average="macro"
             )
         scores = {
-            f"{average}_f1": sklearn.metrics.f1_score(gold, found, average=average, zero_division=0)
+            f"{average}_f1": sklearn.metrics.f1_score(gold, is_on, average=average, zero_division=0)
             for average in ("micro", "macro")
         }
-        scores |= {"average_precision": precision, "accuracy": np.all(gold == found, axis=1).mean()}
+        scores |= {"average_precision": precision, "accuracy": np.all(gold == is_on, axis=1).mean()}
         return {name: 100.0 * float(value) for name, value in scores.items()}
 
     def is_constant(self, task, examples, predictions, qa_na_threshold=None):
-        found = {tuple(labels) for labels in self.labels_of(task, examples, predictions)}
-        return len(found) == 1 < len({e.label for e in examples})
+        distinct = {tuple(labels) for labels in self.labels_of(task, examples, predictions)}
+        return len(distinct) == 1 < len({e.label for e in examples})
 
     def rows(self, task, examples, predictions, qa_na_threshold=None):
-        found = self.labels_of(task, examples, predictions)
+        label_lists = self.labels_of(task, examples, predictions)
         return [
             {"labels": labels, "probabilities": probabilities(task, row)}
-            for labels, row in zip(found, predictions, strict=True)
+            for labels, row in zip(label_lists, predictions, strict=True)
         ]

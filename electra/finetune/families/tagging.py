@@ -98,17 +98,18 @@ class Tagging(base.Family):
         missing = "O" if task.has_spans else ""
         tags = []
         for example, probs in zip(examples, predictions, strict=True):
-            found = [task.labels[i] for i in np.argmax(probs, axis=-1)]
-            tags.append(found + [missing] * (len(example.words) - len(found)))
+            predicted = [task.labels[i] for i in np.argmax(probs, axis=-1)]
+            tags.append(predicted + [missing] * (len(example.words) - len(predicted)))
         return tags
 
     def score(self, task, examples, predictions, qa_na_threshold=None):
-        found, gold = self.labels_of(task, examples, predictions), [list(e.tags) for e in examples]
-        return (metrics.entity_scores if task.has_spans else metrics.tag_scores)(gold, found)
+        gold = [list(example.tags) for example in examples]
+        predicted = self.labels_of(task, examples, predictions)
+        return (metrics.entity_scores if task.has_spans else metrics.tag_scores)(gold, predicted)
 
     def is_constant(self, task, examples, predictions, qa_na_threshold=None):
-        found = {tag for tags in self.labels_of(task, examples, predictions) for tag in tags}
-        return len(found) == 1 < len(self.labels_in(examples))
+        predicted = {tag for tags in self.labels_of(task, examples, predictions) for tag in tags}
+        return len(predicted) == 1 < len(self.labels_in(examples))
 
     def rows(self, task, examples, predictions, qa_na_threshold=None):
         """Returns words and tags, BIOES where they mark spans."""
@@ -122,9 +123,10 @@ class Tagging(base.Family):
             return (tag[2:] or tag) if task.has_spans else tag
 
         gold = [kind(tag) for example in examples for tag in example.tags]
-        found = [kind(tag) for tags in self.labels_of(task, examples, predictions) for tag in tags]
+        sentences = self.labels_of(task, examples, predictions)
+        predicted = [kind(tag) for tags in sentences for tag in tags]
         labels = sorted({kind(tag) for tag in task.labels}, key=lambda tag: (tag != "O", tag))
-        return labels, gold, found
+        return labels, gold, predicted
 
 
 def _featurize_sentence(example, tokenizer, max_seq_length, label_ids):
@@ -143,7 +145,7 @@ def _featurize_sentence(example, tokenizer, max_seq_length, label_ids):
     kept = [place for place in positions if place <= room or len(ids) <= room]
     tags = example.tags or ()
     return {
-        **base.lay_out(tokenizer.vocab, ids[:room]),
+        **base.build_inputs(tokenizer.vocab, ids[:room]),
         "labeled_positions": kept,
         "labels": [label_ids[tag] for tag in tags[: len(kept)]] or [0] * len(kept),
         "labels_mask": [1.0] * len(kept),

@@ -145,8 +145,8 @@ class Classification(TextFamily):
 
     def score(self, task, examples, predictions, qa_na_threshold=None):
         gold = [task.label_ids[example.label] for example in examples]
-        found = np.argmax(predictions, axis=-1)
-        return metrics.classification_scores(gold, found, task.metrics, len(task.labels))
+        predicted = np.argmax(predictions, axis=-1)
+        return metrics.classification_scores(gold, predicted, task.metrics, len(task.labels))
 
     def rows(self, task, examples, predictions, qa_na_threshold=None):
         labels = self.labels_of(task, examples, predictions)
@@ -206,11 +206,11 @@ def featurize_texts(example, tokenizer, max_seq_length):
     first = tokenizer.encode(example.text_a)
     second = tokenizer.encode(example.text_b) if example.text_b else None
     if not second:
-        return base.lay_out(tokenizer.vocab, first[: max_seq_length - 2])
+        return base.build_inputs(tokenizer.vocab, first[: max_seq_length - 2])
     # The longer text is cut piece by piece, the second one where both are as long.
     while len(first) + len(second) > max_seq_length - 3:
         (first if len(first) > len(second) else second).pop()
-    return base.lay_out(tokenizer.vocab, first, second)
+    return base.build_inputs(tokenizer.vocab, first, second)
 
 
 def as_text(value):
@@ -247,6 +247,6 @@ def _score(label, label_range, where):
     except ValueError:
         score = math.nan
     if not low <= score <= high:
-        found = excerpt(label)
-        raise ValueError(f"{where}: the score {found!r} is no number from {low:g} to {high:g}")
+        received = excerpt(label)
+        raise ValueError(f"{where}: the score {received!r} is no number from {low:g} to {high:g}")
     return (score - low) / (high - low)

@@ -7,7 +7,7 @@ import pytest
 
 import electra
 from electra.data.features import collect
-from electra.finetune.families import FROM_TRAIN, MULTILABEL, family
+from electra.finetune.families import FROM_TRAIN, MULTILABEL, get_family
 from electra.finetune.families.text import TextExample
 from electra.finetune.featurize import featurize
 from electra.finetune.readers import read_examples, resolve_labels
@@ -69,7 +69,7 @@ def test_scores_by_hand(tmp_path):
     task = task_of(tmp_path, labels=["a", "b", "c"])
     examples = [TextExample(str(i), "", None, each) for i, each in enumerate([("a", "b"), ("a",)])]
     predictions = np.float32([[0.9, 0.2, 0.6], [0.8, 0.7, 0.1]])
-    scores = family(MULTILABEL).score(task, examples, predictions)
+    scores = get_family(MULTILABEL).score(task, examples, predictions)
     # a: two of two; b: one missed, one wrong, and ranked below the wrong one; c: one wrong.
     assert scores == pytest.approx(
         {
@@ -79,9 +79,9 @@ def test_scores_by_hand(tmp_path):
             "accuracy": 0.0,
         }
     )
-    assert not family(MULTILABEL).is_constant(task, examples, predictions)
-    assert family(MULTILABEL).is_constant(task, examples, np.float32([[0.9, 0, 0]] * 2))
-    rows = family(MULTILABEL).rows(task, examples, predictions)
+    assert not get_family(MULTILABEL).is_constant(task, examples, predictions)
+    assert get_family(MULTILABEL).is_constant(task, examples, np.float32([[0.9, 0, 0]] * 2))
+    rows = get_family(MULTILABEL).rows(task, examples, predictions)
     assert [row["labels"] for row in rows] == [["a", "c"], ["a", "b"]]
     assert rows[0]["probabilities"] == {"a": 0.9, "b": 0.2, "c": 0.6}
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from electra.finetune.families import QA, family
+from electra.finetune.families import QA, get_family
 from electra.finetune.families.qa.questions import Document, QAExample
 from electra.finetune.tasks import get_task
 
@@ -17,9 +17,9 @@ def test_one_answer_to_all_questions_is_constant():
             for each, text in zip(examples, texts, strict=True)
         }
 
-    assert family(QA).is_constant(task, examples, answered("", ""))
-    assert not family(QA).is_constant(task, examples, answered("w5", "w6"))
-    assert not family(QA).is_constant(task, examples[:1], {"5": answered("", "")["5"]})
+    assert get_family(QA).is_constant(task, examples, answered("", ""))
+    assert not get_family(QA).is_constant(task, examples, answered("w5", "w6"))
+    assert not get_family(QA).is_constant(task, examples[:1], {"5": answered("", "")["5"]})
 
 
 def test_no_answer_to_any_question_is_constant():
@@ -34,7 +34,7 @@ def test_no_answer_to_any_question_is_constant():
             each.id: ([{"text": text, "probability": 1.0}], null_odds)
             for each, text, null_odds in zip(examples, ("w5", "w6"), odds, strict=True)
         }
-        return family(QA).is_constant(task, examples, predictions, qa_na_threshold=0.5)
+        return get_family(QA).is_constant(task, examples, predictions, qa_na_threshold=0.5)
 
     assert is_constant(0.75, 2.0)
     assert not is_constant(0.75, 0.5)

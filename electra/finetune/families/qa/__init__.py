@@ -17,7 +17,7 @@ from electra.storage import write_json
 
 # The joint head's.
 _BEAMS = ("start_top_index", "start_top_log_probs", "end_top_index", "end_top_log_probs")
-_OF_HEAD = (
+_HEAD_ARGUMENTS = (
     "joint_prediction",
     "answerable_classifier",
     "answerable_uses_start_logits",
@@ -51,7 +51,7 @@ class QuestionAnswering(Family):
                 yield number, window
 
     def head_arguments(self, task, values):
-        return {name: values[name] for name in _OF_HEAD if name in values}
+        return {name: values[name] for name in _HEAD_ARGUMENTS if name in values}
 
     def answering(self, head):
         return {"answerable_classifier": head.answerable is not None}

@@ -58,10 +58,10 @@ class Document:
     def __init__(self, context, ideographs_are_words=False):
         self.context = context
         pattern = _WORD_OR_IDEOGRAPH if ideographs_are_words else _WORD
-        found = [match.span() for match in pattern.finditer(context)]
-        self._starts = [start for start, _ in found]
-        self._stops = [stop for _, stop in found]
-        self.words = [context[start:stop] for start, stop in found]
+        spans = [match.span() for match in pattern.finditer(context)]
+        self._starts = [start for start, _ in spans]
+        self._stops = [stop for _, stop in spans]
+        self.words = [context[start:stop] for start, stop in spans]
 
     def word_at(self, character):
         """Returns the index of the word at (or last before) the index of a character."""
@@ -123,8 +123,8 @@ def _question(values, document, task, is_train, where):
     answers = tuple(a["text"] if isinstance(a, dict) else a for a in answers)
     is_impossible = values.get("is_impossible", not answers)
     if is_impossible not in (True, False):
-        found = excerpt(repr(is_impossible))
-        raise ValueError(f"{where}: is_impossible is no truth value. Received: {found}")
+        received = excerpt(repr(is_impossible))
+        raise ValueError(f"{where}: is_impossible is no truth value. Received: {received}")
     is_impossible = task.has_unanswerable and bool(is_impossible)
     example = QAExample(str(values[id]), values["question"], document, answers, is_impossible)
     return _locate(example, values, where) if is_train and not is_impossible else example
@@ -146,10 +146,10 @@ def _locate(example, values, where):
             f"{where}: no answer with its place. Expected: answers with text and answer_start "
             f"(SQuAD), detected_answers with text and char_spans (MRQA), or {_V2}"
         ) from None
-    document, found = example.document, False
+    document, is_there = example.document, False
     if answer.strip() and document.words and start >= 0 and stop < len(document.context):
         first, last = document.word_at(start), document.word_at(stop)
-        found = " ".join(answer.split()).lower() in document.text(first, last).lower()
-    if not found:
+        is_there = " ".join(answer.split()).lower() in document.text(first, last).lower()
+    if not is_there:
         return dataclasses.replace(example, answer=answer, last_word=-2)
     return dataclasses.replace(example, answer=answer, first_word=first, last_word=last)

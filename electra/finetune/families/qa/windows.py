@@ -1,6 +1,6 @@
 """From a question and its document to features: windows of word pieces that overlap."""
 
-from electra.finetune.families.base import lay_out
+from electra.finetune.families.base import build_inputs
 
 
 def cut_document(document, tokenizer):
@@ -8,9 +8,9 @@ def cut_document(document, tokenizer):
     pieces, piece_words, word_starts = [], [], []
     for index, word in enumerate(document.words):
         word_starts.append(len(pieces))
-        found = tokenizer.encode(word)
-        pieces += found
-        piece_words += [index] * len(found)
+        word_pieces = tokenizer.encode(word)
+        pieces += word_pieces
+        piece_words += [index] * len(word_pieces)
     return pieces, piece_words, [*word_starts, len(pieces)]
 
 
@@ -40,7 +40,7 @@ def featurize_question(
     owners = None if is_training else _owners(len(pieces), starts, room)
     for window, start in enumerate(starts):
         stop, context_start = min(start + room, len(pieces)), len(query) + 2
-        feature = {**lay_out(tokenizer.vocab, query, pieces[start:stop]), "window": window}
+        feature = {**build_inputs(tokenizer.vocab, query, pieces[start:stop]), "window": window}
         if is_training:
             is_inside = answer is not None and start <= answer[0] and answer[1] < stop
             first, last = answer if is_inside else (start - context_start,) * 2

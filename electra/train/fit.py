@@ -19,14 +19,14 @@ class NonFiniteLossError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class DriveResult:
-    """How a drive ended: the step it reached, and the signal that stopped it, or None."""
+class FitResult:
+    """How training ended: the step it reached, and the signal that stopped it, or None."""
 
     step: int
     stop_signal: int | None
 
 
-def drive(
+def fit(
     loop,
     log,
     interval,
@@ -55,7 +55,7 @@ def drive(
         evaluate: function of the step; due at multiples of evaluate_every (0: never), at step 0 and
             at the end.
         warmup: name of the hparam that lengthens the warm-up.
-    Returns: DriveResult.
+    Returns: FitResult.
     Raises:
         NonFiniteLossError: the training diverged.
     """
@@ -82,7 +82,7 @@ def drive(
                 saved_step, saved_at = step, time.monotonic()
         if saved_step != step:
             save(step)
-    return DriveResult(step, loop.stop_signal)
+    return FitResult(step, loop.stop_signal)
 
 
 def refuse_non_finite(steps, folder, warmup):

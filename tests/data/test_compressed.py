@@ -10,7 +10,7 @@ import zlib
 import pytest
 import zstandard
 
-from electra.data import corpus, packed
+from electra.data import compressed, corpus
 from tests.data.tiny import write_files
 
 PACK = {
@@ -24,7 +24,7 @@ SKIPPABLE = struct.pack("<II", 0x184D2A57, 3) + b"abc"
 
 
 def unpack(data, suffix):
-    return io.BufferedReader(packed.unpack(buffered(data), suffix)).read()
+    return io.BufferedReader(compressed.unpack(buffered(data), suffix)).read()
 
 
 def buffered(data):
@@ -73,7 +73,7 @@ def test_what_holds_no_text_is_skipped(suffix, before, between, behind):
 )
 def test_damage_in_any_stream_or_behind_them_is_refused(suffix, damage):
     """As gzip -t, xz -t and zstd -t say."""
-    with pytest.raises(packed.DAMAGE):
+    with pytest.raises(compressed.DAMAGE):
         unpack(damage(PACK[suffix](ONE), PACK[suffix](TWO)), suffix)
 
 
@@ -92,7 +92,7 @@ def gz_header(flags, rest=b""):
     ],
 )
 def test_headers_are_checked(suffix, data):
-    with pytest.raises(packed.DAMAGE):
+    with pytest.raises(compressed.DAMAGE):
         unpack(data, suffix)
     named = b"\x1f\x8b\x08\x0a" + bytes(6) + b"name\0"
     checksum = struct.pack("<H", zlib.crc32(named) & 0xFFFF)
@@ -101,7 +101,7 @@ def test_headers_are_checked(suffix, data):
 
 @FORMATS
 def test_memory_does_not_depend_on_how_well_text_was_packed(suffix):
-    pieces = list(packed.UNPACKERS[suffix](buffered(PACK[suffix](b"\n" * (5 << 20)))))
+    pieces = list(compressed.UNPACKERS[suffix](buffered(PACK[suffix](b"\n" * (5 << 20)))))
     assert sum(map(len, pieces)) == 5 << 20
     assert max(map(len, pieces)) <= 1 << 18
 

@@ -1,11 +1,11 @@
-"""The drive: what is due after which step, in which order, and where it ends."""
+"""Fitting: what is due after which step, in which order, and where it ends."""
 
 import types
 
 import numpy as np
 import pytest
 
-from electra.train.drive import NonFiniteLossError, drive, next_boundary
+from electra.train.fit import NonFiniteLossError, fit, next_boundary
 from electra.train.loop import Steps
 
 
@@ -38,11 +38,11 @@ class StandIn:
     def train(self, step, values):
         self.seen.append(f"log {step}")
 
-    def drive(self, step=0, save_every=5, **changes):
+    def fit(self, step=0, save_every=5, **changes):
         config = types.SimpleNamespace(
             iterations_per_loop=3, log_every_steps=4, save_checkpoints_steps=save_every
         )
-        return drive(
+        return fit(
             self,
             self,
             self,
@@ -57,7 +57,7 @@ class StandIn:
 
 def test_what_is_due_is_logged_then_evaluated_then_saved():
     run = StandIn()
-    assert run.drive(evaluate_every=5).step == 10
+    assert run.fit(evaluate_every=5).step == 10
     assert run.calls == [3, 1, 1, 3, 2]
     assert [each for each in run.seen if not each.startswith("made")] == [
         *("eval 0", "log 4", "eval 5", "save 5", "log 8", "log 10", "eval 10", "save 10"),
@@ -66,32 +66,32 @@ def test_what_is_due_is_logged_then_evaluated_then_saved():
 
 def test_a_stop_ends_it_with_a_checkpoint():
     run = StandIn(stop_at=7)
-    reached = run.drive(evaluate_every=5)
+    reached = run.fit(evaluate_every=5)
     assert (reached.step, reached.stop_signal) == (7, 15)
     assert run.seen[-2:] == ["made 2", "save 7"]
 
 
 def test_a_run_that_goes_on_makes_the_steps_that_are_left():
     run = StandIn()
-    run.drive(step=9)
+    run.fit(step=9)
     assert run.seen == ["made 1", "log 10", "save 10"]
     done = StandIn()
-    assert done.drive(step=10).step == 10
+    assert done.fit(step=10).step == 10
     assert done.seen == []
 
 
 def test_seconds_make_a_checkpoint_due(monkeypatch):
     clock = iter(range(100))
-    monkeypatch.setattr("electra.train.drive.time", types.SimpleNamespace(monotonic=clock.__next__))
+    monkeypatch.setattr("electra.train.fit.time", types.SimpleNamespace(monotonic=clock.__next__))
     run = StandIn()
-    run.drive(save_seconds=2, save_every=100)
+    run.fit(save_seconds=2, save_every=100)
     assert [each for each in run.seen if "save" in each] == ["save 4", "save 8", "save 10"]
 
 
 def test_a_number_that_is_not_finite_ends_it_before_anything_is_written():
     run = StandIn(bad_at=3)
     with pytest.raises(NonFiniteLossError, match="Step 3: loss not finite at learning rate 1"):
-        run.drive()
+        run.fit()
     assert run.seen == []
 
 
