@@ -168,6 +168,8 @@ def test_electric_wins_and_brings_two_towers():
         ({"precision": "float16"}, "'precision' must be one of"),
         ({"xla": 1}, "'xla' must be one of"),
         ({"scan_layers": 1}, "'scan_layers' must be one of"),
+        ({"recompute_layers": 1}, "'recompute_layers' must be true or false"),
+        ({"compilation_cache_dir": False}, "'compilation_cache_dir' must be a string or null"),
         ({"vocab_file": None, "vocab_size": None}, "'vocab_size' must be a whole number"),
         ({"model_hparam_overrides": {"hidden_size": 250, "num_attention_heads": 4}}, "multiple of"),
         ({"model_hparam_overrides": {"hiden_size": 250}}, "'hiden_size' is unknown. Closest: 'hi"),

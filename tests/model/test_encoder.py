@@ -1,4 +1,5 @@
 import json
+import re
 
 import keras
 import numpy as np
@@ -145,6 +146,28 @@ def test_a_loop_over_the_layers_computes_what_layers_written_out_do(groups, isla
     for loop, written_out, recomputed in zip(*results, strict=True):
         np.testing.assert_allclose(loop, written_out, atol=2e-6 * np.abs(written_out).max())
         np.testing.assert_allclose(recomputed, loop, atol=2e-6 * np.abs(loop).max())
+
+
+@pytest.mark.parametrize(("recomputes", "kept"), [(False, 1), (True, 0)])
+def test_a_loop_keeps_one_tensor_of_attention_or_none(recomputes, kept):
+    """Of the loops' states in XLA's program; their rounds are known where all is computed anew."""
+    encoder, inputs = ElectraEncoder(tiny(), recompute_layers=recomputes), batch(3, 12)
+    encoder.build()
+
+    @tf.function(jit_compile=True, autograph=False)
+    def gradient(inputs):
+        values = [v.value for v in encoder.trainable_variables]
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(encoder(inputs, seed=random.Seed(3, 5))[..., 0])
+        return tape.gradient(loss, values)
+
+    hlo = gradient.experimental_get_compiler_ir(inputs)(stage="hlo")
+    loops = [line for line in hlo.splitlines() if " while(" in line]
+    assert len(loops) == 2
+    layers, heads = encoder.config.num_hidden_layers, encoder.config.num_attention_heads
+    for loop in loops:
+        shapes = loop.split(" while(")[0]
+        assert len(re.findall(rf"f32\[{layers},3,{heads},12,12\]", shapes)) == kept
 
 
 def test_layers_of_a_group_share_their_weights():

@@ -397,3 +397,18 @@ def test_without_held_out_records_nothing_is_evaluated_while_training(data_copy)
     folder = data_copy / "models" / "m"
     assert runs.entries(folder / logs.EVAL_LOG) == []
     assert (folder / "results" / "unsup_results.txt").exists()
+
+
+def test_recomputed_layers_train_as_kept_ones_do(data):
+    """Dropout included, in two parts of a batch on each of two devices."""
+    sizes = runs.TINY["model_hparam_overrides"] | {"num_hidden_layers": 2}
+    hparams = {"model_hparam_overrides": sizes, "num_train_steps": 4, "strategy": "mirrored"}
+    hparams |= {"gradient_accumulation_steps": 2, "learning_rate": 0.01}
+    losses = []
+    for recomputes in (False, True):
+        name = f"recomputes_{recomputes}"
+        assert runs.train(data, name, recompute_layers=recomputes, **hparams) == 0
+        losses.append(
+            [row["loss"] for row in runs.entries(data / f"models/{name}/train_log.jsonl")]
+        )
+    np.testing.assert_allclose(*losses, rtol=1e-5)

@@ -41,6 +41,24 @@ def test_no_gpu_is_said_at_start(caplog):
     assert "No GPU found: using the CPU. TF_CPP_MIN_LOG_LEVEL=0 in the env" in caplog.text
 
 
+def test_a_gpu_multiplies_float32_in_float32_and_keeps_programs(monkeypatch, tmp_path, caplog):
+    for name in ("XLA_FLAGS", "TF_XLA_FLAGS", "TF_FORCE_GPU_ALLOW_GROWTH"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
+    assert tf.config.experimental.tensor_float_32_execution_enabled()
+    try:
+        with caplog.at_level("INFO", logger="absl"):
+            cache = str(tmp_path / "programs")
+            placement = choose_placement("one", precision="float32", compilation_cache_dir=cache)
+        assert not tf.config.experimental.tensor_float_32_execution_enabled()
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(True)
+    assert (placement.device, placement.compile_step) == ("GPU", True)
+    (folder,) = (tmp_path / "programs").iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert f"Programs that XLA compiles are kept in {folder}" in caplog.text
+
+
 def test_require_gpu_stops_without_one():
     with pytest.raises(ValueError, match="require_gpu is set, but TensorFlow finds no GPU"):
         choose_placement("auto", require_gpu=True)
