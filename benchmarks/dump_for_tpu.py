@@ -22,7 +22,11 @@ from electra.pretrain.evaluation import Evaluator
 from electra.train.strategy import choose_placement
 
 # name -> sizes of a program: model_size, batch_size of one core, max_seq_length.
-TRAINING = {"small": ("small", 128, 128), "base": ("base", 32, 512), "large": ("large", 16, 512)}
+TRAINING = {
+    "small": ("small", 128, 128),
+    "base": ("base", 32, 512),
+    "large, layers recomputed": ("large", 16, 512),
+}
 EVALUATION = {"small evaluation": ("small", 128, 128)}
 FINETUNING = {"base fine-tuning": ("base", 32, 128)}
 
@@ -39,7 +43,9 @@ def main(folder):
             function, inputs = make(types.SimpleNamespace(**args, precision="bfloat16"))
             compiled = tf.function(function, jit_compile=True, autograph=False)
             text = compiled.experimental_get_compiler_ir(*inputs)(stage="hlo_serialized")
-            path = os.path.join(folder, f"{name.replace(' ', '_')}_{sizes[1]}x{sizes[2]}.hlo")
+            path = os.path.join(
+                folder, f"{name.replace(' ', '_').replace(',', '')}_{sizes[1]}x{sizes[2]}.hlo"
+            )
             pathlib.Path(path).write_bytes(text)
             print(path, flush=True)
 
@@ -57,7 +63,7 @@ def evaluation(args):
     evaluator = Evaluator(model, placement, None, num_slots=slots, seed=0)
 
     def program(batch, index):
-        return evaluator._on_replica(batch, index, args.batch_size)["sums"]
+        return evaluator.compute(batch, index, args.batch_size)["sums"]
 
     return program, (batch, tf.constant(0, tf.int64))
 
@@ -81,6 +87,7 @@ def finetuning(args):
 
 def _pretraining(args):
     config = pretraining_step.config_of(args)
+    config = config.replace(recompute_layers=args.model_size == "large")
     placement = choose_placement("one", precision=args.precision, xla=True)
     model = assembly.build_model(config, pretraining_step.VOCAB, placement.dtype)
     return config, placement, model, next(iter(pretraining_step.one_batch(args)))

@@ -60,7 +60,8 @@ class Predictor:
             )
         lengths, replicas = features.lengths(), self.placement.num_replicas
         batch_size, calls = -(-batch_size // replicas) * replicas, self.placement.calls_at_once
-        packs = packs and replicas == 1
+        # Rows that are shared make batches of many shapes, each a program.
+        packs = packs and replicas == 1 and not self.placement.compile_step
         shortest = batches.SHARED_ROW if packs else 0
         chosen = batches.choose_lengths(lengths, max_seq_length, 2 * batch_size, shortest)
         if self.placement.compile_step:  # a program takes long to compile

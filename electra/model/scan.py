@@ -62,11 +62,17 @@ def _recomputing(layer, count, group_of, x, weights):
             start = (0, dy, tf.zeros_like(dy), *arrays)
             with kernels.use_islands(islands), kernels.hand_written_gradients():
                 _, dx, dresidual, *arrays = tf.while_loop(_is_below(count), backward, start)
-            groups = group_of(tf.range(count))
             return dx + dresidual, *[
-                tf.math.unsorted_segment_sum(array.stack(), groups, w.shape[0])
+                by_group(array.stack(), w.shape[0])
                 for array, w in zip(arrays, weights, strict=True)
             ]
+
+        def by_group(gradients, groups):
+            if groups == count:
+                return gradients
+            places = group_of(tf.range(count))
+            total = tf.math.unsorted_segment_sum(tf.cast(gradients, tf.float32), places, groups)
+            return tf.cast(total, gradients.dtype)
 
         return y, gradient
 

@@ -3,6 +3,7 @@
 Enters: a model and batches in fixed order. Leaves: a dict of metrics.
 """
 
+import functools
 import os
 import re
 
@@ -81,17 +82,30 @@ class Evaluator:
 
     @tf.function(autograph=False)
     def _distributed(self, batch, index, num_rows):
-        return self.placement.strategy.run(self._on_replica, args=(batch, index, num_rows))
+        def on_replica(batch, index):
+            results = compute(batch, index)
+            if replicas > 1:
+                context = tf.distribute.get_replica_context()
+                total = context.all_reduce(tf.distribute.ReduceOp.SUM, results["sums"])
+                results = {**results, "sums": total}
+            return results
 
-    def _on_replica(self, batch, index, num_rows):
+        compute = functools.partial(self.compute, num_rows=num_rows)
+        replicas = self.placement.num_replicas
+        if self.placement.compile_step and replicas == 1:
+            compute = tf.function(compute, jit_compile=True, autograph=False)
+        return self.placement.strategy.run(on_replica, args=(batch, index))
+
+    def compute(self, batch, index, num_rows):
+        """Evaluates a replica's share of a batch of `num_rows` rows, the one of that index.
+
+        Returns: {"sums": dict as of metrics.metric_sums, "shown": dict of (B, L)}.
+        """
         seed, model = self.seed.at(index), self.model
         masked = model.mask(batch, seed, num_rows, self.num_slots)
         with kernels.use_islands(not self.placement.compile_step):
             outputs = model(masked, sampling=masked["sampling"])
         sums = metrics.metric_sums(masked, outputs, model.special_ids, self.log_unigram)
-        if self.placement.num_replicas > 1:
-            context = tf.distribute.get_replica_context()
-            sums = context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
         values = {**batch, **outputs}
         return {"sums": sums, "shown": {k: values[k] for k in _SHOWN if k in values}}
 

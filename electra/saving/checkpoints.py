@@ -142,8 +142,7 @@ def remove(folder, kept=()):
 
     Of a pair the JSON goes first, so that no half-removed checkpoint counts as one.
     """
-    names = [name for name in os.listdir(folder) if name.startswith("model.ckpt-")]
-    for name in sorted(names):  # .json sorts before .safetensors
+    for name in sorted(_files(folder)):  # .json sorts before .safetensors
         # Only names that `save` gives, or gave: a user's model.ckpt-3.safetensors.gz stays.
         match = re.fullmatch(_NAME.pattern + r"((\.\d+)?\.tmp)?", name)
         if match and (int(match[1]) not in kept or name.endswith(".tmp")):
@@ -326,10 +325,16 @@ def _json_path(path):
 
 def _steps(folder):
     """Returns the steps of a folder's checkpoints, whole or damaged, in ascending order."""
-    entries = os.scandir(folder) if os.path.isdir(folder) else []
-    names = [entry.name for entry in entries if not entry.is_dir()]
-    steps = {int(match[1]) for name in names if (match := _NAME.fullmatch(name))}
+    steps = {int(match[1]) for name in _files(folder) if (match := _NAME.fullmatch(name))}
     return sorted(step for step in steps if not _is_half(_path(folder, step)))
+
+
+def _files(folder):
+    """Returns the names in a folder, other folders' left out."""
+    if not os.path.isdir(folder):
+        return []
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries if not entry.is_dir()]
 
 
 def _is_half(path):

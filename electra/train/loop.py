@@ -180,7 +180,7 @@ class HostSteps:
 
     def run(self, first, count):
         """Returns the numbers of each step, a list of vectors."""
-        rows = []
+        rows, self.made = [], 0
         while len(rows) < count and not (rows and self.is_stopped):
             rows.append(self.program(*self.inputs(first + len(rows))))
             self.made = len(rows)
