@@ -1,0 +1,46 @@
+"""Brings models in and out: from and to Hugging Face and KerasHub.
+
+    python -m electra.convert --model D/models/M --to huggingface --output OUT
+    python -m electra.convert --model DISCRIMINATOR --generator GENERATOR --to electra --output OUT
+
+Enters: a model's folder or checkpoint. Leaves: a folder in the other format.
+"""
+
+from absl import flags
+
+from electra.convert.formats import FORMATS, PARTS, convert
+from electra.hparams import load_hparams
+
+
+def _define_flags():
+    text = flags.DEFINE_string
+    text("model", None, "Folder or checkpoint to convert.", required=True)
+    text("to", None, f"Format to write: {', '.join(FORMATS)}.", required=True)
+    text("output", None, "Folder to write to, empty.", required=True)
+    text("generator", None, "Of a Hugging Face pair, the generator's folder.")
+    text("part", None, f"Only this part: {', '.join(PARTS)}.")
+    text("task", None, "Of a model fine-tuned on several tasks, this one.")
+    text("vocab_file", None, "Vocabulary of a checkpoint without one beside it.")
+    text("hparams", "{}", "What a TF1 checkpoint does not tell, as JSON.")
+
+
+def main(_):
+    """Converts, and says where the result lies."""
+    values = flags.FLAGS
+    names = ("generator", "part", "task", "vocab_file")
+    folders = convert(
+        values.model,
+        values.to,
+        values.output,
+        hparams=load_hparams(values.hparams),
+        **{name: getattr(values, name) for name in names},
+    )
+    for folder in folders:
+        print(f"Wrote {folder}")
+
+
+if __name__ == "__main__":
+    from electra.cli import run_command
+
+    _define_flags()
+    run_command(main)

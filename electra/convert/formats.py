@@ -1,0 +1,105 @@
+"""From one format to another: `convert` finds out what lies in a folder and writes another one.
+
+Enters: a model's folder or checkpoint, the name of a format, an empty folder. Leaves: the model in
+that format, and a sentence for each thing that was written or left out.
+"""
+
+import os
+
+from absl import logging
+
+from electra.convert import huggingface
+from electra.saving import checkpoints
+from electra.saving.folder import write_folder
+from electra.serve.opening import open_model
+from electra.storage import write_text
+
+ELECTRA, HUGGING_FACE, KERAS_HUB = FORMATS = ("electra", "huggingface", "keras_hub")
+PARTS = {"discriminator": huggingface.discriminator, "generator": huggingface.generator}
+
+
+def convert(
+    model, to, output, *, generator=None, part=None, task=None, vocab_file=None, hparams=None
+):
+    """Converts a model.
+
+    Args:
+        model: folder or checkpoint of ours or of the official code (TF1), folder of Hugging Face,
+            or KerasHub's preset.
+        to: one of FORMATS; from or to ours.
+        output: folder, made if missing; empty.
+        generator: of a Hugging Face pair, the generator's folder.
+        part: to Hugging Face, "discriminator" or "generator" alone, in `output` itself; None for
+            what the model has, each in a folder of its own there.
+        task: of a model fine-tuned on several, the one to write.
+        vocab_file, hparams: of ours, see electra.load.
+    Returns: list of the folders written.
+    Raises:
+        FileNotFoundError: something is missing. ValueError: damaged, or the other format cannot
+            hold the model.
+    """
+    for name, value, known in (("to", to, FORMATS), ("part", part, (None, *PARTS))):
+        if value not in known:
+            known = ", ".join(map(str, filter(None, known)))
+            raise ValueError(f"--{name} must be one of {known}. Received: {value!r}")
+    if os.path.isdir(output) and os.listdir(output):
+        raise ValueError(f"{output} is not empty. Choose another output, or empty it")
+    found = format_of(model)
+    if (found == ELECTRA) == (to == ELECTRA):
+        raise ValueError(
+            f"{model} is in the format {found}, and cannot be made {to}. Convert from or to "
+            f"{ELECTRA}"
+        )
+    if found == ELECTRA:
+        opened = open_model(model, vocab_file, hparams)
+        return _to_huggingface(opened, output, part, task)
+    return _from_huggingface(model, generator, output)
+
+
+def format_of(path):
+    """Returns the format of what lies at a path.
+
+    Raises:
+        FileNotFoundError: nothing there.
+    """
+    if os.path.exists(os.path.join(path, "config.json")):
+        return HUGGING_FACE
+    return ELECTRA
+
+
+def _to_huggingface(opened, output, part, task):
+    parts, exports, reasons = [part] if part else list(PARTS), {}, []
+    for name in parts:
+        try:
+            exports[name] = PARTS[name](opened)
+        except ValueError as error:
+            reasons.append(str(error))
+    if not exports:
+        raise ValueError(" ".join(reasons))
+    for reason in reasons:
+        logging.warning("Left out: %s", reason)
+    folders = {name: output if part else os.path.join(output, name) for name in exports}
+    for name, export in exports.items():
+        export.write(folders[name], opened.tokenizer, opened.config.max_seq_length)
+    return list(folders.values())
+
+
+def _from_huggingface(folder, generator, output):
+    main = huggingface.open_folder(folder)
+    other = huggingface.open_folder(generator) if generator else None
+    vocab, flags = huggingface.tokenizer_hparams(folder, main.config)
+    hparams, tensors = huggingface.pretrained(main, other)
+    write_ours(output, {**hparams, **flags}, tensors, vocab)
+    return [output]
+
+
+def write_ours(folder, hparams, tensors, vocab):
+    """Writes a folder of ours: vocab.txt, hparams.json and a checkpoint of step 0.
+
+    Args:
+        folder: path; hparams: dict; tensors: dict official name -> array; vocab: Vocabulary.
+    """
+    path = os.path.join(folder, "vocab.txt")
+    write_text(path, "".join(f"{token}\n" for token in vocab.tokens))
+    write_folder(folder, hparams, path)
+    checkpoints.save(folder, 0, tensors, {"vocab_sha256": vocab.sha256})
