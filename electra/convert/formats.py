@@ -8,14 +8,18 @@ import os
 
 from absl import logging
 
-from electra.convert import huggingface
+from electra.convert import heads, huggingface
 from electra.saving import checkpoints
 from electra.saving.folder import write_folder
 from electra.serve.opening import open_model
 from electra.storage import write_text
 
 ELECTRA, HUGGING_FACE, KERAS_HUB = FORMATS = ("electra", "huggingface", "keras_hub")
-PARTS = {"discriminator": huggingface.discriminator, "generator": huggingface.generator}
+PARTS = {
+    "discriminator": huggingface.discriminator,
+    "generator": huggingface.generator,
+    "encoder": huggingface.encoder,
+}
 
 
 def convert(
@@ -29,9 +33,10 @@ def convert(
         to: one of FORMATS; from or to ours.
         output: folder, made if missing; empty.
         generator: of a Hugging Face pair, the generator's folder.
-        part: to Hugging Face, "discriminator" or "generator" alone, in `output` itself; None for
-            what the model has, each in a folder of its own there.
-        task: of a model fine-tuned on several, the one to write.
+        part: one of PARTS, which is written into `output` itself. None: of a pre-trained model
+            both halves that Hugging Face's layout can hold, each in a folder of its own; of a
+            fine-tuned one all of it. To ours: "encoder" leaves heads out.
+        task: of a model fine-tuned on several, the one to write; to ours, what the task is called.
         vocab_file, hparams: of ours, see electra.load.
     Returns: list of the folders written.
     Raises:
@@ -53,7 +58,7 @@ def convert(
     if found == ELECTRA:
         opened = open_model(model, vocab_file, hparams)
         return _to_huggingface(opened, output, part, task)
-    return _from_huggingface(model, generator, output)
+    return _from_huggingface(model, output, generator, part, task)
 
 
 def format_of(path):
@@ -68,14 +73,17 @@ def format_of(path):
 
 
 def _to_huggingface(opened, output, part, task):
-    parts, exports, reasons = [part] if part else list(PARTS), {}, []
-    for name in parts:
-        try:
-            exports[name] = PARTS[name](opened)
-        except ValueError as error:
-            reasons.append(str(error))
-    if not exports:
-        raise ValueError(" ".join(reasons))
+    if opened.tasks and part is None:
+        exports, reasons, part = {"task": heads.finetuned(opened, task)}, [], "task"
+    else:
+        exports, reasons = {}, []
+        for name in [part] if part else ("discriminator", "generator"):
+            try:
+                exports[name] = PARTS[name](opened)
+            except ValueError as error:
+                reasons.append(str(error))
+        if not exports:
+            raise ValueError(" ".join(reasons))
     for reason in reasons:
         logging.warning("Left out: %s", reason)
     folders = {name: output if part else os.path.join(output, name) for name in exports}
@@ -84,11 +92,15 @@ def _to_huggingface(opened, output, part, task):
     return list(folders.values())
 
 
-def _from_huggingface(folder, generator, output):
+def _from_huggingface(folder, output, generator, part, task):
     main = huggingface.open_folder(folder)
     other = huggingface.open_folder(generator) if generator else None
     vocab, flags = huggingface.tokenizer_hparams(folder, main.config)
-    hparams, tensors = huggingface.pretrained(main, other)
+    family = heads.family_of(main) if part is None else None
+    if family is not None and other is None:
+        hparams, tensors = heads.incoming(main, family, task)
+    else:
+        hparams, tensors = huggingface.pretrained(main, other, part)
     write_ours(output, {**hparams, **flags}, tensors, vocab)
     return [output]
 

@@ -149,10 +149,17 @@ def generator(opened):
     return export(opened, "ElectraForMaskedLM", encoder, names.LM_HEAD, scope, tables)
 
 
-def export(opened, architecture, config, head=(), scope="electra", tables="electra"):
+def encoder(opened):
+    """Returns the Export of a model's encoder without heads."""
+    return export(opened, "ElectraModel", opened.config.encoder, prefix="")
+
+
+def export(
+    opened, architecture, config, head=(), scope="electra", tables="electra", prefix="electra."
+):
     """Returns the Export of an encoder with a head's rows."""
     weights = [
-        weight._replace(theirs=f"electra.{weight.theirs}")
+        weight._replace(theirs=prefix + weight.theirs)
         for weight in names.encoder_weights(config, scope, tables)
     ]
     return Export(
@@ -224,33 +231,35 @@ def open_folder(folder):
     return Incoming(os.fspath(folder), path, config, values, tensors, prefix)
 
 
-def pretrained(main, other=None):
+def pretrained(main, other=None, part=None):
     """Makes a pre-trained model of ours of their folder, or of a pair of folders.
 
     Args:
         main: Incoming: a discriminator; or a masked LM or an encoder alone, then without `other`.
         other: Incoming of its generator, or None.
+        part: "encoder" leaves heads out, "discriminator" and "generator" want theirs; None takes
+            what is there.
     Returns: (hparams as a dict, tensors as a dict).
     Raises:
         ValueError: weights are missing or misshapen, or the two are no pair.
     """
     tensors, config = main.read_encoder(), main.config
-    hparams = hparams_of(config)
-    lm_head = names.BERT_LM_HEAD if main.is_bert else names.LM_HEAD
-    if main.has(names.RTD_HEAD):
-        tensors |= main.read(names.head_weights(names.RTD_HEAD, config))
-        hparams["uniform_generator"] = other is None
-    else:
-        hparams["electra_objective"] = False
-        if main.has(lm_head):
-            tensors |= main.read(names.head_weights(lm_head, config))
+    hparams, heads = hparams_of(config), {"discriminator": names.RTD_HEAD}
+    heads["generator"] = names.BERT_LM_HEAD if main.is_bert else names.LM_HEAD
+    found = next((name for name, rows in heads.items() if main.has(rows)), None)
+    if part in heads and part != found:
+        raise ValueError(f"{main.path} holds no {part}. Found: {found or 'an encoder alone'}")
+    if found and part != "encoder":
+        tensors |= main.read(names.head_weights(heads[found], config))
+    is_discriminator = found == "discriminator" and part != "encoder"
+    hparams["uniform_generator" if is_discriminator else "electra_objective"] = is_discriminator
     if other is not None:
-        if not main.has(names.RTD_HEAD) or not other.has(names.LM_HEAD):
+        if not is_discriminator or not other.has(names.LM_HEAD):
             raise ValueError(
                 f"{main.path} and {other.path} are no pair: expected the discriminator's "
                 "discriminator_predictions in the first and the generator's in the second"
             )
-        hparams |= _add_generator(tensors, main, other)
+        hparams |= {"uniform_generator": False, **_add_generator(tensors, main, other)}
     return hparams, tensors
 
 
