@@ -8,13 +8,17 @@ import os
 
 from absl import logging
 
-from electra.convert import heads, huggingface
+from electra.convert import heads, huggingface, keras_hub
 from electra.saving import checkpoints
 from electra.saving.folder import write_folder
 from electra.serve.opening import open_model
-from electra.storage import write_text
+from electra.storage import read_json_dict, write_text
 
 ELECTRA, HUGGING_FACE, KERAS_HUB = FORMATS = ("electra", "huggingface", "keras_hub")
+KERAS_HUB_DIFFERS = (
+    "KerasHub's backbone computes GELU by tanh, so states differ a little; it has no heads; its "
+    "pooled output, which ELECTRA has not, is tanh of the [CLS] state"
+)
 PARTS = {
     "discriminator": huggingface.discriminator,
     "generator": huggingface.generator,
@@ -57,7 +61,14 @@ def convert(
         )
     if found == ELECTRA:
         opened = open_model(model, vocab_file, hparams)
-        return _to_huggingface(opened, output, part, task)
+        if to == HUGGING_FACE:
+            return _to_huggingface(opened, output, part, task)
+        logging.warning("%s", KERAS_HUB_DIFFERS)
+        keras_hub.write(opened, output)
+        return [output]
+    if found == KERAS_HUB:
+        write_ours(output, *keras_hub.read(model))
+        return [output]
     return _from_huggingface(model, output, generator, part, task)
 
 
@@ -65,11 +76,13 @@ def format_of(path):
     """Returns the format of what lies at a path.
 
     Raises:
-        FileNotFoundError: nothing there.
+        ValueError: its config.json is damaged.
     """
-    if os.path.exists(os.path.join(path, "config.json")):
-        return HUGGING_FACE
-    return ELECTRA
+    file = os.path.join(path, "config.json")
+    if not os.path.exists(file):
+        return ELECTRA
+    values = read_json_dict(file, "--model", "config.json of a model")
+    return KERAS_HUB if "class_name" in values else HUGGING_FACE
 
 
 def _to_huggingface(opened, output, part, task):

@@ -5,6 +5,7 @@ Leaves: Exports to write, or the hparams and tensors of a model of ours.
 """
 
 import dataclasses
+import functools
 import os
 
 from absl import logging
@@ -162,28 +163,9 @@ def export(
         weight._replace(theirs=prefix + weight.theirs)
         for weight in names.encoder_weights(config, scope, tables)
     ]
-    return Export(
-        architecture,
-        config,
-        read_ours([*weights, *names.head_weights(head, config)], opened.checkpoint),
-    )
-
-
-def read_ours(weights, checkpoint):
-    """Reads weights of a checkpoint of ours: dict their name -> array as they have it.
-
-    Raises:
-        ValueError: one is missing or of another shape.
-    """
-    shapes, found = checkpoint.tensors.shapes(), {}
-    for weight in weights:
-        if shapes.get(weight.ours) != weight.shape:
-            raise ValueError(
-                f"{checkpoint.path}: {weight.ours} has shape {shapes.get(weight.ours)}, by its "
-                f"hparams {weight.shape}. Give the hparams that it was trained with"
-            )
-        found[weight.theirs] = weight.turned(checkpoint.tensors[weight.ours])
-    return found
+    weights += names.head_weights(head, config)
+    read = functools.partial(names.read_ours, checkpoint=opened.checkpoint)
+    return Export(architecture, config, {w.theirs: w.turned(read(w)) for w in weights})
 
 
 # ---- in -------------------------------------------------------------------------------------
@@ -332,9 +314,14 @@ def tokenizer_hparams(folder, config):
         ValueError: the vocabulary is larger than the table.
     """
     vocab, lower, accents = read_tokenizer(folder)
+    check_table(vocab, config, folder)
+    return vocab, {"do_lower_case": lower, "strip_accents": accents}
+
+
+def check_table(vocab, config, folder):
+    """Raises a ValueError where a Vocabulary is larger than the EncoderConfig's word table."""
     if len(vocab) > config.vocab_size:
         raise ValueError(
             f"The vocabulary in {folder} holds {len(vocab)} tokens, the word table of the model "
             f"{config.vocab_size} rows. Put the vocabulary there that the model was trained with"
         )
-    return vocab, {"do_lower_case": lower, "strip_accents": accents}

@@ -103,6 +103,22 @@ def head_weights(rows, config):
     return _weights(rows, config)
 
 
+def read_ours(weight, checkpoint):
+    """Returns the value of a Weight in a checkpoint of ours.
+
+    Raises:
+        ValueError: it is missing or of another shape.
+    """
+    shape = checkpoint.tensors.shapes().get(weight.ours)
+    if shape != weight.shape:
+        found = "is missing" if shape is None else f"has shape {shape}"
+        raise ValueError(
+            f"{checkpoint.path}: {weight.ours} {found}, by its hparams of shape {weight.shape}. "
+            "Give the hparams that it was trained with"
+        )
+    return checkpoint.tensors[weight.ours]
+
+
 def _weights(rows, config, scope=""):
     sizes = {
         "V": config.vocab_size,
