@@ -8,26 +8,30 @@ Enters: a model's folder or checkpoint. Leaves: a folder in the other format.
 
 from absl import flags
 
-from electra.convert.formats import FORMATS, PARTS, convert
+from electra.cli import import_tensorflow_quietly
 from electra.hparams import load_hparams
 
 
 def _define_flags():
     text = flags.DEFINE_string
     text("model", None, "Folder or checkpoint to convert.", required=True)
-    text("to", None, f"Format to write: {', '.join(FORMATS)}.", required=True)
+    text("to", None, "Format to write: electra, huggingface or keras_hub.", required=True)
     text("output", None, "Folder to write to, empty.", required=True)
     text("generator", None, "Of a Hugging Face pair, the generator's folder.")
-    text("part", None, f"Only this part: {', '.join(PARTS)}.")
+    text("part", None, "Only this part: discriminator, generator or encoder.")
     text("task", None, "Of a model fine-tuned on several tasks, this one.")
     text("vocab_file", None, "Vocabulary of a checkpoint without one beside it.")
+    text("records_dir", None, "Folder of the pre-training records, whose manifest the card tells.")
     text("hparams", "{}", "What a TF1 checkpoint does not tell, as JSON.")
 
 
 def main(_):
     """Converts, and says where the result lies."""
+    import_tensorflow_quietly()
+    from electra.convert.formats import convert
+
     values = flags.FLAGS
-    names = ("generator", "part", "task", "vocab_file")
+    names = ("generator", "part", "task", "vocab_file", "records_dir")
     folders = convert(
         values.model,
         values.to,

@@ -9,12 +9,14 @@ import os
 from absl import logging
 
 from electra.convert import heads, huggingface, keras_hub
+from electra.convert.card import write_card
 from electra.saving import checkpoints
 from electra.saving.folder import write_folder
 from electra.serve.opening import open_model
 from electra.storage import read_json_dict, write_text
 
 ELECTRA, HUGGING_FACE, KERAS_HUB = FORMATS = ("electra", "huggingface", "keras_hub")
+_SHOWN = 6  # names in a message
 KERAS_HUB_DIFFERS = (
     "KerasHub's backbone computes GELU by tanh, so states differ a little; it has no heads; its "
     "pooled output, which ELECTRA has not, is tanh of the [CLS] state"
@@ -27,7 +29,16 @@ PARTS = {
 
 
 def convert(
-    model, to, output, *, generator=None, part=None, task=None, vocab_file=None, hparams=None
+    model,
+    to,
+    output,
+    *,
+    generator=None,
+    part=None,
+    task=None,
+    vocab_file=None,
+    hparams=None,
+    records_dir=None,
 ):
     """Converts a model.
 
@@ -42,6 +53,7 @@ def convert(
             fine-tuned one all of it. To ours: "encoder" leaves heads out.
         task: of a model fine-tuned on several, the one to write; to ours, what the task is called.
         vocab_file, hparams: of ours, see electra.load.
+        records_dir: of ours, the folder of its pre-training records, for the model card.
     Returns: list of the folders written.
     Raises:
         FileNotFoundError: something is missing. ValueError: damaged, or the other format cannot
@@ -62,9 +74,11 @@ def convert(
     if found == ELECTRA:
         opened = open_model(model, vocab_file, hparams)
         if to == HUGGING_FACE:
-            return _to_huggingface(opened, output, part, task)
+            return _to_huggingface(opened, output, part, task, records_dir)
         logging.warning("%s", KERAS_HUB_DIFFERS)
-        keras_hub.write(opened, output)
+        parameters = keras_hub.write(opened, output)
+        of = keras_hub.CLASS, opened.config.encoder, parameters
+        write_card(output, opened, *of, records_dir)
         return [output]
     if found == KERAS_HUB:
         write_ours(output, *keras_hub.read(model))
@@ -85,7 +99,7 @@ def format_of(path):
     return KERAS_HUB if "class_name" in values else HUGGING_FACE
 
 
-def _to_huggingface(opened, output, part, task):
+def _to_huggingface(opened, output, part, task, records_dir):
     if opened.tasks and part is None:
         exports, reasons, part = {"task": heads.finetuned(opened, task)}, [], "task"
     else:
@@ -102,6 +116,8 @@ def _to_huggingface(opened, output, part, task):
     folders = {name: output if part else os.path.join(output, name) for name in exports}
     for name, export in exports.items():
         export.write(folders[name], opened.tokenizer, opened.config.max_seq_length)
+        of = export.architecture, export.config, sum(x.size for x in export.tensors.values())
+        write_card(folders[name], opened, *of, records_dir)
     return list(folders.values())
 
 
@@ -114,6 +130,10 @@ def _from_huggingface(folder, output, generator, part, task):
         hparams, tensors = heads.incoming(main, family, task)
     else:
         hparams, tensors = huggingface.pretrained(main, other, part)
+    for each in filter(None, (main, other)):
+        if unused := each.unused():
+            shown = ", ".join(unused[:_SHOWN])
+            logging.warning("%s: %d tensors left out: %s", each.path, len(unused), shown)
     write_ours(output, {**hparams, **flags}, tensors, vocab)
     return [output]
 

@@ -79,6 +79,7 @@ class Incoming:
         values: dict, its config.json.
         tensors: Tensors by their names.
         prefix: of the encoder's names.
+        used: set of the names that were read.
     """
 
     folder: str
@@ -87,6 +88,7 @@ class Incoming:
     values: dict
     tensors: object
     prefix: str
+    used: set = dataclasses.field(default_factory=set)
 
     @property
     def is_bert(self):
@@ -97,8 +99,13 @@ class Incoming:
         return names.head_weights(rows, self.config)[0].theirs in self.tensors
 
     def read(self, weights):
-        """Reads weights of a head; as tensors.read_weights."""
+        """Reads weights; as tensors.read_weights."""
+        self.used.update(weight.theirs for weight in weights)
         return read_weights(weights, self.tensors, self.path)
+
+    def unused(self):
+        """Returns the names that were not read, buffers left out."""
+        return [n for n in self.tensors if n not in self.used and not n.endswith("_ids")]
 
     def read_encoder(self, scope="electra", tables=None):
         """Reads the encoder's weights under names of ours."""

@@ -37,6 +37,7 @@ def write(opened, folder):
     """Writes the preset of a model's encoder, which ElectraBackbone.from_preset loads.
 
     Args: opened: serve.opening.Opened; folder: made if missing.
+    Returns: the number of its parameters.
     Raises:
         ValueError: a weight is missing or misshapen.
     """
@@ -60,6 +61,7 @@ def write(opened, folder):
     os.makedirs(folder, exist_ok=True)
     backbone.save_to_preset(folder)
     tokenizer.save_to_preset(folder)
+    return backbone.count_params()
 
 
 def read(folder):
