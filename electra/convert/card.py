@@ -46,7 +46,7 @@ _WHAT = {
     "ElectraModel": "An ELECTRA encoder without heads.",
     "ElectraBackbone": (
         "An ELECTRA encoder without heads. KerasHub computes its GELU by tanh, so states differ a "
-        "little from ELECTRA's; the pooled output, which ELECTRA has not, is tanh of the [CLS] state."
+        "little; the pooled output, which ELECTRA has not, is tanh of the [CLS] state."
     ),
     "ElectraForSequenceClassification": (
         "An ELECTRA encoder with a linear head, fine-tuned on {tasks}. The head's hidden layer "
@@ -55,7 +55,7 @@ _WHAT = {
 }
 
 
-def write_card(folder, opened, architecture, config, parameters, records_dir=None):
+def write_card(folder, opened, architecture, config, parameters, data=""):
     """Writes README.md.
 
     Args:
@@ -63,17 +63,16 @@ def write_card(folder, opened, architecture, config, parameters, records_dir=Non
         opened: serve.opening.Opened of ours.
         architecture: class that loads it, of transformers, or "ElectraBackbone" of KerasHub.
         config: its EncoderConfig; parameters: their number.
-        records_dir: folder of the pre-training records, whose manifest tells the data; or None.
+        data: what `data_of` returned.
     Raises:
-        FileNotFoundError: records_dir has no manifest. ValueError: it is of another vocabulary, or
-            a log is damaged.
+        ValueError: a log is damaged.
     """
     name = os.path.basename(os.path.abspath(folder))
     sections = [
         _header(architecture),
         f"# {name}\n\n{_what(opened, architecture)}",
         _sizes(config, parameters, opened),
-        _data(records_dir, opened),
+        data,
         _settings(opened),
         *(_scores(opened) if opened.tasks else _evaluations(opened)),
         _usage(name, architecture),
@@ -113,7 +112,15 @@ def _sizes(config, parameters, opened):
     return "## Sizes\n\n" + _table(("", ""), rows.items())
 
 
-def _data(records_dir, opened):
+def data_of(records_dir, opened):
+    """Returns what a card says of the pre-training data.
+
+    Args:
+        records_dir: folder of the records, whose manifest tells; or None.
+        opened: serve.opening.Opened of the model.
+    Raises:
+        FileNotFoundError: no manifest. ValueError: it is of another vocabulary.
+    """
     if records_dir is None:
         return ""
     manifest = read_manifest(records_dir)

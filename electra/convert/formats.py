@@ -9,7 +9,7 @@ import os
 from absl import logging
 
 from electra.convert import heads, huggingface, keras_hub
-from electra.convert.card import write_card
+from electra.convert.card import data_of, write_card
 from electra.saving import checkpoints
 from electra.saving.folder import write_folder
 from electra.serve.opening import open_model
@@ -59,6 +59,7 @@ def convert(
         FileNotFoundError: something is missing. ValueError: damaged, or the other format cannot
             hold the model.
     """
+    model, output = os.fspath(model), os.fspath(output)
     for name, value, known in (("to", to, FORMATS), ("part", part, (None, *PARTS))):
         if value not in known:
             known = ", ".join(map(str, filter(None, known)))
@@ -66,19 +67,22 @@ def convert(
     if os.path.isdir(output) and os.listdir(output):
         raise ValueError(f"{output} is not empty. Choose another output, or empty it")
     found = format_of(model)
-    if (found == ELECTRA) == (to == ELECTRA):
+    if found == to == ELECTRA:
         raise ValueError(
-            f"{model} is in the format {found}, and cannot be made {to}. Convert from or to "
-            f"{ELECTRA}"
+            f"{model} is no model to bring in: it has no config.json. Expected: a folder of "
+            "Hugging Face, or a preset of KerasHub"
         )
+    if ELECTRA not in (found, to):
+        raise ValueError(f"{model} is of {found}. Convert it --to {ELECTRA} first, then to {to}")
     if found == ELECTRA:
         opened = open_model(model, vocab_file, hparams)
+        data = data_of(records_dir, opened)
         if to == HUGGING_FACE:
-            return _to_huggingface(opened, output, part, task, records_dir)
+            return _to_huggingface(opened, output, part, task, data)
         logging.warning("%s", KERAS_HUB_DIFFERS)
         parameters = keras_hub.write(opened, output)
         of = keras_hub.CLASS, opened.config.encoder, parameters
-        write_card(output, opened, *of, records_dir)
+        write_card(output, opened, *of, data)
         return [output]
     if found == KERAS_HUB:
         write_ours(output, *keras_hub.read(model))
@@ -96,10 +100,13 @@ def format_of(path):
     if not os.path.exists(file):
         return ELECTRA
     values = read_json_dict(file, "--model", "config.json of a model")
-    return KERAS_HUB if "class_name" in values else HUGGING_FACE
+    if "class_name" in values:
+        return KERAS_HUB
+    is_ours = "model_type" not in values and checkpoints.latest(path) is not None
+    return ELECTRA if is_ours else HUGGING_FACE
 
 
-def _to_huggingface(opened, output, part, task, records_dir):
+def _to_huggingface(opened, output, part, task, data):
     if opened.tasks and part is None:
         exports, reasons, part = {"task": heads.finetuned(opened, task)}, [], "task"
     else:
@@ -117,7 +124,7 @@ def _to_huggingface(opened, output, part, task, records_dir):
     for name, export in exports.items():
         export.write(folders[name], opened.tokenizer, opened.config.max_seq_length)
         of = export.architecture, export.config, sum(x.size for x in export.tensors.values())
-        write_card(folders[name], opened, *of, records_dir)
+        write_card(folders[name], opened, *of, data)
     return list(folders.values())
 
 

@@ -123,12 +123,9 @@ def discriminator(opened):
     Raises:
         ValueError: there is none, or ElectraForPreTraining computes something else.
     """
-    if opened.config.objective != "electra":
-        why = (
-            "it is a masked LM"
-            if opened.config.objective == "mlm"
-            else ("Electric's scores add what its two towers think of a token")
-        )
+    why = {"mlm": "it is a masked LM", "electric": "Electric's scores add those of its two towers"}
+    why = "it is fine-tuned" if opened.tasks else why.get(opened.config.objective)
+    if why:
         raise ValueError(
             f"{opened.path} has no discriminator that ElectraForPreTraining could hold: {why}. "
             "Expected: a model pre-trained with electra_objective"
@@ -143,7 +140,12 @@ def generator(opened):
         ValueError: there is none, or ElectraForMaskedLM computes something else.
     """
     config = opened.config
-    if config.uniform_generator or config.two_tower_generator or not opened.has_heads:
+    if (
+        opened.tasks
+        or config.uniform_generator
+        or config.two_tower_generator
+        or not opened.has_heads
+    ):
         why = "its two towers read from one side each" if config.two_tower_generator else "none"
         raise ValueError(
             f"{opened.path} has no generator that ElectraForMaskedLM could hold: {why}. Expected: "

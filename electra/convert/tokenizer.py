@@ -16,7 +16,6 @@ from electra.text.wordpiece import MAX_WORD_CHARACTERS, SUFFIX, UNKNOWN
 _FILE, _CONFIG = "tokenizer.json", "tokenizer_config.json"
 _NAMES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
 _LARGEST = 1 << 27  # bytes
-_NULLABLE = (bool, type(None))
 
 
 def write_tokenizer(folder, tokenizer, max_seq_length):
@@ -48,7 +47,7 @@ def read_tokenizer(folder):
     Raises:
         FileNotFoundError: no vocabulary. ValueError: a damaged file, or no WordPiece tokenizer.
     """
-    whole = _read(folder, _FILE, {"model": dict, "normalizer?": (dict, type(None))})
+    whole = _read(folder, _FILE, {"model": dict})
     about = _read(folder, _CONFIG, {})
     path = os.path.join(folder, "vocab.txt")
     if os.path.exists(path):
@@ -60,14 +59,15 @@ def read_tokenizer(folder):
         raise FileNotFoundError(
             f"{folder} holds no vocabulary. Expected: vocab.txt or tokenizer.json beside the model"
         )
-    normalizer = (whole or {}).get("normalizer") or {}
-    if normalizer.get("type") == "BertNormalizer":
+    normalizer = (whole or {}).get("normalizer")
+    if isinstance(normalizer, dict) and normalizer.get("type") == "BertNormalizer":
         names = ("lowercase", "strip_accents", "handle_chinese_chars")
         said = {name: normalizer.get(name) for name in names}
     else:
         names = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
         said = {name: (about or {}).get(name) for name in names}
-    check_shape(said, dict.fromkeys(names, _NULLABLE), f"{folder}: ", "the tokenizer")
+    known = {name: value for name, value in said.items() if value is not None}
+    check_shape(known, dict.fromkeys(known, bool), f"{folder}: ", "the tokenizer")
     lower, accents, ideographs = said.values()
     if ideographs is False:
         logging.warning("%s leaves ideographs together; here each stands alone", folder)
