@@ -6,10 +6,13 @@
 Enters: a model's folder or checkpoint. Leaves: a folder in the other format.
 """
 
+import json
+
 from absl import flags
 
 from electra.cli import import_tensorflow_quietly
 from electra.hparams import load_hparams
+from electra.saving.folder import OF_MODEL, ModelFolder
 
 
 def _define_flags():
@@ -41,6 +44,16 @@ def main(_):
     )
     for folder in folders:
         print(f"Wrote {folder}")
+        if values.to == "electra":
+            print(f"To pre-train from it, --hparams '{json.dumps(_hparams_of_a_new_run(folder))}'")
+
+
+def _hparams_of_a_new_run(folder):
+    """Returns the hparams with which a run starts from a model's weights."""
+    model = ModelFolder(folder)
+    recorded, places = model.recorded(), {"init_checkpoint": folder, "vocab_file": model.vocab_file}
+    names = (*OF_MODEL, "untied_generator_embeddings")
+    return {**places, **{name: recorded[name] for name in names if name in recorded}}
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ _PRETRAINING = (
 _FINETUNING = (
     *("learning_rate", "layerwise_lr_decay", "train_batch_size", "num_train_epochs"),
     *("warmup_proportion", "max_seq_length", "weight_decay_rate", "precision", "num_trials"),
+    *("max_train_examples", "from_scratch"),
 )
 _CURVE_ROWS = 8
 # Class of theirs: what it is for on the Hub, and the use of it in the example.
@@ -138,7 +139,11 @@ def _settings(opened):
     if not os.path.exists(ModelFolder.of(opened.checkpoint.path).hparams_file):
         return ""
     values = {name: opened.hparams[name] for name in names if name in opened.hparams}
-    rows = [(f"`{name}`", f"`{json.dumps(value)}`") for name, value in values.items()]
+    rows = [
+        (f"`{name}`", f"`{json.dumps(value)}`")
+        for name, value in values.items()
+        if value is not None and value is not False
+    ]
     return "## Settings\n\n" + _table(("hparam", "value"), rows) if rows else ""
 
 

@@ -3,6 +3,7 @@
 import builtins
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from electra.convert.formats import convert
+from electra.pretrain.config import PretrainingConfig
 from electra.saving.tensors import open_safetensors, write_safetensors
 from tests.pretrain.runs import TOKENS
 from tests.serve.models import write_pretrained
@@ -215,7 +217,11 @@ def test_the_command(folder, tmp_path):
         )
 
     done = run("--model", folder, "--to", "electra", "--output", tmp_path / "o")
-    assert (done.returncode, done.stdout) == (0, f"Wrote {tmp_path / 'o'}\n"), done.stderr
+    assert done.returncode == 0, done.stderr
+    wrote, advice = done.stdout.splitlines()
+    assert wrote == f"Wrote {tmp_path / 'o'}"
+    hparams = json.loads(re.fullmatch("To pre-train from it, --hparams '(.*)'", advice)[1])
+    assert PretrainingConfig("m", "d", **hparams).encoder.hidden_size == 16
     assert sorted(os.listdir(tmp_path / "o")) == [
         "hparams.json",
         "model.ckpt-0.safetensors",
