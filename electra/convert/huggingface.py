@@ -328,9 +328,12 @@ def tokenizer_hparams(folder, config):
 
 
 def check_table(vocab, config, folder):
-    """Raises a ValueError where a Vocabulary is larger than the EncoderConfig's word table."""
+    """Raises a ValueError where a Vocabulary is larger than the EncoderConfig's word table; warns
+    where it is smaller."""
     if len(vocab) > config.vocab_size:
         raise ValueError(
             f"The vocabulary in {folder} holds {len(vocab)} tokens, the word table of the model "
             f"{config.vocab_size} rows. Put the vocabulary there that the model was trained with"
         )
+    if unused := config.vocab_size - len(vocab):
+        logging.warning("%s: %d rows of the word table have no token", folder, unused)

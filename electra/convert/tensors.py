@@ -24,7 +24,7 @@ def open_tensors(folder):
     path = os.path.join(folder, _SAFE)
     if os.path.exists(path):
         try:
-            return path, _renamed(open_safetensors(path))
+            return path, _renamed(open_safetensors(path, halves=True))
         except ValueError as error:
             raise ValueError(
                 f"{path} is no readable safetensors file: {error}. Copy it anew"

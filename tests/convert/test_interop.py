@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -176,6 +177,22 @@ def test_models_of_transformers_come_in(kind, tmp_path):
     recorded = read_json(tmp_path / "ours" / "hparams.json", "")
     assert recorded["model_size"] == "small"
     assert recorded["model_hparam_overrides"] == {"num_hidden_layers": 2, "initializer_range": 0.1}
+
+
+@needs_interop
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_models_of_half_precision_come_in(dtype, tmp_path):
+    import torch
+
+    folder = write_pretrained(tmp_path)
+    convert(folder, "huggingface", tmp_path / "o", part="discriminator")
+    model = theirs(tmp_path / "o", "ForPreTraining").to(getattr(torch, dtype))
+    model.save_pretrained(tmp_path / "half")
+    shutil.copy(tmp_path / "o" / "vocab.txt", tmp_path / "half")
+    convert(tmp_path / "half", "electra", tmp_path / "ours")
+    before, after = (electra.load(tmp_path / name, precision="float32") for name in ("m", "ours"))
+    np.testing.assert_allclose(after.encode(TEXTS), before.encode(TEXTS), atol=0.05)
+    assert np.any(after.encode(TEXTS) != before.encode(TEXTS))
 
 
 @needs_interop
