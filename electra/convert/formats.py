@@ -60,20 +60,16 @@ def convert(
             hold the model.
     """
     model, output = os.fspath(model), os.fspath(output)
-    for name, value, known in (("to", to, FORMATS), ("part", part, (None, *PARTS))):
-        if value not in known:
-            known = ", ".join(map(str, filter(None, known)))
-            raise ValueError(f"--{name} must be one of {known}. Received: {value!r}")
     if os.path.isdir(output) and os.listdir(output):
         raise ValueError(f"{output} is not empty. Choose another output, or empty it")
     found = format_of(model)
-    if found == to == ELECTRA:
-        raise ValueError(
-            f"{model} is no model to bring in: it has no config.json. Expected: a folder of "
-            "Hugging Face, or a preset of KerasHub"
-        )
-    if ELECTRA not in (found, to):
-        raise ValueError(f"{model} is of {found}. Convert it --to {ELECTRA} first, then to {to}")
+    _check_options(
+        model,
+        found,
+        to,
+        of_electra={"vocab_file": vocab_file, "hparams": hparams, "records_dir": records_dir},
+        of_hugging_face={"part": part, "task": task, "generator": generator},
+    )
     if found == ELECTRA:
         opened = open_model(model, vocab_file, hparams)
         data = data_of(records_dir, opened)
@@ -106,6 +102,29 @@ def format_of(path):
     return ELECTRA if is_ours else HUGGING_FACE
 
 
+def _check_options(model, found, to, of_electra, of_hugging_face):
+    """Raises a ValueError where formats and options do not go together; both are dicts of them."""
+    part = of_hugging_face["part"]
+    for name, value, known in (("to", to, FORMATS), ("part", part, (None, *PARTS))):
+        if value not in known:
+            known = ", ".join(filter(None, known))
+            raise ValueError(f"--{name} must be one of {known}. Received: {value!r}")
+    if found == to == ELECTRA:
+        raise ValueError(
+            f"{model} is no model to bring in: it has no config.json. Expected: a folder of "
+            "Hugging Face, or a preset of KerasHub"
+        )
+    if ELECTRA not in (found, to):
+        raise ValueError(f"{model} is of {found}. Convert it --to {ELECTRA} first, then to {to}")
+    unmeant = {} if found == ELECTRA else of_electra
+    if HUGGING_FACE not in (found, to):
+        unmeant = {**unmeant, **of_hugging_face}
+    elif found == ELECTRA:
+        unmeant = {"generator": of_hugging_face["generator"]}
+    if given := [f"--{name}" for name, value in unmeant.items() if value]:
+        raise ValueError(f"{', '.join(given)} means nothing from {found} to {to}. Leave it out")
+
+
 def _to_huggingface(opened, output, part, task, data):
     if opened.tasks and part is None:
         exports, reasons, part = {"task": heads.finetuned(opened, task)}, [], "task"
@@ -117,7 +136,7 @@ def _to_huggingface(opened, output, part, task, data):
             except ValueError as error:
                 reasons.append(str(error))
         if not exports:
-            raise ValueError(" ".join(reasons))
+            raise ValueError(f"{' '.join(reasons)}. --part encoder takes the encoder alone")
     for reason in reasons:
         logging.warning("Left out: %s", reason)
     folders = {name: output if part else os.path.join(output, name) for name in exports}

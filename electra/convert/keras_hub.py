@@ -7,6 +7,7 @@ The backbone differs from ELECTRA in what weights cannot mend: its GELU is the t
 and it has a pooler, ELECTRA none (written as the identity). It has no heads.
 """
 
+import math
 import os
 
 import numpy as np
@@ -87,15 +88,20 @@ def read(folder):
         read_vocab(path),
     )
     check_table(vocab, config, folder)
-    backbone, variables = _backbone(config)
     weights = os.path.join(folder, _WEIGHTS)
     if not os.path.exists(weights):
         raise FileNotFoundError(f"{weights} is missing. Expected: what save_to_preset wrote")
     try:
+        needed = 2 * sum(math.prod(weight.shape) for weight in names.encoder_weights(config))
+        if os.path.getsize(weights) < needed:  # before memory for them is taken
+            raise ValueError(f"it is shorter than {needed} bytes")
+        backbone, variables = _backbone(config)
         backbone.load_weights(weights)
     except (ValueError, KeyError, OSError) as error:
         first = str(error).split("\n")[0]
-        raise ValueError(f"{weights} does not fit {file}, or is damaged: {first:.200}") from None
+        raise ValueError(
+            f"{weights} does not fit {file}, or is damaged: {first:.200}. Copy the preset anew"
+        ) from None
     tensors = {
         weight.ours: variables[weight.keras_hub].numpy().reshape(weight.shape)
         for weight in names.encoder_weights(config)

@@ -193,6 +193,12 @@ def test_what_goes_neither_in_nor_out(folder, tmp_path):
         convert(folder, "keras_hub", tmp_path / "out")
     with pytest.raises(ValueError, match="--to must be one of electra, huggingface, keras_hub"):
         convert(folder, "onnx", tmp_path / "out")
+    refused(folder, "--vocab_file, --records_dir means nothing", vocab_file="v", records_dir="r")
+    (tmp_path / "p").mkdir()
+    ours = write_pretrained(tmp_path / "p")
+    for to, options in (("huggingface", {"generator": "g"}), ("keras_hub", {"part": "encoder"})):
+        with pytest.raises(ValueError, match=f"means nothing from electra to {to}. Leave it out"):
+            convert(ours, to, tmp_path / "out", **options)
     with pytest.raises(ValueError, match="is not empty. Choose another output"):
         convert(folder, "electra", folder)
 

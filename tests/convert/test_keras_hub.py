@@ -97,6 +97,7 @@ def test_damaged_presets_are_named(ours, tmp_path):
     weights.write_bytes(whole)
     for change, message in (
         ({"hidden_dim": 24}, "does not fit|must be a multiple"),
+        ({"hidden_dim": 2**20, "intermediate_dim": 2**20}, "is damaged: it is shorter than"),
         ({"num_heads": 0}, "num_attention_heads must be a whole number"),
         ({"num_layers": "3"}, "'num_layers' of config is '3', expected a whole number"),
         ({"vocab_size": 30}, "holds 40 tokens, the word table of the model 30 rows"),
