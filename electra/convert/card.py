@@ -13,11 +13,13 @@ from electra.saving.folder import ModelFolder
 from electra.storage import parse_json_dict, read_json, write_text
 
 _PRETRAINING = (
+    *("model_name", "init_checkpoint"),
     *("learning_rate", "train_batch_size", "num_train_steps", "num_warmup_steps"),
     *("warmup_proportion", "max_seq_length", "mask_prob", "gen_weight", "disc_weight"),
     *("generator_hidden_size", "generator_layers", "weight_decay_rate", "precision", "seed"),
 )
 _FINETUNING = (
+    *("model_name", "init_checkpoint"),
     *("learning_rate", "layerwise_lr_decay", "train_batch_size", "num_train_epochs"),
     *("warmup_proportion", "max_seq_length", "weight_decay_rate", "precision", "num_trials"),
     *("max_train_examples", "from_scratch"),
@@ -93,7 +95,8 @@ def _what(opened, architecture):
     tasks = ", ".join(f"{task.name} ({task.family})" for task in opened.tasks.values())
     what = _WHAT.get(architecture, "An ELECTRA encoder with a linear head, fine-tuned on {tasks}.")
     what = what.replace("{tasks}", tasks)
-    return f"{what} Converted from a checkpoint of {opened.checkpoint.step:,} updates."
+    step = opened.checkpoint.step  # 0: it was trained elsewhere
+    return f"{what} Converted from a checkpoint of {step:,} updates." if step else what
 
 
 def _sizes(config, parameters, opened):
@@ -139,6 +142,8 @@ def _settings(opened):
     if not os.path.exists(ModelFolder.of(opened.checkpoint.path).hparams_file):
         return ""
     values = {name: opened.hparams[name] for name in names if name in opened.hparams}
+    if values.get("init_checkpoint"):  # where it lies is nobody's business
+        values["init_checkpoint"] = os.path.basename(os.path.normpath(values["init_checkpoint"]))
     rows = [
         (f"`{name}`", f"`{json.dumps(value)}`")
         for name, value in values.items()

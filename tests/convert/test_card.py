@@ -29,6 +29,12 @@ def test_without_logs_there_are_no_numbers_of_quality(tmp_path):
     assert "checkpoint of 7 updates" in text
 
 
+def test_weights_that_a_run_began_with_are_named(tmp_path):
+    folder = write_pretrained(tmp_path, init_checkpoint="/a/private/folder/bert")
+    text = card(folder, tmp_path, part="encoder")
+    assert '| `init_checkpoint` | `"bert"` |' in text and "private" not in text
+
+
 def test_held_out_metrics_are_those_of_the_checkpoint(tmp_path):
     folder = write_pretrained(tmp_path)
     rows = [{"step": step, "loss": 40 - step, "disc_auc": 0.5 + step / 100} for step in (2, 7, 9)]
