@@ -143,7 +143,9 @@ def _settings(opened):
         return ""
     values = {name: opened.hparams[name] for name in names if name in opened.hparams}
     if values.get("init_checkpoint"):  # where it lies is nobody's business
-        values["init_checkpoint"] = os.path.basename(os.path.normpath(values["init_checkpoint"]))
+        values["init_checkpoint"] = os.path.basename(
+            os.path.normpath(str(values["init_checkpoint"]))
+        )
     rows = [
         (f"`{name}`", f"`{json.dumps(value)}`")
         for name, value in values.items()
