@@ -1,6 +1,7 @@
 """The package, the commands and configs at the root, and what they need.
 
-Extras: `test` (pytest with xdist, ruff), `bench` (the peers that benchmarks/ measures beside ours).
+Extras: `test` (pytest with xdist, ruff), `bench` (the peers that benchmarks/ measures beside ours),
+`interop` (the libraries that converted models are tested with; converting needs neither).
 """
 
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
+PYTORCH = ["torch==2.13.0", "transformers>=5,<6"]
 
 setup(
     name="electra",
@@ -39,6 +41,7 @@ setup(
     ],
     extras_require={
         "test": ["pytest>=8", "pytest-xdist>=3.5", "ruff>=0.9"],
-        "bench": ["torch==2.13.0", "transformers>=5,<6"],
+        "bench": PYTORCH,
+        "interop": PYTORCH,
     },
 )

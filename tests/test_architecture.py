@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "finetune": BASE | {"text", "data", "model", "optim", "saving", "train", "predictor"},
     "serve": BASE
     | {"text", "data", "model", "saving", "train", "pretrain", "finetune", "predictor"},
+    "convert": BASE | {"text", "data", "model", "saving", "finetune", "serve"},
     "__init__": {"serve"},
 }
 
@@ -55,6 +56,7 @@ TENSORFLOW = {
     "finetune": NOWHERE,
     "finetune/step": ANYWHERE,
     "serve": IN_FUNCTIONS,
+    "convert": NOWHERE,
     "__init__": NOWHERE,
 }
 

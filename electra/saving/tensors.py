@@ -18,6 +18,7 @@ import tensorflow as tf
 
 CHECKSUM = "crc32"  # in the metadata: of the whole file, but for the eight digits themselves
 _TYPES = {"float32": "F32", "int32": "I32", "int64": "I64"}  # as safetensors spells them
+_HALVES = {"float16": "F16", "bfloat16": "BF16"}
 _DIGITS_AT = 8 + len(f'{{"__metadata__": {{"{CHECKSUM}": "')  # behind the header's length
 _BLOCK_BYTES = 1 << 22
 
@@ -51,9 +52,10 @@ class Tensors(Mapping):
         return dict(self._shapes)
 
 
-def open_safetensors(path):
+def open_safetensors(path, halves=False):
     """Returns the Tensors of a safetensors file.
 
+    Args: halves: whether float16 and bfloat16 are taken too.
     Raises:
         ValueError: it is damaged, or holds tensors of other types.
     """
@@ -62,7 +64,8 @@ def open_safetensors(path):
         parts = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
     except safetensors.SafetensorError as error:
         raise ValueError(str(error)) from None
-    dtypes, spelled = {}, {there: here for here, there in _TYPES.items()}
+    types = {**_TYPES, **(_HALVES if halves else {})}
+    dtypes, spelled = {}, {there: here for here, there in types.items()}
     for name, part in parts.items():
         dtypes[name] = spelled.get(part.get_dtype())
         if dtypes[name] is None:

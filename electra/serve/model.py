@@ -331,6 +331,8 @@ class LoadedModel:
     def _kind(self) -> str:
         if self.tasks:
             return "a fine-tuned model"
+        if not self._opened.has_heads:
+            return "an encoder without heads"
         names = {"electric": "Electric", "mlm": "a masked LM"}
         return names.get(self._opened.config.objective, "a pre-trained model")
 

@@ -51,8 +51,18 @@ class Opened:
             network = FinetuningModel(self.config.encoder, heads, dtype=dtype)
         else:
             network = build_model(self.config, self.tokenizer.vocab, dtype)
-        checkpoints.restore(network.named_variables(), self.checkpoint, require_all=True)
+        variables = network.named_variables()
+        if not self.has_heads:
+            network.lm_head = None
+            variables = {k: v for k, v in variables.items() if k.startswith("electra/")}
+        checkpoints.restore(variables, self.checkpoint, require_all=True)
         return network
+
+    @property
+    def has_heads(self):
+        """Whether it is more than an encoder, as a BERT converted without its head is."""
+        names = self.checkpoint.tensors
+        return self.config.objective != "mlm" or "generator_predictions/output_bias" in names
 
     def _head(self, task):
         return {"kind": task.family, **get_family(task.family).head_arguments(task, self.hparams)}
