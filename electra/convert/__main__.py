@@ -12,7 +12,7 @@ from absl import flags
 
 from electra.cli import import_tensorflow_quietly
 from electra.hparams import load_hparams
-from electra.saving.folder import OF_MODEL, ModelFolder
+from electra.saving.folder import MODEL_HPARAMS, ModelFolder
 
 
 def _define_flags():
@@ -52,7 +52,7 @@ def _hparams_of_a_new_run(folder):
     """Returns the hparams with which a run starts from a model's weights."""
     model = ModelFolder(folder)
     recorded, places = model.recorded(), {"init_checkpoint": folder, "vocab_file": model.vocab_file}
-    names = (*OF_MODEL, "untied_generator_embeddings")
+    names = (*MODEL_HPARAMS, "untied_generator_embeddings")
     return {**places, **{name: recorded[name] for name in names if name in recorded}}
 
 
