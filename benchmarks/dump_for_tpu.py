@@ -9,7 +9,6 @@ large), an evaluation step, and a training step of fine-tuning (base, one classi
 import os
 import pathlib
 import sys
-import types
 
 import pretraining_step
 import tensorflow as tf
@@ -21,33 +20,16 @@ from electra.pretrain import assembly
 from electra.pretrain.evaluation import Evaluator
 from electra.train.strategy import choose_placement
 
-# name -> sizes of a program: model_size, batch_size of one core, max_seq_length.
-TRAINING = {
-    "small": ("small", 128, 128),
-    "base": ("base", 32, 512),
-    "large, layers recomputed": ("large", 16, 512),
-}
-EVALUATION = {"small evaluation": ("small", 128, 128)}
-FINETUNING = {"base fine-tuning": ("base", 32, 128)}
-
 
 def main(folder):
     os.makedirs(folder, exist_ok=True)
-    for programs, make in (
-        (TRAINING, training),
-        (EVALUATION, evaluation),
-        (FINETUNING, finetuning),
-    ):
-        for name, sizes in programs.items():
-            args = dict(zip(("model_size", "batch_size", "max_seq_length"), sizes, strict=True))
-            function, inputs = make(types.SimpleNamespace(**args, precision="bfloat16"))
-            compiled = tf.function(function, jit_compile=True, autograph=False)
-            text = compiled.experimental_get_compiler_ir(*inputs)(stage="hlo_serialized")
-            path = os.path.join(
-                folder, f"{name.replace(' ', '_').replace(',', '')}_{sizes[1]}x{sizes[2]}.hlo"
-            )
-            pathlib.Path(path).write_bytes(text)
-            print(path, flush=True)
+    for name, (make, flags) in PROGRAMS.items():
+        function, inputs = make(pretraining_step.options().parse_args(flags.split()))
+        compiled = tf.function(function, jit_compile=True, autograph=False)
+        text = compiled.experimental_get_compiler_ir(*inputs)(stage="hlo_serialized")
+        path = os.path.join(folder, f"{name}.hlo")
+        pathlib.Path(path).write_bytes(text)
+        print(path, flush=True)
 
 
 def training(args):
@@ -87,11 +69,20 @@ def finetuning(args):
 
 def _pretraining(args):
     config = pretraining_step.config_of(args)
-    config = config.replace(recompute_layers=args.model_size == "large")
     placement = choose_placement("one", precision=args.precision, xla=True)
     model = assembly.build_model(config, pretraining_step.VOCAB, placement.dtype)
     return config, placement, model, next(iter(pretraining_step.one_batch(args)))
 
+
+_LONG = "--max_seq_length 512"
+# name -> (function that makes it, flags of pretraining_step.py): what one core computes.
+PROGRAMS = {
+    "small": (training, "--model_size small --batch_size 128"),
+    "base": (training, f"--model_size base --batch_size 32 {_LONG}"),
+    "large": (training, f"--model_size large --batch_size 16 {_LONG} --recompute_layers"),
+    "small-evaluation": (evaluation, "--model_size small --batch_size 128"),
+    "base-finetuning": (finetuning, "--model_size base --batch_size 32"),
+}
 
 if __name__ == "__main__":
     main(*sys.argv[1:])

@@ -22,7 +22,8 @@ FIRST_WORD = 1000  # ids from here on are no special tokens
 
 def options():
     parser = parser_of(__doc__, ("ours", "transformers"), rounds=7)
-    parser.add_argument("--model_size", choices=("small", "base"), default="small")
+    parser.add_argument("--model_size", choices=("small", "base", "large"), default="small")
+    parser.add_argument("--recompute_layers", action="store_true", help="of ours")
     parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
     parser.add_argument("--batch_size", type=positive, default=32)
     parser.add_argument("--max_seq_length", type=positive, default=128)
@@ -52,6 +53,7 @@ def config_of(args):
         vocab_size=VOCAB_SIZE,
         train_batch_size=args.batch_size,
         max_seq_length=args.max_seq_length,
+        recompute_layers=args.recompute_layers,
     )
 
 
