@@ -229,7 +229,8 @@ def test_dropout_differs_between_replicas_and_repeats():
         return [trainer.strategy.experimental_local_results(each) for each in values]
 
     for (first, second), (again, _) in zip(run(), run(), strict=True):
-        assert np.linalg.norm(first - second) > 1e-2 * np.linalg.norm(first)
+        least = 1e-2 if np.size(first) > 1 else 1e-4  # one number may change little by chance
+        assert np.linalg.norm(first - second) > least * np.linalg.norm(first)
         np.testing.assert_array_equal(first, again)
 
 
