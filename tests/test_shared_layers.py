@@ -1,0 +1,55 @@
+"""A model whose layers share weights, from its first step to a task: trained, gone on with, opened,
+fine-tuned."""
+
+import shutil
+
+import numpy as np
+
+import electra
+from electra.finetune.config import FinetuningConfig
+from electra.finetune.runner import Finetuning
+from electra.saving import checkpoints
+from electra.train.compare import differences
+from tests.finetune.runs import HPARAMS, make_data
+from tests.pretrain import runs
+
+LAYERS = {**runs.TINY["model_hparam_overrides"], "num_hidden_layers": 4, "num_layer_groups": 2}
+HOW = {
+    "model_hparam_overrides": LAYERS,
+    "generator_layers": 0.5,
+    "generator_layer_groups": 1,
+    "keep_checkpoint_max": 0,
+    "precision": "float32",
+}
+
+
+def test_shared_layers_are_trained_gone_on_with_opened_and_fine_tuned(tmp_path):
+    data = runs.make_data(tmp_path / "data")
+    assert runs.train(data, "whole", **HOW) == 0
+    whole, half = data / "models" / "whole", data / "models" / "half"
+    shutil.copytree(whole, half)
+    for step in (8, 12):
+        (half / f"model.ckpt-{step}.safetensors").unlink()
+    assert runs.train(data, "half", **HOW) == 0
+    assert differences(whole, half) == []
+
+    shapes = checkpoints.read(whole).tensors.shapes()
+    layers = {name.split("/")[2] for name in shapes if name.startswith("electra/encoder/layer_")}
+    assert layers == {"layer_0", "layer_1"}
+    assert any(name.startswith("generator/encoder/layer_0") for name in shapes)
+    assert not any(name.startswith("generator/encoder/layer_1") for name in shapes)
+
+    model = electra.load(whole)
+    assert model.config.num_hidden_layers == 4
+    assert np.isfinite(model.encode(["w5 w6"])).all()
+
+    tasks = make_data(tmp_path / "tasks")
+    hparams = {"init_checkpoint": str(whole), "vocab_file": str(whole / "vocab.txt")}
+    hparams |= {"output_dir": str(tmp_path / "out"), "num_train_epochs": 1}
+    decay = {"layerwise_lr_decay": 0.5, "do_eval": False}
+    config = FinetuningConfig("m", str(tasks), **HPARAMS | hparams | decay)
+    run = Finetuning(config)
+    before = {name: value.copy() for name, value in run.trainer.pretrained.items()}
+    assert run.run() is None
+    name = "electra/encoder/layer_1/output/dense/kernel"
+    assert np.abs(before[name] - run.trainer.variables[name].numpy()).max() > 0
