@@ -47,7 +47,7 @@ class Predictor:
             features: electra.data.features.Features.
             batch_size: features of a batch; max_seq_length: L.
             packs: whether short features share a row, and a batch holds as many as make no more
-                tokens; not on several replicas.
+                tokens; not on several replicas, nor where XLA compiles each shape.
             leave: names of features that `forward` does not read.
             progress: what the progress bar is called; "" for none.
         Returns: dict name -> list of what `forward` gave for each feature, in their order.

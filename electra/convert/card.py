@@ -181,18 +181,18 @@ def _scores(opened):
         scores = read_json(path, "Score the trial anew", {"scores": {str: {str: float}}})["scores"]
         rows = [
             (split, metric, f"{value:.4g}")
-            for split, each in scores.items()
-            for metric, value in each.items()
+            for split, metrics in scores.items()
+            for metric, value in metrics.items()
         ]
         yield "## Scores of this trial\n\n" + _table(("split", "metric", "value"), rows)
-    tasks, found, _ = os.path.basename(folder).rpartition("_model_")
+    tasks, is_trial, _ = os.path.basename(folder).rpartition("_model_")
     beside = os.path.join(folder, "..", "..", "results", f"{tasks}_results.json")
-    if found and os.path.exists(beside):
+    if is_trial and os.path.exists(beside):
         shape = {"summary": {str: {str: dict.fromkeys(("mean", "std", "trials"), float)}}}
         rows = [
-            (split, metric, f"{each['mean']:.4g}", f"{each['std']:.4g}", each["trials"])
+            (split, metric, f"{found['mean']:.4g}", f"{found['std']:.4g}", found["trials"])
             for split, values in read_json(beside, "Remove it", shape)["summary"].items()
-            for metric, each in values.items()
+            for metric, found in values.items()
         ]
         head = ("split", "metric", "mean", "deviation", "trials")
         yield "## Scores of all trials\n\n" + _table(head, rows)

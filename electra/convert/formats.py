@@ -156,10 +156,10 @@ def _from_huggingface(folder, output, generator, part, task):
         hparams, tensors = heads.incoming(main, family, task)
     else:
         hparams, tensors = huggingface.pretrained(main, other, part)
-    for each in filter(None, (main, other)):
-        if unused := each.unused():
+    for half in filter(None, (main, other)):
+        if unused := half.unused():
             shown = ", ".join(unused[:_SHOWN])
-            logging.warning("%s: %d tensors left out: %s", each.path, len(unused), shown)
+            logging.warning("%s: %d tensors left out: %s", half.path, len(unused), shown)
     write_ours(output, {**hparams, **flags}, tensors, vocab)
     return [output]
 
