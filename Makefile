@@ -5,12 +5,13 @@ TPU_VENV := .venv-tpu
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint bench check-tpu clean
+.PHONY: help quickstart test lint docs bench check-tpu constraints clean
 
 help:
 	@echo "make quickstart   train a small ELECTRA on the documentation of installed packages"
 	@echo "make test         run the tests (ARGS='-k reader' passes arguments to pytest)"
 	@echo "make lint         ruff: rules and layout"
+	@echo "make docs         write the documentation as a site to build/site; broken links fail"
 	@echo "make bench        measure ours beside its peers (installs torch and transformers);"
 	@echo "                  CORPUS_DIR=folder VOCAB_FILE=file measures building records too"
 	@echo "                  DATA_DIR=folder (vocab.txt, finetuning_data/) fine-tuning and inference"
@@ -25,6 +26,15 @@ test: $(VENV)/installed
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "build/site/index.html"
+
+# What the tests ran with here: `pip install -c constraints.txt .` installs the same versions.
+constraints: $(VENV)/installed
+	$(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check \
+	  | sed 's/+cpu$$//' > constraints.txt
 
 bench: $(VENV)/installed-bench
 	$(if $(CORPUS_DIR),$(BIN)/python benchmarks/build_dataset.py --corpus_dir $(CORPUS_DIR) \
@@ -47,6 +57,11 @@ check-tpu: $(VENV)/installed $(TPU_VENV)/installed
 $(VENV)/installed: setup.py pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV) (TensorFlow and what it needs: a minute or two) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	@echo "Installing mkdocs into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,docs]'
 	@touch $@
 
 $(VENV)/installed-bench: $(VENV)/installed

@@ -55,6 +55,11 @@ def test_the_readme_leads_to_every_page():
     assert set(DOCS) <= {target for target, _ in links(README)}
 
 
+def test_the_site_shows_every_page():
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert {path.name for path in DOCS} <= set(re.findall(r"^ +- (\w+\.md)$", site, flags=re.M))
+
+
 @pages([README, *DOCS])
 def test_hparams_of_samples_exist(path):
     for sample in re.findall(r"--hparams '(\{.*?\})'", path.read_text(encoding="utf-8"), re.S):
