@@ -40,6 +40,12 @@ class Phase:
     first_example: int
     config: object
 
+    def __str__(self):
+        return (
+            f"Phase {self.number} of {self.count}: steps {self.first_step} to {self.last_step}, "
+            f"max_seq_length {self.config.max_seq_length}"
+        )
+
     @property
     def last_step(self):
         return self.first_step + self.config.num_train_steps
