@@ -165,8 +165,8 @@ def refused_changes(fields, recorded, now, step):
         where = f"phase {number}: " if len(before) + len(after) > 2 else ""
         refused += [where + change for change in resume.refused_changes(own, old, new)]
         is_finished = number < len(before) and first + old["steps"] <= step
-        has_ended = number < len(after) and first + new["steps"] < step
-        if (is_finished and old["steps"] != new["steps"]) or has_ended:
+        is_too_short = number < len(after) and first + new["steps"] < step
+        if old["steps"] != new["steps"] and (is_finished or is_too_short):
             refused.append(
                 f"{where}its steps were {old['steps']} and are now {new['steps']}, with step "
                 f"{step} reached"
