@@ -208,14 +208,22 @@ def test_lines_say_the_phase_and_the_border_is_logged_evaluated_and_saved(unbrok
     ]
 
 
-@pytest.mark.parametrize("step", [4, BORDER, 8])
-def test_a_run_killed_before_at_or_behind_the_border_equals_the_unbroken_one(data, unbroken, step):
-    folder = killed_after(unbroken, f"killed{step}", step)
+def test_a_run_killed_at_the_border_needs_the_later_records_only(data, unbroken):
+    folder = killed_after(unbroken, "killed_at_border", BORDER)
+    short, long = hparams_of(data)["phases"]
+    gone = {"pretrain_tfrecords": "gone/*", "eval_tfrecords": "gone/*"}
+    assert train(data, folder.name, phases=[short | gone, long]) == 0
+    assert differences(str(folder), str(unbroken)) == []
+
+
+def test_a_run_killed_in_its_second_phase_equals_the_unbroken_one(data, unbroken):
+    folder = killed_after(unbroken, "killed_behind", 8)
     assert train(data, folder.name) == 0
     assert differences(str(folder), str(unbroken)) == []
 
 
 def test_sigterm_in_the_last_step_of_a_phase_stops_at_the_border(data, unbroken, monkeypatch):
+    """Of a run that was killed in its first phase."""
     folder = killed_after(unbroken, "stopped", 4)
     run = loop_module.Loop.run
 
@@ -308,11 +316,3 @@ def test_every_phase_is_checked_before_the_first_step(data, monkeypatch, change,
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         train(data, "refused", phases=[phases[0], phases[1] | change], strategy="mirrored")
     assert not (data / "models" / "refused").exists()
-
-
-def test_the_records_of_finished_phases_are_not_needed(data, unbroken):
-    folder = killed_after(unbroken, "without", BORDER)
-    short, long = hparams_of(data)["phases"]
-    gone = {"pretrain_tfrecords": "gone/*", "eval_tfrecords": "gone/*"}
-    assert train(data, folder.name, phases=[short | gone, long]) == 0
-    assert differences(str(folder), str(unbroken)) == []
