@@ -96,26 +96,29 @@ def checked_phases(config):
     Raises:
         ValueError: an unknown name or an impossible value; num_train_steps is not the sum.
     """
-    fields = {name: config.fields[name] for name in (*NUMBERS, *PLACES)}
+    fields = {"steps": STEPS, **{name: config.fields[name] for name in (*NUMBERS, *PLACES)}}
     phases = []
     for number, given in enumerate(config.phases, 1):
         if type(given) is not dict:
             raise ValueError(f"Phase {number} must be a dict. Received: {excerpt(repr(given))}")
-        if strangers := set(given) - {"steps", *fields}:
+        if strangers := set(given) - set(fields):
             raise ValueError(
                 f"Phase {number} sets {', '.join(map(repr, sorted(strangers)))}, which is of the "
-                f"whole run or unknown. A phase may set: steps, {', '.join(fields)}"
+                f"whole run or unknown. A phase may set: {', '.join(fields)}"
             )
-        given = dict(given)
-        if "steps" not in given and number == len(config.phases):
-            given["steps"] = config.num_train_steps - sum(phase["steps"] for phase in phases)
+        values = {**config.values(*NUMBERS), **dict.fromkeys(PLACES), **given}
         if "steps" not in given:
-            raise ValueError(f"Phase {number} lacks 'steps', the number of its updates")
-        values = {"steps": STEPS, **config.values(*NUMBERS), **dict.fromkeys(PLACES), **given}
+            left = config.num_train_steps - sum(phase["steps"] for phase in phases)
+            if number < len(config.phases) or left < 1:
+                raise ValueError(
+                    f"Phase {number} lacks 'steps', the number of its updates. Only the last may "
+                    f"leave them out, where num_train_steps {config.num_train_steps} leaves some"
+                )
+            values["steps"] = left
         phases.append(
             {
-                name: {"steps": STEPS, **fields}[name].checked(f"phase {number}: {name}", value)
-                for name, value in values.items()
+                name: field.checked(f"phase {number}: {name}", values[name])
+                for name, field in fields.items()
             }
         )
     total = sum(phase["steps"] for phase in phases)

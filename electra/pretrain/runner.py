@@ -75,7 +75,7 @@ class Pretraining:
             "Set vocab_file to that one, or model_name to a new model",
         )
         self.records = {}  # number of a phase -> training and held-out Records
-        for phase in _phases_left(config, newest.step if newest else 0):
+        for phase in _phases_left(config, phases_of(config), newest.step if newest else 0):
             sizes = phase.config.train_batch_size, phase.config.gradient_accumulation_steps
             if config.do_train:
                 placement.check_batch_size(*sizes)
@@ -88,6 +88,7 @@ class Pretraining:
                 "model_name or model_dir to a trained model"
             )
         self.config = config = _with_generator_of(config, self.checkpoint)
+        self.phases = phases_of(config)
         if config.do_train and placement.is_chief:
             write_folder(self.folder, config.to_json(), config.vocab_file)
         keras.utils.set_random_seed(config.seed)
@@ -98,7 +99,7 @@ class Pretraining:
                 compiled = not placement.compile_step
                 self.optimizer = build_optimizer(config, self.model, compiled)
         self.step, restored = self._restore()
-        self.interval = self._interval(_phases_left(config, self.step)[0])
+        self.interval = self._interval(_phases_left(config, self.phases, self.step)[0])
         if restored is not None:
             self.interval.load(restored)
         self._check_workers_agree()
@@ -115,7 +116,7 @@ class Pretraining:
         if config.do_eval:
             step, results = self.evaluated
             if step != reached.step:
-                phase = phase_at(phases_of(config), reached.step)
+                phase = phase_at(self.phases, reached.step)
                 results = self._evaluator(phase).run()
             if self.placement.is_chief:
                 write_results(config.results_txt, {**results, "global_step": reached.step})
@@ -191,7 +192,7 @@ class Pretraining:
                 min(max(step - phase.first_step, 0), phase.config.num_train_steps)
                 * phase.config.train_batch_size
                 * self._flops(phase)
-                for phase in phases_of(self.config)
+                for phase in self.phases
             )
         )
 
@@ -230,7 +231,7 @@ class Pretraining:
             enabled=self.placement.is_chief,
         ) as log:
             log.hparams(config.to_json())
-            for phase in _phases_left(config, self.step):
+            for phase in _phases_left(config, self.phases, self.step):
                 if phase.count > 1:
                     logging.info("%s", phase)
                     log.aim(phase.last_step, f"phase {phase.number}/{phase.count}")
@@ -311,9 +312,8 @@ class Pretraining:
             checkpoints.save(self.folder, step, tensors, state, keep_max=kept)
 
 
-def _phases_left(config, step):
+def _phases_left(config, phases, step):
     """Returns the phases whose records a run needs: those to train, or the one to evaluate."""
-    phases = phases_of(config)
     left = [phase for phase in phases if config.do_train and step < phase.last_step]
     return left or [phase_at(phases, step)]
 

@@ -1,6 +1,7 @@
 """Phases: two lengths in one run, the border between them, what a run that goes on may change."""
 
 import json
+import re
 import shutil
 import signal
 
@@ -15,6 +16,7 @@ from electra.train import logs
 from electra.train import loop as loop_module
 from electra.train.compare import differences
 from tests.pretrain import runs
+from tests.shared import ROOT
 
 BORDER, LAST, LONG = 6, 10, 24
 
@@ -62,6 +64,14 @@ def test_the_whole_has_the_sum_the_longest_and_else_what_the_last_phase_has():
     ]
 
 
+def test_the_example_of_the_docs_is_a_run_of_two_lengths():
+    text = (ROOT / "docs" / "pretraining.md").read_text()
+    (example,) = re.findall(r"^```json\n(.*?)^```", text, re.M | re.S)
+    short, long = phases_of(PretrainingConfig("two_lengths", "data", **json.loads(example)))
+    assert (short.last_step, long.last_step) == (900_000, 1_000_000)
+    assert (short.config.max_seq_length, long.config.max_seq_length) == (128, 512)
+
+
 def test_the_last_phase_takes_what_is_left_of_num_train_steps():
     whole = config({"steps": 9}, {"max_seq_length": 512}, num_train_steps=12)
     assert [phase["steps"] for phase in whole.phases] == [9, 3]
@@ -78,6 +88,11 @@ def test_the_last_phase_takes_what_is_left_of_num_train_steps():
         ([{"num_train_steps": 2}], {}, "Phase 1 sets 'num_train_steps'"),
         ([{"steps": 1}, 7], {}, "Phase 2 must be a dict. Received: 7"),
         ([{"mask_prob": 0.1}, {"steps": 1}], {}, "Phase 1 lacks 'steps'"),
+        (
+            [{"steps": 9}, {}],
+            {"num_train_steps": 9},
+            "Phase 2 lacks .*steps 9 leaves some",
+        ),
         ([{"steps": 0}], {}, "'phase 1: steps' must be at least 1"),
         ([{"steps": 1, "mask_prob": 2}], {}, "'phase 1: mask_prob' must be above 0 and below 1"),
         ([{"steps": 1, "max_seq_length": 513}], {}, "513 is more than the position table holds"),
