@@ -84,6 +84,24 @@ def test_a_run_killed_and_run_again_equals_the_unbroken_one(data, unbroken):
     assert differences(str(folder), str(unbroken[1])) == []
 
 
+def test_a_run_killed_at_the_border_of_its_phases_equals_the_unbroken_one(data):
+    """Kills before and behind the border are in tests/pretrain/test_phases.py."""
+    records = runs.make_data(data / "long", length=24) / "pretrain_tfrecords"
+    places = {"pretrain_tfrecords": f"{records}/pretrain*", "eval_tfrecords": f"{records}/eval*"}
+    long = {"steps": 20, "max_seq_length": 24, "train_batch_size": 4, **places}
+    hparams = HPARAMS | {"phases": [{"steps": 20}, long], "num_train_steps": 40}
+    unbroken = runs.start(data, "phases", hparams)
+    folder = data / "models" / "killed_phases"
+    process = runs.start(data, folder.name, hparams)
+    output = stop(process, signal.SIGKILL, folder, 20, 0)  # the second phase is being compiled
+    assert process.returncode == -signal.SIGKILL, output
+    assert newest_step(folder) < 40
+    output = runs.finish(runs.start(data, folder.name, hparams))
+    assert "Phase 2 of 2: steps 20 to 40, max_seq_length 24" in output
+    runs.finish(unbroken)
+    assert differences(str(folder), str(data / "models" / "phases")) == []
+
+
 def test_sigterm_before_the_first_step_ends_with_status_143(data):
     code = (
         "import os, signal, sys, run_pretraining as command\n"

@@ -24,7 +24,12 @@ def _define_flags():
     text("part", None, "Only this part: discriminator, generator or encoder.")
     text("task", None, "Of a model fine-tuned on several tasks, this one.")
     text("vocab_file", None, "Vocabulary of a checkpoint without one beside it.")
-    text("records_dir", None, "Folder of the pre-training records, whose manifest the card tells.")
+    text(
+        "records_dir",
+        None,
+        "Folder of the pre-training records, whose manifest the card tells, or "
+        "several with commas between them.",
+    )
     text("hparams", "{}", "What a TF1 checkpoint does not tell, as JSON.")
 
 

@@ -120,28 +120,40 @@ def data_of(records_dir, opened):
     """Returns what a card says of the pre-training data.
 
     Args:
-        records_dir: folder of the records, whose manifest tells; or None.
+        records_dir: folder of the records, whose manifest tells, or several with commas between
+            them; or None.
         opened: serve.opening.Opened of the model.
     Raises:
         FileNotFoundError: no manifest. ValueError: it is of another vocabulary.
     """
     if records_dir is None:
         return ""
-    manifest = read_manifest(records_dir)
+    folder = os.fspath(records_dir)
+    folders = [folder] if os.path.isdir(folder) else folder.split(",")
+    tables = [_records_table(folder, opened, len(folders) > 1) for folder in folders]
+    tables = list(filter(None, tables))
+    return "\n\n".join(["## Pre-training data", *tables]) if tables else ""
+
+
+def _records_table(folder, opened, is_one_of_several):
+    manifest = read_manifest(folder)
     if manifest is None:
-        raise FileNotFoundError(f"{records_dir} holds no manifest.json: build the records anew")
+        raise FileNotFoundError(f"{folder} holds no manifest.json: build the records anew")
     if manifest.get("vocab_sha256") != opened.tokenizer.vocab.sha256:
-        raise ValueError(f"{records_dir} was built with another vocabulary than {opened.path}")
+        raise ValueError(f"{folder} was built with another vocabulary than {opened.path}")
     names = ("documents", "train_examples", "train_tokens", "eval_examples", "eval_tokens")
     rows = [(name.replace("_", " "), f"{manifest[name]:,}") for name in names if name in manifest]
-    return "## Pre-training data\n\n" + _table(("of the records", ""), rows) if rows else ""
+    length = f" of {manifest.get('max_seq_length', '?')} tokens" if is_one_of_several else ""
+    return _table((f"of the records{length}", ""), rows) if rows else ""
 
 
 def _settings(opened):
     names = _FINETUNING if opened.tasks else _PRETRAINING
     if not os.path.exists(ModelFolder.of(opened.checkpoint.path).hparams_file):
         return ""
-    values = {name: opened.hparams[name] for name in names if name in opened.hparams}
+    phases = opened.hparams.get("phases") or [{}]
+    shared = {name: value for name, value in opened.hparams.items() if name not in phases[0]}
+    values = {name: shared[name] for name in names if name in shared}
     if values.get("init_checkpoint"):  # where it lies is nobody's business
         values["init_checkpoint"] = os.path.basename(
             os.path.normpath(str(values["init_checkpoint"]))
@@ -151,7 +163,12 @@ def _settings(opened):
         for name, value in values.items()
         if value is not None and value is not False
     ]
-    return "## Settings\n\n" + _table(("hparam", "value"), rows) if rows else ""
+    tables = [_table(("hparam", "value"), rows)] if rows else []
+    if names := [name for name in ("steps", *names) if name in phases[0]]:
+        head = "hparam", *(f"phase {number}" for number in range(1, len(phases) + 1))
+        rows = [(f"`{n}`", *(f"`{json.dumps(phase.get(n))}`" for phase in phases)) for n in names]
+        tables.append(_table(head, rows))
+    return "\n\n".join(["## Settings", *tables]) if tables else ""
 
 
 def _evaluations(opened):
@@ -162,7 +179,8 @@ def _evaluations(opened):
         numbers = [(name, f"{value:.4g}") for name, value in rows[-1].items() if name != "step"]
         yield f"## Held-out text, at step {step:,}\n\n" + _table(("metric", "value"), numbers)
     if len(rows) > 1:
-        names = [name for name in ("loss", "masked_lm_loss", "disc_loss") if name in rows[0]]
+        names = ("phase", "loss", "masked_lm_loss", "disc_loss")
+        names = [name for name in names if name in rows[0]]
         stride = -(-len(rows) // _CURVE_ROWS)
         kept = [(f"{row['step']:,}", *(f"{row[n]:.4g}" for n in names)) for row in rows[::-stride]]
         yield "## Curve\n\nOn held-out text.\n\n" + _table(("step", *names), kept[::-1])

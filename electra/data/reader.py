@@ -216,7 +216,7 @@ class Order:
         return self._epochs[epoch]
 
 
-def dataset(records, *, seed, global_batch, start_step, replica_rows):
+def dataset(records, *, seed, global_batch, start_step, replica_rows, first_example=0):
     """Batches for the replicas that one input pipeline feeds, without end.
 
     Args:
@@ -226,6 +226,7 @@ def dataset(records, *, seed, global_batch, start_step, replica_rows):
         start_step: updates already made.
         replica_rows: list of (start, stop), the rows of the global batch that each of the
             pipeline's replicas computes.
+        first_example: with which step 0 begins in the order.
     Returns: tf.data.Dataset of dicts of int32: input_ids, input_mask, segment_ids (b, L) and row
         (b,), the rows' numbers in the global batch. Element i belongs to step
         start_step + i // len(replica_rows) and to replica i % len(replica_rows).
@@ -235,8 +236,10 @@ def dataset(records, *, seed, global_batch, start_step, replica_rows):
 
     def read(index):
         step, replica = divmod(int(index), len(rows))
-        batch = records.read(order.numbers(start_step + step, global_batch, rows[replica]))
-        batch[ROW] = np.arange(rows[replica].start, rows[replica].stop, dtype=np.int32)
+        start, stop = rows[replica].start, rows[replica].stop
+        places = range(first_example + start, first_example + stop)
+        batch = records.read(order.numbers(start_step + step, global_batch, places))
+        batch[ROW] = np.arange(start, stop, dtype=np.int32)
         return [batch[name] for name in (*RECORD_FEATURES, ROW)]
 
     def element(index):

@@ -47,12 +47,29 @@ def learning_rate_at(
         factor = tf.minimum(1.0, step * _reciprocal(warmup)) if warmup > 0 else 1.0
         return learning_rate * decay * factor
 
-    step = tf.convert_to_tensor(step)
-    result = rate(step, num_train_steps)
+    schedules = {0: lambda step: rate(step, num_train_steps)}
     if lr_restart_step:
-        start = tf.cast(lr_restart_step, step.dtype)
-        again = rate(tf.maximum(step - start, 0), num_train_steps - lr_restart_step)
-        result = tf.where(step >= start, again, result)
+        schedules[lr_restart_step] = lambda step: rate(step, num_train_steps - lr_restart_step)
+    return rate_of_parts(step, schedules)
+
+
+def rate_of_parts(step, schedules):
+    """The rate of a run whose parts have schedules of their own.
+
+    Args:
+        step: integer scalar, as above.
+        schedules: dict first step of a part -> function from the step in that part to its rate;
+            rising, the first at 0.
+    Returns: float32 scalar tensor.
+
+    >>> float(rate_of_parts(9, {0: lambda step: 1.0, 8: lambda step: tf.cast(step, tf.float32)}))
+    1.0
+    """
+    step, result = tf.convert_to_tensor(step), None
+    for first_step, schedule in schedules.items():
+        start = tf.cast(first_step, step.dtype)
+        rate = schedule(tf.maximum(step - start, 0)) if first_step else schedule(step)
+        result = tf.where(step >= start, rate, result) if first_step else rate
     return result
 
 

@@ -1,8 +1,20 @@
 """From a config to the model, the optimizer and the training step it describes."""
 
+import functools
+
 from electra.optim import adamw, schedule
 from electra.pretrain.model import OPTIONS, PretrainingModel
+from electra.pretrain.phases import phases_of
 from electra.pretrain.step import PretrainingStep
+
+_SCHEDULE = (
+    "learning_rate",
+    "num_train_steps",
+    "num_warmup_steps",
+    "warmup_proportion",
+    "lr_decay_power",
+    "lr_restart_step",
+)
 
 
 def build_model(config, vocab, dtype="float32"):
@@ -17,28 +29,26 @@ def build_model(config, vocab, dtype="float32"):
 
 
 def build_optimizer(config, model, compiled=True):
-    """Returns the AdamW with the config's schedule over the model's variables.
+    """Returns the AdamW with the schedules of the config's phases over the model's variables.
 
     Args: compiled: see adamw.AdamW.
     """
-    shape = config.values(
-        "learning_rate",
-        "num_train_steps",
-        "num_warmup_steps",
-        "warmup_proportion",
-        "lr_decay_power",
-        "lr_restart_step",
-    )
+    schedules = {
+        phase.first_step: functools.partial(
+            schedule.learning_rate_at, **phase.config.values(*_SCHEDULE)
+        )
+        for phase in phases_of(config)
+    }
     return adamw.AdamW(
         model.variables_by_path(),
-        learning_rate=lambda step: schedule.learning_rate_at(step, **shape),
+        learning_rate=lambda step: schedule.rate_of_parts(step, schedules),
         weight_decay_rate=config.weight_decay_rate,
         compiled=compiled,
     )
 
 
 def build_step(config, model, optimizer, placement):
-    """Returns the PretrainingStep of a run under its placement."""
+    """Returns the PretrainingStep of a run, or of a phase, under its placement."""
     return PretrainingStep(
         model,
         optimizer,

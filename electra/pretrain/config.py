@@ -9,6 +9,7 @@ import os
 from electra.data.patterns import escaped
 from electra.hparams import Field
 from electra.model.config import generator_config
+from electra.pretrain.phases import NUMBERS, checked_phases, phases_of
 from electra.train.config import EXAMPLES, LARGEST, SHARE, STEPS, Place, RunConfig
 
 # What `debug` stands for; hparams given beside it win.
@@ -33,6 +34,8 @@ class PretrainingConfig(RunConfig):
             has no encoder of its own.
         objective: "electra", "electric" or "mlm".
         max_predictions_per_seq: N, the masked slots of an example.
+        With phases the numbers that they set are the last one's, but max_seq_length is the longest
+        of them and num_train_steps the sum.
     Raises:
         ValueError: an unknown name (the closest is named), a wrong type, an impossible value.
     Source: configure_pretraining.py of the official code. Differs from source: `debug` leaves the
@@ -96,6 +99,14 @@ class PretrainingConfig(RunConfig):
     )
     num_train_steps = Field(
         1000000, "Updates from the first to the last.", at_most=2**31 - 1, **STEPS
+    )
+    phases = Field(
+        [],
+        "Parts of the run, one after another, each a dict of its steps and of what differs in it: "
+        "see docs/pretraining.md. A run that goes on may change those that have not begun, extend "
+        "the last and add more.",
+        source="ours",
+        may_change=True,
     )
     num_eval_steps = Field(100, "Batches of an evaluation, at most.", **STEPS)
     eval_every_steps = Field(
@@ -167,6 +178,7 @@ class PretrainingConfig(RunConfig):
             derived["two_tower_generator"] = True
         self._refuse_computed(hparams)
         self.fill(hparams, derived)
+        self._fill_phases()
         self._fill_places()
         self.keep_checkpoint_max = self.keep_checkpoint_max or 0
         self.set_encoder(self.make_encoder(self.model_hparam_overrides))
@@ -217,6 +229,15 @@ class PretrainingConfig(RunConfig):
                 "max_seq_length). Set those two instead"
             )
 
+    def _fill_phases(self):
+        self.phases = checked_phases(self)
+        if self.phases:
+            for name in NUMBERS:
+                setattr(self, name, self.phases[-1][name])
+            self.max_seq_length = max(phase["max_seq_length"] for phase in self.phases)
+            total = sum(phase["steps"] for phase in self.phases)
+            self.num_train_steps = self.fields["num_train_steps"].checked("num_train_steps", total)
+
     def _fill_places(self):
         records = os.path.join(escaped(self.data_dir), "pretrain_tfrecords")
         self.pretrain_tfrecords = self.pretrain_tfrecords or os.path.join(
@@ -246,6 +267,9 @@ class PretrainingConfig(RunConfig):
         self.check_run()
         if not self.do_train and not self.do_eval:
             raise ValueError("do_train and do_eval are both false: nothing to do. Set one to true")
+        if self.phases:  # each is a config of its own
+            phases_of(self)
+            return
         if self.train_batch_size % self.gradient_accumulation_steps:
             raise ValueError(
                 f"train_batch_size {self.train_batch_size} is not a multiple of "

@@ -13,16 +13,17 @@ class PretrainingInterval(Interval):
         flops_per_example: of a training step, see pretrain/flops.py.
         peak_flops: function without arguments, FLOP/s of the devices; called when a line is due.
             None leaves the share out.
+        about: dict that every line begins with.
     """
 
-    def __init__(self, model, flops_per_example, peak_flops):
+    def __init__(self, model, flops_per_example, peak_flops, about=None):
         super().__init__()
-        self.model = model
+        self.model, self.about = model, about or {}
         self.flops_per_example, self.peak_flops = flops_per_example, peak_flops
 
     def numbers(self):
         metrics = metrics_from_sums(self.sums)
-        values = {"loss": loss_from_sums(self.model.loss_terms, self.sums)}
+        values = {**self.about, "loss": loss_from_sums(self.model.loss_terms, self.sums)}
         if "masked_lm_loss" in metrics:
             values["masked_lm_loss"] = metrics["masked_lm_loss"]
         if "disc_auc" in metrics:

@@ -1,7 +1,7 @@
 """The runner behind run_pretraining.py: config in, trained and evaluated model out.
 
-It opens the data, builds or restores the model, and says how to evaluate and to save; what is due
-when is decided in train/fit.py.
+It opens the data, builds or restores the model, goes over the phases, and says how to evaluate and
+to save; what is due when is decided in train/fit.py.
 """
 
 import contextlib
@@ -9,16 +9,16 @@ import functools
 import os
 
 import keras
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from electra.data import reader
-from electra.data.patterns import find_files
 from electra.pretrain.assembly import build_model, build_optimizer, build_step
 from electra.pretrain.evaluation import Evaluator, write_results
 from electra.pretrain.flops import official_training_flops, training_flops
 from electra.pretrain.interval import PretrainingInterval
+from electra.pretrain.phases import phase_at, phases_of, resumed
+from electra.pretrain.records import log_unigram_of, open_records
 from electra.saving import checkpoints
 from electra.saving.folder import ModelFolder, locked_folder, write_folder
 from electra.saving.shapes import infer_generator_fractions
@@ -32,7 +32,6 @@ from electra.train.peak import peak_flops
 from electra.train.strategy import placement_of
 
 INIT_REPORT = "init_checkpoint.txt"  # in the model's folder
-UNIGRAM_RECORDS = 100_000  # training records that the unigram baseline is counted over, at most
 
 
 def run_pretraining(config):
@@ -47,9 +46,10 @@ def run_pretraining(config):
             be known then.
         NonFiniteLossError: the training diverged.
     """
-    folder = config.model_dir
-    if checkpoints.latest(folder) is not None:
-        config = resume.resumed(config, ModelFolder(folder).recorded(), folder)
+    folder, newest = config.model_dir, checkpoints.latest(config.model_dir)
+    if newest is not None:
+        step = checkpoints.read(newest, verify=False).step
+        config = resumed(config, ModelFolder(folder).recorded(), folder, step)
     placement = placement_of(config)
     config = config.replace(precision=placement.precision)
     with contextlib.ExitStack() as stack:
@@ -66,16 +66,20 @@ class Pretraining:
         if note:
             logging.warning("%s", note)
         newest = checkpoints.latest(self.folder)
+        newest = newest and checkpoints.read(newest, verify=False)
         resume.check_vocab(
             self.vocab,
             config.vocab_file,
             self.folder,
-            newest and checkpoints.read(newest, verify=False),
+            newest,
             "Set vocab_file to that one, or model_name to a new model",
         )
-        if config.do_train:
-            placement.check_batch_size(config.train_batch_size, config.gradient_accumulation_steps)
-        self.records, self.held_out = _open_records(config, self.vocab)
+        self.records = {}  # number of a phase -> training and held-out Records
+        for phase in _phases_left(config, phases_of(config), newest.step if newest else 0):
+            sizes = phase.config.train_batch_size, phase.config.gradient_accumulation_steps
+            if config.do_train:
+                placement.check_batch_size(*sizes)
+            self.records[phase.number] = open_records(phase.config, self.vocab)
         stack.enter_context(locked_folder(self.folder, config.do_train and placement.is_chief))
         self.checkpoint = checkpoints.latest(self.folder)
         if self.checkpoint is None and not config.do_train:
@@ -84,6 +88,7 @@ class Pretraining:
                 "model_name or model_dir to a trained model"
             )
         self.config = config = _with_generator_of(config, self.checkpoint)
+        self.phases = phases_of(config)
         if config.do_train and placement.is_chief:
             write_folder(self.folder, config.to_json(), config.vocab_file)
         keras.utils.set_random_seed(config.seed)
@@ -93,23 +98,26 @@ class Pretraining:
             if config.do_train:  # a compiled step compiles its update too
                 compiled = not placement.compile_step
                 self.optimizer = build_optimizer(config, self.model, compiled)
-        self.interval = self._interval()
-        self.step = self._restore()
+        self.step, restored = self._restore()
+        self.interval = self._interval(_phases_left(config, self.phases, self.step)[0])
+        if restored is not None:
+            self.interval.load(restored)
         self._check_workers_agree()
+        self.evaluator = None, None  # of which phase, and the Evaluator
         self.evaluated = None, {}  # the last evaluation's step and results
 
     def run(self):
         """Trains and evaluates. Returns: the exit status."""
         config = self.config
-        evaluator = self._evaluator() if self.held_out is not None else None
-        reached = self._train(evaluator) if config.do_train else FitResult(self.step, None)
+        reached = self._train() if config.do_train else FitResult(self.step, None)
         if reached.stop_signal and (reached.step < config.num_train_steps or config.do_eval):
             logging.info("Stopped at step %d; the same command goes on from there", reached.step)
             return 128 + reached.stop_signal
         if config.do_eval:
             step, results = self.evaluated
             if step != reached.step:
-                results = evaluator.run()
+                phase = phase_at(self.phases, reached.step)
+                results = self._evaluator(phase).run()
             if self.placement.is_chief:
                 write_results(config.results_txt, {**results, "global_step": reached.step})
         return 0
@@ -117,14 +125,17 @@ class Pretraining:
     # ---- before the first step ----
 
     def _restore(self):
-        """Loads the newest checkpoint, or init_checkpoint's weights. Returns the step."""
+        """Loads the newest checkpoint, or init_checkpoint's weights.
+
+        Returns: the step, and the Checkpoint of this run or None.
+        """
         variables = self.model.named_variables()
         if self.checkpoint is None:
             if self.config.init_checkpoint:
                 checkpoint = checkpoints.read(self.config.init_checkpoint)
                 report = checkpoints.restore(variables, checkpoint, require_all=False)
                 self._report(checkpoint, report, ": weights only, step 0")
-            return 0
+            return 0, None
         checkpoint = checkpoints.read(self.checkpoint)
         report = checkpoints.restore(variables, checkpoint, require_all=True)
         if checkpoint.kind == "tf1":
@@ -133,9 +144,8 @@ class Pretraining:
             has_moments = checkpoints.restore_slots(self.optimizer.slots, checkpoint)
             if not has_moments:
                 logging.warning("%s holds no moments: they start at 0", checkpoint.path)
-        self.interval.load(checkpoint)
         logging.info("Going on from %s, step %d", checkpoint.path, checkpoint.step)
-        return checkpoint.step
+        return checkpoint.step, checkpoint
 
     def _report(self, checkpoint, report, note=""):
         """Says which variables a checkpoint filled: in the log in short, in a file all names."""
@@ -158,71 +168,104 @@ class Pretraining:
                 "model_dir must be a folder that all processes share, and hold no old files"
             )
 
-    def _interval(self):
-        sizes = self.config.max_seq_length, self.config.max_predictions_per_seq
-        flops = training_flops(self.model, *sizes)
+    def _interval(self, phase):
+        """Returns the PretrainingInterval of a phase."""
+        flops = self._flops(phase)
         logging.info(
             "%.3g FLOP an example in matrix products; %.3g as the official script counts",
             flops,
-            official_training_flops(self.model, *sizes),
+            self._flops(phase, official_training_flops),
         )
         peak = functools.partial(peak_flops, self.placement)
         if self.placement.device == "CPU":  # others are at work on it: no two measures agree
             peak = None
-        return PretrainingInterval(self.model, flops, peak)
+        return PretrainingInterval(self.model, flops, peak, phase.about)
 
-    def _evaluator(self):
-        config = self.config
-        log_unigram = None
-        if self.records is not None:
-            counts = reader.unigram_counts(self.records, config.vocab_size, UNIGRAM_RECORDS)
-            special = [self.vocab.pad_id, self.vocab.cls_id, self.vocab.sep_id, self.vocab.mask_id]
-            counts[special] = 0  # never masked
-            # One is added to every count, so that no held-out token has probability 0.
-            log_unigram = np.log((counts + 1) / (counts + 1).sum()).astype(np.float32)
+    def _flops(self, phase, count=training_flops):
+        config = phase.config
+        return count(self.model, config.max_seq_length, config.max_predictions_per_seq)
+
+    def _work(self, step):
+        """Returns the FLOP until a step."""
+        return float(
+            sum(
+                min(max(step - phase.first_step, 0), phase.config.num_train_steps)
+                * phase.config.train_batch_size
+                * self._flops(phase)
+                for phase in self.phases
+            )
+        )
+
+    def _evaluator(self, phase):
+        """Returns the Evaluator of a phase; that of an earlier one makes way."""
+        if self.evaluator[0] != phase.number:
+            self.evaluator = phase.number, self._new_evaluator(phase)
+        return self.evaluator[1]
+
+    def _new_evaluator(self, phase):
+        (training, held_out), config = self.records[phase.number], phase.config
+        self.model.mask_prob = config.mask_prob
         return Evaluator(
             self.model,
             self.placement,
-            lambda: reader.eval_batches(
-                self.held_out, config.eval_batch_size, config.num_eval_steps
-            ),
+            lambda: reader.eval_batches(held_out, config.eval_batch_size, config.num_eval_steps),
             num_slots=config.max_predictions_per_seq,
             seed=config.seed,
-            log_unigram=log_unigram,
+            log_unigram=training and log_unigram_of(training, config, self.vocab),
         )
 
     # ---- training ----
 
-    def _train(self, evaluator):
+    def _train(self):
         """Makes the steps that are left. Returns: FitResult."""
         config, last = self.config, self.config.num_train_steps
+        reached = FitResult(self.step, None)
         if self.step >= last:
             logging.info("Step %d of %d is reached: nothing to train", self.step, last)
-            return FitResult(self.step, None)
+            return reached
+        with RunLog(
+            self.folder,
+            resume_step=self.step,
+            last_step=last,
+            work=self._work,
+            enabled=self.placement.is_chief,
+        ) as log:
+            log.hparams(config.to_json())
+            for phase in _phases_left(config, self.phases, self.step):
+                if phase.count > 1:
+                    logging.info("%s", phase)
+                    log.aim(phase.last_step, f"phase {phase.number}/{phase.count}")
+                reached = self._train_phase(phase, log, reached.step)
+                if reached.stop_signal:
+                    break
+        return reached
+
+    def _train_phase(self, phase, log, step):
+        (training, held_out), config = self.records[phase.number], phase.config
+        if held_out is not None:
+            self._evaluator(phase)  # counts words, which finds what is damaged
         eval_every = config.eval_every_steps
         if eval_every is None:
             eval_every = config.save_checkpoints_steps
-        if self.held_out is None or self.held_out is self.records:  # no held-out text
+        if held_out is None or held_out is training:  # no held-out text
             eval_every = 0
-        loop = self._loop()
-        with RunLog(
-            self.folder, resume_step=self.step, last_step=last, enabled=self.placement.is_chief
-        ) as log:
-            log.hparams(config.to_json())
-            return fit(
-                loop,
-                log,
-                self.interval,
-                config,
-                step=self.step,
-                last_step=last,
-                evaluate=functools.partial(self._evaluate, evaluator, log),
-                evaluate_every=eval_every,
-                save=functools.partial(self._save, log),
-            )
+        if step > self.step:  # the first one's may hold what a checkpoint brought
+            self.interval = self._interval(phase)
+        return fit(
+            self._loop(phase, step),
+            log,
+            self.interval,
+            config,
+            step=step,
+            last_step=phase.last_step,
+            evaluate=functools.partial(self._evaluate, phase, log),
+            evaluate_every=eval_every,
+            save=functools.partial(self._save, log),
+        )
 
-    def _loop(self):
-        config, placement = self.config, self.placement
+    def _loop(self, phase, step):
+        config, placement = phase.config, self.placement
+        self.model.mask_prob = config.mask_prob
         step_function = build_step(config, self.model, self.optimizer, placement)
         share = config.train_batch_size // placement.num_replicas
 
@@ -231,22 +274,24 @@ class Pretraining:
             first = context.input_pipeline_id * replicas
             rows = [((first + i) * share, (first + i + 1) * share) for i in range(replicas)]
             return reader.dataset(
-                self.records,
+                self.records[phase.number][0],
                 seed=config.seed,
                 global_batch=config.train_batch_size,
-                start_step=self.step,
+                start_step=step - phase.first_step,
                 replica_rows=rows,
+                first_example=phase.first_example,
             )
 
         batches = placement.strategy.distribute_datasets_from_function(dataset)
         return Loop(CompiledSteps(step_function, placement, iter(batches)), placement)
 
-    def _evaluate(self, evaluator, log, step):
+    def _evaluate(self, phase, log, step):
+        evaluator = self._evaluator(phase)
         results = evaluator.run()
         self.evaluated = step, results
-        log.eval(step, results)
+        log.eval(step, {**phase.about, **results})
         log.text(step, "held_out/corrupted", evaluator.corrupted_examples(self.vocab.tokens))
-        if self.config.init_checkpoint and self.placement.is_chief:
+        if self.config.init_checkpoint and self.placement.is_chief and phase.number == 1:
             first = read_lines(os.path.join(self.folder, EVAL_LOG))[0]
             if first["step"] == 0 and results["loss"] > first["loss"]:
                 logging.warning(
@@ -267,34 +312,10 @@ class Pretraining:
             checkpoints.save(self.folder, step, tensors, state, keep_max=kept)
 
 
-def _open_records(config, vocab):
-    """Returns the training and the held-out Records; either may be None if not needed."""
-
-    def open_(pattern, kind):
-        return reader.Records(
-            pattern,
-            vocab=vocab,
-            kind=kind,
-            **config.values("max_seq_length", "do_lower_case", "strip_accents"),
-        )
-
-    training = held_out = None
-    if "eval_tfrecords" in config.given or find_files(config.eval_tfrecords):
-        held_out = open_(config.eval_tfrecords, "held-out")
-    if config.do_train or held_out is None:
-        training = open_(config.pretrain_tfrecords, "training")
-    if held_out is None:
-        instead = "nothing is evaluated while training"
-        if config.do_eval:
-            instead = "evaluating at the end on the training records, as the official code does"
-            held_out = training
-        logging.warning(
-            "No held-out records match %s: %s. build_pretraining_dataset.py --eval_fraction "
-            "sets some aside",
-            config.eval_tfrecords,
-            instead,
-        )
-    return training, held_out
+def _phases_left(config, phases, step):
+    """Returns the phases whose records a run needs: those to train, or the one to evaluate."""
+    left = [phase for phase in phases if config.do_train and step < phase.last_step]
+    return left or [phase_at(phases, step)]
 
 
 def _with_generator_of(config, checkpoint):

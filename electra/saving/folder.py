@@ -18,7 +18,11 @@ MODEL_HPARAMS = (
 )
 # Of hparams.json. Fine-tuning records its tasks, and the digests of what a trial learns from.
 _TASK = {"name": str, "family": str, "folder": str, "sources": {}, "metrics": [str]}
-_SHAPE = {"tasks?": [{**_TASK, "labels": [str]}], "inputs?": {str: str}}
+_SHAPE = {
+    "tasks?": [{**_TASK, "labels": [str]}],
+    "inputs?": {str: str},
+    "phases?": [{"steps": int}],
+}
 
 
 class ModelFolder:

@@ -117,6 +117,7 @@ def open_model(path, vocab_file=None, hparams=None):
         both = type(value) is dict and type(recorded.get(name)) is dict
         recorded[name] = {**recorded[name], **value} if both else value
     known = {name: recorded[name] for name in PretrainingConfig.fields if name in recorded}
+    known.pop("phases", None)  # a model is as they left it
     if tasks:  # of fine-tuning's own hparams only those of the network
         known = {name: known[name] for name in (*MODEL_HPARAMS, "max_seq_length") if name in known}
     is_as_recorded = os.path.exists(folder.hparams_file) and not hparams

@@ -124,9 +124,13 @@ class RunConfig(Config):
 
     def replace(self, **hparams):
         """Returns a config with other values of some hparams; `given` stays as it is."""
-        result = type(self)(self.model_name, self.data_dir, **{**self._hparams, **hparams})
+        result = self.with_hparams(**hparams)
         result.__dict__["given"] = self.given
         return result
+
+    def with_hparams(self, **hparams):
+        """Returns a config for which these hparams were given too."""
+        return type(self)(self.model_name, self.data_dir, **{**self._hparams, **hparams})
 
     def to_json(self):
         """Returns the model's name and every hparam, resolved, as a dict of JSON values."""

@@ -43,12 +43,13 @@ class RunLog:
         resume_step: updates already made; later entries of the logs are removed. At 0 all entries
             are, since a run that begins logs its step 0 again.
         last_step: at which the run ends, for the progress bar.
+        work: function from the step to the work until then, in any unit, for the time left.
         enabled: False writes and shows nothing (all processes but the chief).
     """
 
-    def __init__(self, folder, *, resume_step, last_step, enabled=True):
+    def __init__(self, folder, *, resume_step, last_step, work=float, enabled=True):
         self.folder, self.enabled = os.fspath(folder), enabled
-        self.last_step, self._first_step = last_step, resume_step
+        self.last_step, self._first_step, self._work = last_step, resume_step, work
         self._files, self._writer, self._bar = {}, None, None
         self._started = time.monotonic()
         if enabled:
@@ -84,6 +85,12 @@ class RunLog:
             self._writer.close()
             for file in self._files.values():
                 file.close()
+
+    def aim(self, step, what):
+        """Has the progress bar lead to a step and say what is made until then."""
+        if self.enabled:
+            self._bar.total = step
+            self._bar.set_description(what, refresh=False)
 
     def progress(self, step):
         """Moves the progress bar."""
@@ -138,8 +145,8 @@ class RunLog:
                 os.fsync(file.fileno())
 
     def _seconds_left(self, step):
-        done = max(step - self._first_step, 1)
-        return (time.monotonic() - self._started) / done * (self.last_step - step)
+        first, now, last = map(self._work, (self._first_step, step, self.last_step))
+        return (time.monotonic() - self._started) * (last - now) / max(now - first, 1.0)
 
     def _line(self, name, step, values):
         self._files[name].write(json.dumps({"step": int(step), **values}) + "\n")
@@ -174,6 +181,7 @@ def readable(step, last_step, values, seconds_left):
     'step 200/1000  loss 44.988  31.2 examples/s  ETA 1:02:05'
     """
     names = {
+        "phase": "phase {}",
         "loss": "loss {:.3f}",
         "masked_lm_loss": "MLM {:.3f}",
         "disc_loss": "RTD {:.4f}",

@@ -18,7 +18,24 @@ _RESOLVED = ("precision", "generator_hidden_size", "generator_layers")
 _TASK_OF_MODEL = ("family", "labels", "label_range")
 
 
-def resumed(config, recorded, folder):
+def refused_changes(fields, recorded, now):
+    """Lists the changes of hparams that are not allowed when a run goes on.
+
+    Args:
+        fields: dict name -> Field.
+        recorded: dict, `to_json()` of the run so far; a name it lacks counts as its default.
+        now: dict, `to_json()` of the command that goes on.
+    Returns: list of sentences, one per refused change; empty if the run may go on.
+    """
+    refused = []
+    for name, field in fields.items():
+        before, after = recorded.get(name, field.default), now.get(name, field.default)
+        if not field.may_change and before != after:
+            refused.append(f"hparam {name!r} was {before!r:.200} and is now {after!r:.200}")
+    return refused
+
+
+def resumed(config, recorded, folder, refused_changes=refused_changes):
     """Returns the config with which a run goes on.
 
     Training may change hparams with `may_change` only. Without do_train nothing is refused: all
@@ -28,6 +45,8 @@ def resumed(config, recorded, folder):
         config: RunConfig.
         recorded: dict, `to_json()` of the run so far; None without a record: nothing changes.
         folder: of the run.
+        refused_changes: function from the fields and what was and is recorded to a list of
+            sentences.
     Raises:
         ValueError: an hparam that may not change is another; all of them are named. A value to
             take is impossible.
@@ -50,23 +69,6 @@ def resumed(config, recorded, folder):
             f"These may change: {', '.join(changeable)}"
         )
     return result
-
-
-def refused_changes(fields, recorded, now):
-    """Lists the changes of hparams that are not allowed when a run goes on.
-
-    Args:
-        fields: dict name -> Field.
-        recorded: dict, `to_json()` of the run so far; a name it lacks counts as its default.
-        now: dict, `to_json()` of the command that goes on.
-    Returns: list of sentences, one per refused change; empty if the run may go on.
-    """
-    refused = []
-    for name, field in fields.items():
-        before, after = recorded.get(name, field.default), now.get(name, field.default)
-        if not field.may_change and before != after:
-            refused.append(f"hparam {name!r} was {before!r:.200} and is now {after!r:.200}")
-    return refused
 
 
 def fit_generator(config, fractions, checkpoint):

@@ -47,6 +47,26 @@ def test_held_out_metrics_are_those_of_the_checkpoint(tmp_path):
     assert "1,234 tokens a second" in text
 
 
+def test_phases_have_columns_of_their_own(tmp_path):
+    phases = [{"steps": 9}, {"steps": 3, "max_seq_length": 24, "learning_rate": 0.25}]
+    folder = write_pretrained(tmp_path, phases=phases)
+    rows = [{"step": step, "phase": step // 4 + 1, "loss": 9.5 - step} for step in (3, 7)]
+    write_log(folder, "eval_log.jsonl", rows)
+    digest = read_vocab(folder / "vocab.txt").sha256
+    for length in (16, 24):
+        about = {"vocab_sha256": digest, "max_seq_length": length, "documents": length + 1000}
+        write_manifest(tmp_path / f"r{length}", about)
+    dirs = f"{tmp_path}/r16,{tmp_path}/r24"
+    text = card(folder, tmp_path, part="discriminator", records_dir=dirs)
+    assert "| longest text | 24 tokens |" in text
+    assert "| hparam | phase 1 | phase 2 |\n|---|---|---|\n| `steps` | `9` | `3` |" in text
+    assert "| `learning_rate` | `0.001` | `0.25` |" in text
+    assert "| `max_seq_length` | `16` | `24` |" in text
+    assert text.count("`learning_rate`") == 1 and "| `num_train_steps` | `12` |" in text
+    assert "| of the records of 24 tokens |  |\n|---|---|\n| documents | 1,024 |" in text
+    assert "| step | phase | loss |\n|---|---|---|\n| 3 | 1 | 6.5 |\n| 7 | 2 | 2.5 |" in text
+
+
 def test_the_data_is_that_of_the_manifest(tmp_path):
     folder = write_pretrained(tmp_path)
     digest = read_vocab(folder / "vocab.txt").sha256

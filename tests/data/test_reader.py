@@ -153,6 +153,17 @@ def test_the_dataset_feeds_replicas_in_turn_and_goes_on_by_position(folder):
             assert array.tolist() == same[name].tolist()
 
 
+def test_a_dataset_may_begin_in_the_middle_of_the_order(folder):
+    """The second batch of two after three examples: the sixth and seventh of the order."""
+    records = Records(f"{folder}/*")
+    (batch,) = dataset(
+        records, seed=3, global_batch=2, start_step=1, replica_rows=[(0, 2)], first_example=3
+    ).take(1)
+    expected = records.read(Order(5, seed=3).numbers(0, 0, range(5, 7)))["input_ids"]
+    assert batch["input_ids"].numpy().tolist() == expected.tolist()
+    assert batch["row"].numpy().tolist() == [0, 1]
+
+
 def test_the_dataset_has_static_shapes(folder):
     spec = dataset(
         Records(f"{folder}/*"), seed=0, global_batch=3, start_step=0, replica_rows=[(0, 3)]

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from electra.optim.layerwise import layer_wise_multipliers
-from electra.optim.schedule import learning_rate_at
+from electra.optim.schedule import learning_rate_at, rate_of_parts
 from tests.shared import FIXTURES, TINY, assert_close, needs_fixtures
 
 OFFICIAL_NAMES = {"warmup_steps": "num_warmup_steps"}
@@ -47,6 +47,17 @@ def test_a_restart_is_the_schedule_of_the_remaining_steps():
             assert whole == rate_at(step, num_train_steps=20, **settings)
         else:
             assert whole == rate_at(step - 8, num_train_steps=12, **settings)
+
+
+def test_each_part_of_a_run_counts_from_its_own_first_step():
+    parts = {
+        0: lambda step: learning_rate_at(step, learning_rate=1.0, num_train_steps=4),
+        4: lambda step: learning_rate_at(
+            step, learning_rate=8.0, num_train_steps=8, num_warmup_steps=4
+        ),
+    }
+    rates = [float(rate_of_parts(tf.constant(step, tf.int64), parts)) for step in range(13)]
+    assert rates == [1.0, 0.75, 0.5, 0.25, 0.0, 1.75, 3.0, 3.75, 4.0, 3.0, 2.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
