@@ -82,16 +82,14 @@ def scaled(recipe, scale):
 def run_recipe(name, recipe, args):
     """Returns what a run came to: dict with "scale", "first", "last" and the task's scores."""
     home = args.output_dir / recipe.language
-    records = build_records(home, recipe, args.data_dir)
     path = ROOT / "recipes" / f"{name}.json"
+    hparams = load_hparams(str(path))
     smaller = {
+        **build_records(home, recipe.language, recipe.length, args.data_dir),
         "do_eval": True,
-        "pretrain_tfrecords": str(records / "pretrain_data.tfrecord*"),
-        "eval_tfrecords": str(records / "eval_data.tfrecord*"),
         "num_train_steps": recipe.steps,
         "num_warmup_steps": recipe.steps // 10,
         "train_batch_size": recipe.batch,
-        "max_seq_length": recipe.length,
         "eval_batch_size": recipe.batch,
         "num_eval_steps": max(1, 20480 // (recipe.batch * recipe.length)),
         "eval_every_steps": recipe.steps,
@@ -100,7 +98,7 @@ def run_recipe(name, recipe, args):
         "iterations_per_loop": 10,
         "log_every_steps": 10,
     }
-    if load_hparams(str(path)).get("lr_restart_step"):
+    if "lr_restart_step" in hparams:
         smaller["lr_restart_step"] = recipe.steps // 2
     places = {"data_dir": home, "model_name": name}
     run("run_pretraining.py", **places, hparams=(path, json.dumps(smaller)))
@@ -109,23 +107,25 @@ def run_recipe(name, recipe, args):
     return {"scale": dataclasses.asdict(recipe), "first": first, "last": last, **scores}
 
 
-def build_records(home, recipe, data_dir):
-    """Builds the language's records of the length, where they are not yet. Returns their folder."""
+def build_records(home, language, length, data_dir):
+    """Builds records of a length, where they are not yet. Returns the hparams that name them."""
     home.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(
-        data_dir / "vocab" / f"{VOCABULARIES[recipe.language]}-vocab.txt", home / "vocab.txt"
-    )
-    folder = home / f"records_{recipe.length}"
+    shutil.copyfile(data_dir / "vocab" / f"{VOCABULARIES[language]}-vocab.txt", home / "vocab.txt")
+    folder = home / f"records_{length}"
     flags = {
-        "corpus_dir": data_dir / "corpus" / recipe.language,
+        "corpus_dir": data_dir / "corpus" / language,
         "vocab_file": home / "vocab.txt",
         "output_dir": folder,
         "eval_fraction": 0.02,
-        "max_seq_length": recipe.length,
+        "max_seq_length": length,
     }
-    case = ["--no-lower-case"] if recipe.language == "es" else []
+    case = ["--no-lower-case"] if language == "es" else []
     run("build_pretraining_dataset.py", *case, **flags)
-    return folder
+    return {
+        "max_seq_length": length,
+        "pretrain_tfrecords": str(folder / "pretrain_data.tfrecord*"),
+        "eval_tfrecords": str(folder / "eval_data.tfrecord*"),
+    }
 
 
 def score(name, recipe, args, from_scratch):
