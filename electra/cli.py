@@ -160,9 +160,8 @@ def define_run_flags():
     """Defines the flags of run_pretraining.py and run_finetuning.py."""
     flags.DEFINE_string("data_dir", None, "Root of the data layout.", required=True)
     flags.DEFINE_string("model_name", None, "Names the model's folder.", required=True)
-    flags.DEFINE_string(
-        "hparams", "{}", "A JSON dict of hparams, or the path of one, as a run's hparams.json."
-    )
+    about = "A JSON dict of hparams, or the path of one, as a run's hparams.json. "
+    flags.DEFINE_multi_string("hparams", [], f"{about}Given again, the later one wins.")
 
 
 def define_flags(fields):

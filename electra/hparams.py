@@ -8,6 +8,7 @@ import contextlib
 import copy
 import dataclasses
 import difflib
+import functools
 import json
 import operator
 import os
@@ -28,12 +29,15 @@ def load_hparams(text):
     """Reads `--hparams`.
 
     Args:
-        text: a JSON dict, or the path of a file that holds one; empty or None means {}.
+        text: a JSON dict, or the path of a file that holds one; empty or None means {}. Of a
+            list of such texts, later ones win.
     Returns: dict.
     Raises:
         FileNotFoundError: text is a path and nothing lies there.
         ValueError: not JSON (line and column are named), not a dict, a key given twice.
     """
+    if isinstance(text, list):
+        return functools.reduce(operator.or_, map(load_hparams, text), {})
     text = (text or "").strip()
     if not text:
         return {}

@@ -60,6 +60,13 @@ def test_a_missing_file_is_named():
         load_hparams("nowhere.json")
 
 
+def test_of_several_the_later_wins(tmp_path):
+    path = tmp_path / "settings.json"
+    path.write_text('{"seed": 1, "debug": true}')
+    assert load_hparams([str(path), '{"seed": 2}']) == {"seed": 2, "debug": True}
+    assert load_hparams([]) == {}
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [
