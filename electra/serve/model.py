@@ -254,7 +254,7 @@ class LoadedModel:
         return self._finetuned.predict(rows, task, batch_size, self._progress)
 
     def task(self, name: str | None = None) -> Task:
-        """Returns the task of a name; None where the model has one task only. Raises: ValueError."""
+        """Returns the task of a name, None for the only one. Raises: ValueError."""
         return self._finetuned.task(name)
 
     def zero_shot(
