@@ -8,7 +8,9 @@ from electra.serve import model as model_module
 _SHARED = {
     **dict.fromkeys(("vocab_file", "text", "input", "input_format", "quoted", "text_column")),
     **dict.fromkeys(("id_column", "output", "output_format", "task")),
-    **{"model_dir": "m", "batch_size": 32, "precision": "float32"},
+    "model_dir": "m",
+    "batch_size": 32,
+    "precision": "float32",
 }
 _OWN = {
     "detect": {},
