@@ -51,6 +51,14 @@ def test_help_and_version_come_without_tensorflow():
     assert "electra = electra.__main__:main" in setup and "version=VERSION" in setup
 
 
+def test_flags_are_read_before_keras_is_imported():
+    modules = [module for module, _ in COMMANDS.values() if module.startswith("electra.serve")]
+    code = (
+        f"import sys, {', '.join(modules)}; assert not {{'tensorflow', 'keras'}} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 def test_an_unknown_command_names_the_closest():
     done = run("pretran", "--model_name", "m")
     assert done.returncode == 1

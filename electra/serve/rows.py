@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from electra.finetune.command import column as name_or_number
-from electra.finetune.families.text import as_text
 from electra.finetune.files import (
     DELIMITERS,
     STANDARD_INPUT,
@@ -114,7 +113,8 @@ def given_rows(columns: dict[str, Column], texts: dict[str, list[str]]) -> Itera
 
     Args: texts: dict role -> list of str, as many for each; a role without texts is left out.
     """
-    _refuse_missing(columns, [role for role in texts if texts[role]], "Command line")
+    found, remedy = [role for role in texts if texts[role]], "Give --text_b as often as --text"
+    _refuse_missing(columns, found, "Command line", remedy)
     texts = {role: given for role, given in texts.items() if given}
     for number, parts in enumerate(zip(*texts.values(), strict=True)):
         where = f"Command line, text {number + 1}"
@@ -194,6 +194,8 @@ def _table_rows(
 
 
 def _row(where: str, number: int, columns: dict[str, Column], found: dict) -> Row:
+    from electra.finetune.families.text import as_text  # with Keras, which --help needs not
+
     values = {}
     for role, value in found.items():
         is_list = columns[role].may_be_words and isinstance(value, list)
@@ -211,12 +213,15 @@ def _row(where: str, number: int, columns: dict[str, Column], found: dict) -> Ro
     return Row(where, id_, values, names, [id_, *(plain(values.get(r, "")) for r in names[1:])])
 
 
-def _refuse_missing(columns: dict[str, Column], found: list[str], where: str) -> None:
+def _refuse_missing(
+    columns: dict[str, Column], found: list[str], where: str, remedy: str = ""
+) -> None:
     for role, column in columns.items():
         if column.is_needed and role not in found:
+            a_file = f"Give a tsv, csv or jsonl file with a column for it, named by --{column.flag}"
+            beside = f" beside {', '.join(found)}" if found else ""
             raise ValueError(
-                f"{where}: no {role}, which this model needs beside {', '.join(found) or 'all'}. "
-                f"Give a tsv, csv or jsonl file with a column for it, named by --{column.flag}"
+                f"{where}: no {role}, which this model needs{beside}. {remedy or a_file}"
             )
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 from electra.finetune.families import CLASSIFICATION, MULTILABEL, QA, REGRESSION, TAGGING
-from electra.finetune.families.base import short
 from electra.finetune.tasks import Task
 from electra.serve import page
 from electra.serve.results import Guess, TokenScore
@@ -61,13 +60,19 @@ def view_of(task: Task) -> View:
 def _scores_record(answer: list[TokenScore]) -> dict[str, Any]:
     return {
         "tokens": [token for token, _ in answer],
-        "scores": [short(score) for _, score in answer],
+        "scores": [_short(score) for _, score in answer],
     }
 
 
 def _guesses_record(answer: list[list[Guess]]) -> dict[str, Any]:
-    masks = [[{"token": t, "probability": short(p)} for t, p in guesses] for guesses in answer]
+    masks = [[{"token": t, "probability": _short(p)} for t, p in guesses] for guesses in answer]
     return {"masks": masks}
+
+
+def _short(value: float) -> float:
+    from electra.finetune.families.base import short  # with Keras, which --help needs not
+
+    return short(value)
 
 
 def _labels_text(answer: dict[str, Any]) -> str:

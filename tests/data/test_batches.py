@@ -81,8 +81,8 @@ def test_batches_of_packed_features_have_equal_shapes():
 
 def test_parts_of_a_stream_share_few_shapes_that_hold_every_token():
     random, shapes = np.random.default_rng(1), {True: set(), False: set()}
-    for _ in range(40):
-        lengths = random.integers(3, 60, random.integers(1, 400))
+    for number in random.integers(1, 1000, 100):
+        lengths = random.integers(3, 60, number)
         for few_shapes, seen in shapes.items():
             batches = plan_packed(lengths, [64], 16 * 64, few_shapes=few_shapes)
             assert sorted(rows_of(batches)) == list(range(len(lengths)))
@@ -90,7 +90,7 @@ def test_parts_of_a_stream_share_few_shapes_that_hold_every_token():
             there = [packed(lengths, batch)["packed"] for batch in batches]
             assert sum((places >= 0).sum() for places in there) == lengths.sum()
             seen |= {(len(batch.groups), batch.size) for batch in batches}
-    assert len(shapes[True]) <= 18 < 28 < len(shapes[False])
+    assert 2 * len(shapes[True]) < len(shapes[False])
 
 
 def test_lengths_that_few_features_have_join_the_next():
