@@ -64,12 +64,14 @@ def test_the_mean_leaves_padding_out(model):
         model.encode(TEXTS, pooling="max")
 
 
-def test_the_examples_of_the_docstrings_run(tmp_path, finetuned, monkeypatch):
+def test_the_examples_of_the_docstrings_run(tmp_path, monkeypatch):
     words = "the chef ate meal . it rained a fine film bore".split()
     pretrained = electra.load(write_pretrained(tmp_path, tokens=[*TOKENS[: -len(words)], *words]))
-    monkeypatch.setattr(finetuned, "tasks", {"topic": finetuned.tasks["topic"]})
-    opened = lambda path: finetuned if "finetuning_models" in path else pretrained  # noqa: E731
-    monkeypatch.setattr(model_module, "load", opened)
+    opened = {"electra_small": pretrained}
+    for name, task in {"sst_model_1": "topic", "mnli_model_1": "nli"}.items():
+        (tmp_path / name).mkdir()
+        opened[name] = electra.load(write_finetuned(tmp_path / name, names=(task,)))
+    monkeypatch.setattr(model_module, "load", lambda path: opened[os.path.basename(path)])
     examples = [
         test for module in (electra, model_module) for test in doctest.DocTestFinder().find(module)
     ]
@@ -81,7 +83,7 @@ def test_the_examples_of_the_docstrings_run(tmp_path, finetuned, monkeypatch):
             .failed
             == 0
         ), example.name
-    assert sum(bool(example.examples) for example in examples) == 5
+    assert sum(bool(example.examples) for example in examples) == 6
 
 
 def test_encoding_does_not_depend_on_what_stands_beside(model):
@@ -368,6 +370,21 @@ def test_a_folder_of_trials_names_them(tmp_path):
 def test_a_folder_without_model_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
         electra.load(tmp_path)
+
+
+def test_parts_of_a_stream_give_the_same_with_few_programs(tmp_path):
+    folder, random = write_finetuned(tmp_path, names=("topic",)), np.random.default_rng(0)
+    whole, stream = (electra.load(folder, streaming=streaming) for streaming in (False, True))
+    for number in random.integers(300, 900, 12):
+        rows = [" ".join(["w5"] * length) for length in random.integers(1, 12, number)]
+        expected = [row["probabilities"]["no"] for row in whole.predict(rows)]
+        found = [row["probabilities"]["no"] for row in stream.predict(rows)]
+        np.testing.assert_allclose(found, expected, atol=2e-3)  # bfloat16, where it is fast
+    few, many = (
+        sum(program.experimental_get_tracing_count() for program in programs.values())
+        for programs in (m._finetuned._predictor._predictor._programs for m in (stream, whole))
+    )
+    assert few <= 8 < many
 
 
 def test_loading_says_nothing(pretrained):
