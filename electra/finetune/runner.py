@@ -59,8 +59,13 @@ class Finetuning:
             described = self.data.described_tasks()
             resume.check_tasks(described, recorded["tasks"], folder, config.do_train)
         self.inputs |= self.data.digests()
-        if recorded and config.do_train:
-            resume.check_inputs(self.inputs, recorded.get("inputs", {}), folder)
+        if recorded:
+            names = self.inputs
+            if not config.do_train:  # held out now, held out then?
+                held_out = filter(self.data.splits.holds_out, self.data.tasks)
+                names = [f"{task.name} train" for task in held_out]
+            inputs = {name: self.inputs[name] for name in names}
+            resume.check_inputs(inputs, recorded.get("inputs", {}), folder)
         tests = outputs.read_tests(self.data) if config.write_test_outputs else []
         self.submissions = outputs.Submissions(config, self.data.splits, tests)
         predict_files = config.predict_files if config.do_predict else {}
@@ -148,16 +153,15 @@ class Finetuning:
 
         Returns: (TrialResult with the scores, dict name of a dev -> its predictions).
         """
-        config, scores, predicted, constant = self.config, dict(result.scores), {}, []
-        for dev in self.data.dev:
-            predictions, loss = self.trainer.predictor.predict(*dev.inputs, config.eval_batch_size)
-            predicted[dev.name] = predictions
-            scores[dev.name] = dev.score(predictions, config.qa_na_threshold)
-            if loss is not None:
-                scores[dev.name] = {**scores[dev.name], "loss": loss}
-            family, threshold = get_family(dev.task.family), config.qa_na_threshold
-            if family.is_constant(dev.task, dev.examples, predictions, threshold):
-                constant.append(dev.name)
+        found, predicted = self.trainer.score()
+        scores, threshold = {**result.scores, **found}, self.config.qa_na_threshold
+        constant = [
+            dev.name
+            for dev in self.data.dev
+            if get_family(dev.task.family).is_constant(
+                dev.task, dev.examples, predicted[dev.name], threshold
+            )
+        ]
         collapsed = result.collapsed
         if predicted or not collapsed:  # what was not scored now may have collapsed before
             collapsed = result.why_collapsed(constant)

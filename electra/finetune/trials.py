@@ -27,6 +27,7 @@ _RECORD = {
     "test_outputs?": {"folder": str, "files": {str: str}},
     "first_loss?": float,
     "last_loss?": float,
+    "best_step?": int,
 }
 
 
@@ -56,7 +57,9 @@ class TrialResult:
         trial, seed: its name and seed.
         collapsed: sentences why it has learnt nothing; "" where there are none.
         scores: dict name of a split -> metric -> float.
-        steps, seconds, first_loss, last_loss: of its training; None before.
+        steps, seconds, first_loss, last_loss: of its training; None before. last_loss is None
+            too where it was stopped early.
+        best_step: whose weights the model has, where that was asked for; else None.
         outputs_due: whether what it predicts and draws is not written yet.
         test_outputs: as Submissions.write returns it, or None.
         stop_signal: the signal that stopped it, or None; never written.
@@ -70,6 +73,7 @@ class TrialResult:
     seconds: float | None = None
     first_loss: float | None = None
     last_loss: float | None = None
+    best_step: int | None = None
     outputs_due: bool = False
     test_outputs: dict | None = None
     stop_signal: int | None = None
@@ -79,8 +83,8 @@ class TrialResult:
         return all(dev.task.main_metric in self.scores.get(dev.name, {}) for dev in devs)
 
     def rank(self, devs):
-        """Returns the number by which trials are compared: the mean of the devs' main scores."""
-        return np.mean([self.scores[dev.name][dev.task.main_metric] for dev in devs])
+        """Returns the number by which trials are compared, as mean_score."""
+        return mean_score(self.scores, devs)
 
     def why_collapsed(self, constant):
         """Returns what `collapsed` is to say; constant: names of what got one label throughout."""
@@ -93,6 +97,15 @@ class TrialResult:
         """Returns a dict of JSON values."""
         values = {**vars(self), "outputs_due": self.outputs_due or None, "stop_signal": None}
         return {name: value for name, value in values.items() if value is not None}
+
+
+def mean_score(scores, devs):
+    """Returns the number by which trials and their steps are compared: the mean of main scores.
+
+    Args:
+        scores: dict name of a dev -> metric -> float; devs: list of TaskSplit.
+    """
+    return float(np.mean([scores[dev.name][dev.task.main_metric] for dev in devs]))
 
 
 class TrialInterval(Interval):
@@ -124,8 +137,9 @@ class TrialInterval(Interval):
                     self.tenths[part][1] += float(steps.values["examples"][i])
 
     def losses(self):
-        """Returns the mean loss of an example at the start and at the end."""
-        first, last = (loss / max(examples, 1.0) for loss, examples in self.tenths)
+        """Returns the mean loss of an example at the start and at the end, None where it did not
+        come there."""
+        first, last = (loss / count if count else None for loss, count in self.tenths)
         return {"first_loss": first, "last_loss": last}
 
 

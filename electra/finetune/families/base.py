@@ -46,6 +46,14 @@ class Family:
         """Returns the set of labels that examples have."""
         return {example.label for example in examples}
 
+    def unit_of(self, example):
+        """Returns what may not be in two splits: examples with equal ones stay together."""
+        raise NotImplementedError
+
+    def stratum_of(self, example):
+        """Returns a str; where examples are held out, each of them gives its share."""
+        return ""
+
     def featurize(self, task, examples, tokenizer, **sizes):
         """Yields (number of the example, feature): dicts of numbers and lists, see featurize.py."""
         raise NotImplementedError

@@ -71,6 +71,9 @@ class Tagging(base.Family):
     def labels_in(self, examples):
         return {tag for example in examples for tag in example.tags or ()}
 
+    def unit_of(self, example):
+        return example.words
+
     def featurize(self, task, examples, tokenizer, *, max_seq_length, **_):
         for number, example in enumerate(examples):
             yield number, _featurize_sentence(example, tokenizer, max_seq_length, task.label_ids)

@@ -81,6 +81,9 @@ class TextFamily(base.Family):
             raise ValueError("a string, or a pair of strings")
         return TextExample(id, *parts, *[None] * (3 - len(parts)))
 
+    def unit_of(self, example):
+        return example.text_a, example.text_b
+
     def featurize(self, task, examples, tokenizer, *, max_seq_length, **_):
         for number, example in enumerate(examples):
             text = featurize_texts(example, tokenizer, max_seq_length)
@@ -132,6 +135,9 @@ class Classification(TextFamily):
     def read_label(self, label, task, where):
         base.check_label(label, task.labels, where)
         return label
+
+    def stratum_of(self, example):
+        return example.label
 
     def label_features(self, task, label):
         return {"label_ids": task.label_ids.get(label, 0)}

@@ -41,6 +41,9 @@ class QuestionAnswering(Family):
             raise ValueError("a pair of strings, the question and the text")
         return QAExample(id, row[0], Document(row[1], task.ideographs_are_words), (), False)
 
+    def unit_of(self, example):
+        return example.document.context
+
     def featurize(self, task, examples, tokenizer, **sizes):
         document, pieces = None, ()
         for number, example in enumerate(examples):
