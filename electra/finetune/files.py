@@ -29,14 +29,23 @@ def format_of(path, source, task):
     raise ValueError(f"{path}: the name does not tell the format. Give the task one of {known}")
 
 
+def layout(path, source, task):
+    """Returns (delimiter, whether fields are quoted, whether a header is there) of a tsv or csv
+    file, None of others."""
+    delimiter = _DELIMITERS.get(format_of(path, source, task))
+    if delimiter is None:
+        return None
+    is_quoted = delimiter == "," if source.is_quoted is None else source.is_quoted
+    return delimiter, is_quoted, any(isinstance(c, str) for c in source.columns.values())
+
+
 def table_rows(path, source, task, needs_label):
     """Yields (line number, dict role -> field) of a tsv or csv file."""
-    delimiter = _DELIMITERS[format_of(path, source, task)]
-    is_quoted = delimiter == "," if source.is_quoted is None else source.is_quoted
-    rows = _split_lines(path, is_quoted, delimiter)
+    delimiter, is_quoted, has_header = layout(path, source, task)
+    rows = split_lines(path, is_quoted, delimiter)
     columns, skipped, optional = source.columns, 0, _optional(needs_label)
     first_line, header = next(rows, (0, []))
-    if any(isinstance(column, str) for column in columns.values()):
+    if has_header:
         for role, column in columns.items() if first_line else ():
             count = header.count(column)
             if count > 1 or not (count or role in optional):
@@ -75,7 +84,7 @@ def _optional(needs_label):
     return {"id"} if needs_label else {"id", "label"}
 
 
-def _split_lines(path, is_quoted, delimiter):
+def split_lines(path, is_quoted, delimiter):
     """Yields (line number, fields) of the lines that are not blank."""
     if not is_quoted:
         for number, line in read_lines(path):

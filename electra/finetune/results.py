@@ -9,6 +9,7 @@ import os
 import numpy as np
 from absl import logging
 
+from electra.finetune.baselines import PREFIX
 from electra.finetune.trials import SCORES, planned
 from electra.saving import checkpoints
 from electra.storage import read_json, write_json, write_text
@@ -37,21 +38,23 @@ def known_ensemble(config, results):
     return before.get("ensemble") if is_same else None
 
 
-def readable(scores):
-    """Returns the scores of a trial as one line.
+def readable(scores, baselines=None):
+    """Returns the scores of a trial, and of the baselines, as one line.
 
-    >>> readable({"cola": {"mcc": 56.789, "loss": 0.4}})
-    'cola: mcc: 56.79 - loss: 0.40'
+    >>> readable({"cola": {"mcc": 56.789, "loss": 0.4}}, {"cola": {"mcc": 0.0}})
+    'cola: mcc: 56.79 - loss: 0.40 - baseline_mcc: 0.00'
     """
-    return "  ".join(_lines(scores))
+    return "  ".join(_lines(scores, baselines or {}))
 
 
-def _lines(scores):
+def _lines(scores, baselines):
     """A line a task. Kept from the official code: their form."""
-    return [
-        f"{name}: " + " - ".join(f"{metric}: {value:.2f}" for metric, value in of_task.items())
-        for name, of_task in scores.items()
-    ]
+    lines = []
+    for name, of_task in scores.items():
+        beside = {PREFIX + metric: value for metric, value in baselines.get(name, {}).items()}
+        shown = (f"{metric}: {value:.2f}" for metric, value in {**of_task, **beside}.items())
+        lines.append(f"{name}: " + " - ".join(shown))
+    return lines
 
 
 def summary(results):
@@ -75,13 +78,14 @@ def summary(results):
     return statistics
 
 
-def write_results(config, devs, results, retries, ensemble):
+def write_results(config, devs, results, retries, ensemble, baselines=None):
     """Writes results_txt, a line a trial and task, and beside it the JSON with all there is;
     ALL_SUMMARIES there holds the summaries of all commands on this model.
 
     Args:
         config: FinetuningConfig; devs: list of TaskSplit.
         results, retries: lists of TrialResult; ensemble: None, or of ensemble.py.
+        baselines: dict as baseline_scores returns it.
     """
     mains = {dev.name: dev.task.main_metric for dev in devs}
     best = max(results, key=lambda result: result.rank(devs)).trial  # the first of equals
@@ -94,9 +98,11 @@ def write_results(config, devs, results, retries, ensemble):
         "trials": [result.to_json() for result in results],
         "retries": [result.to_json() for result in retries],
     }
+    if baselines:
+        about["baselines"] = baselines
     if ensemble:
         about["ensemble"] = ensemble
-    lines = [line for result in results for line in _lines(result.scores)]
+    lines = [line for result in results for line in _lines(result.scores, baselines or {})]
     write_text(config.results_txt, "\n".join(lines) + "\n")
     path = _results_json(config)
     write_json(path, about)
@@ -105,7 +111,10 @@ def write_results(config, devs, results, retries, ensemble):
         _write_all_summaries(os.path.dirname(path))
     for name, main in mains.items():
         shown = "%s %s: mean %.2f, deviation %.2f, median %.2f, best %.2f of %d trials"
-        logging.info(shown, name, main, *about["summary"][name][main].values())
+        numbers = about["summary"][name][main].values()
+        baseline = (baselines or {}).get(name, {}).get(main)
+        beside = "" if baseline is None else f"; baseline {baseline:.2f}"
+        logging.info(shown + "%s", name, main, *numbers, beside)
     if not config.keep_all_models:
         _keep_only(config, best, {result.trial for result in results + retries})
 

@@ -10,6 +10,7 @@ import dataclasses
 from absl import logging
 
 from electra.finetune import outputs, results, trials
+from electra.finetune.baselines import baseline_scores, label_priors
 from electra.finetune.ensemble import score_ensemble
 from electra.finetune.families import get_family
 from electra.finetune.run_data import FinetuningData
@@ -46,6 +47,8 @@ class Finetuning:
         config: as the run goes on with it.
         data: FinetuningData.
         inputs: dict what trials learn from and are scored on -> its SHA-256.
+        priors: as baselines.label_priors counts them, or as the first trial's folder has them.
+        baselines: dict name of a dev -> metric -> float, of predicting by the priors.
         submissions: outputs.Submissions.
         files: list of TaskSplit, the user's files to predict.
         trainer: Trainer.
@@ -66,6 +69,11 @@ class Finetuning:
                 names = [f"{task.name} train" for task in held_out]
             inputs = {name: self.inputs[name] for name in names}
             resume.check_inputs(inputs, recorded.get("inputs", {}), folder)
+        counted = label_priors(self.data.tasks, self.data.train)
+        self.priors = counted or (recorded or {}).get("label_priors", {})
+        self.baselines = baseline_scores(self.data.dev, self.priors, config.qa_na_threshold)
+        if self.baselines:
+            logging.info("Who learns nothing has: %s", results.readable(self.baselines))
         tests = outputs.read_tests(self.data) if config.write_test_outputs else []
         self.submissions = outputs.Submissions(config, self.data.splits, tests)
         predict_files = config.predict_files if config.do_predict else {}
@@ -101,7 +109,7 @@ class Finetuning:
         if config.ensemble and runs_trials:
             ensemble = score_ensemble(config, devs, self.submissions, finished, self.trainer)
         if config.do_eval:
-            results.write_results(config, devs, finished, retries, ensemble)
+            results.write_results(config, devs, finished, retries, ensemble, self.baselines)
         if config.do_predict:
             self.trainer.restore(results.best_kept(config))
             outputs.write_files(config, self.trainer.predictor, self.files)
@@ -133,7 +141,8 @@ class Finetuning:
         if config.do_train:
             if not has_model:
                 described = {"tasks": self.data.described_tasks(), "trial_seed": trial.seed}
-                hparams = {**config.to_json(), **described, "inputs": self.inputs}
+                described |= {"inputs": self.inputs, "label_priors": self.priors}
+                hparams = {**config.to_json(), **described}
                 write_folder(trial.folder, hparams, config.vocab_file)
             result = self.trainer.train(trial, result)
             if result.stop_signal:
@@ -167,7 +176,7 @@ class Finetuning:
             collapsed = result.why_collapsed(constant)
         if collapsed:
             logging.warning("Trial %s collapsed: %s", result.trial, collapsed)
-        logging.info("Trial %s: %s", result.trial, results.readable(scores))
+        logging.info("Trial %s: %s", result.trial, results.readable(scores, self.baselines))
         result = dataclasses.replace(result, scores=scores, collapsed=collapsed, outputs_due=False)
         return result, predicted
 

@@ -16,9 +16,14 @@ MODEL_HPARAMS = (
     "do_lower_case",
     "strip_accents",
 )
-# Of hparams.json. Fine-tuning records its tasks, and the digests of what a trial learns from.
+# Of hparams.json. Fine-tuning records its tasks, the digests of what a trial learns from, and how
+# frequent its labels are.
 _TASK = {"name": str, "family": str, "folder": str, "sources": {}, "metrics": [str]}
-_SHAPE = {"tasks?": [{**_TASK, "labels": [str]}], "inputs?": {str: str}}
+_SHAPE = {
+    "tasks?": [{**_TASK, "labels": [str]}],
+    "inputs?": {str: str},
+    "label_priors?": {str: [float]},
+}
 
 
 class ModelFolder:

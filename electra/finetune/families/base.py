@@ -97,6 +97,18 @@ class Family:
         """Scores a split whose examples have labels: dict metric -> float."""
         raise NotImplementedError
 
+    def prior_size(self, task):
+        """Returns the length of `prior`."""
+        return len(task.labels)
+
+    def prior(self, task, features):
+        """Returns the share of each label in training Features, a list of float."""
+        raise NotImplementedError
+
+    def baseline(self, task, examples, prior):
+        """Returns what one would predict who knows the prior only, or None where that is futile."""
+        return np.tile(np.array(prior, np.float32), (len(examples), 1))
+
     def is_constant(self, task, examples, predictions, qa_na_threshold=None):
         """Whether a split with several labels got one label, number or answer throughout."""
         labels = set(self.labels_of(task, examples, predictions))
@@ -109,6 +121,10 @@ class Family:
     def rows(self, task, examples, predictions, qa_na_threshold=None):
         """Says all that is predicted of each example: list of dicts, ids left out."""
         raise NotImplementedError
+
+    def cells(self, row):
+        """Returns what a table shows of one of `rows`, a dict prediction, and perhaps probability;
+        None for families whose files are no tables."""
 
     def write_predictions(self, stem, task, examples, predictions, qa_na_threshold):
         """Writes what is predicted of a test file that no leaderboard wants: <stem>.jsonl."""

@@ -110,6 +110,13 @@ class Tagging(base.Family):
         predicted = self.labels_of(task, examples, predictions)
         return (metrics.entity_scores if task.has_spans else metrics.tag_scores)(gold, predicted)
 
+    def prior(self, task, features):
+        counts = np.bincount(features.ragged["labels"][0], minlength=len(task.labels))
+        return (counts / counts.sum()).tolist()
+
+    def baseline(self, task, examples, prior):
+        return [np.tile(np.array(prior, np.float32), (len(e.words), 1)) for e in examples]
+
     def is_constant(self, task, examples, predictions, qa_na_threshold=None):
         predicted = {tag for tags in self.labels_of(task, examples, predictions) for tag in tags}
         return len(predicted) == 1 < len(self.labels_in(examples))
