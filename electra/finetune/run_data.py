@@ -156,6 +156,19 @@ class FinetuningData:
         fewest = max(4 * self.config.train_batch_size, len(lengths) // 20)
         return lengths, batches.choose_lengths(lengths, self.config.max_seq_length, fewest)
 
+    @functools.cached_property
+    def _loss_counts(self):
+        """(task of each training feature, how many losses its is the sum of)."""
+        counts = [get_family(task.family).loss_counts(self.train[task.name]) for task in self.tasks]
+        return np.repeat(np.arange(len(counts)), list(map(len, counts))), np.concatenate(counts)
+
+    def loss_counts_at(self, seed, step):
+        """Returns of how many losses of each task that of a trial's step is the sum: float (T,)."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        rows = self._plan(seed, epoch)[place].rows
+        tasks, counts = self._loss_counts
+        return np.bincount(tasks[rows], counts[rows], minlength=len(self.tasks))
+
     @property
     def steps_per_epoch(self):
         return -(-len(self._lengths[0]) // self.config.train_batch_size)

@@ -5,6 +5,7 @@ weights in the network, what the trial's result says of its training.
 """
 
 import dataclasses
+import functools
 import time
 
 from absl import logging
@@ -29,7 +30,11 @@ class Training:
     def __init__(self, trainer, trial):
         self.trainer, self.trial, self.config = trainer, trial, trainer.config
         self.last_step, self.started = trainer.data.num_train_steps, time.monotonic()
-        self.interval = TrialInterval(self.last_step)
+        self.interval = TrialInterval(
+            self.last_step,
+            [task.name for task in trainer.data.tasks],
+            functools.partial(trainer.data.loss_counts_at, trial.seed),
+        )
         self.monitor = Monitor(
             **self.config.values(
                 "load_best_model_at_end", "early_stopping_patience", "early_stopping_min_delta"

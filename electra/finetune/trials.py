@@ -111,19 +111,27 @@ def mean_score(scores, devs):
 class TrialInterval(Interval):
     """The numbers of a trial's log lines, and of the first and the last tenth of its steps.
 
+    Losses are means as those of dev splits are, in tagging of words; with several tasks each has
+    its own beside the mean of all.
+
     Args:
         last_step: at which the trial ends.
+        tasks: names of the tasks, T of them.
+        counts_at: function from a step to how many losses it sums of each task, float (T,).
     Attributes:
-        tenths: [loss, examples] of the first tenth and of the last, as JSON values.
+        tenths: [loss, their number] of the first tenth and of the last, as JSON values.
     """
 
-    def __init__(self, last_step):
+    def __init__(self, last_step, tasks, counts_at):
         super().__init__()
+        self.tasks, self.counts_at = tasks, counts_at
         self.last_step, self.tenth = last_step, -(-last_step // 10)
         self.tenths = [[0.0, 0.0], [0.0, 0.0]]
 
     def load(self, checkpoint):
         super().load(checkpoint)
+        if self.sums:  # of an earlier version: means of examples
+            self.sums.setdefault("losses", np.array([self.sums["examples"]]))
         curve = checkpoint.state.get("curve", self.tenths)
         self.tenths = checkpoint.numbers(curve, (2, 2)).tolist()
 
@@ -131,13 +139,25 @@ class TrialInterval(Interval):
         super().add(steps)
         for i in range(len(steps)):
             step = steps.first + i
+            counts = self.counts_at(step)
+            self.sums["losses"] = self.sums.get("losses", 0.0) + counts
             for part, is_in in enumerate((step < self.tenth, step >= self.last_step - self.tenth)):
                 if is_in:
                     self.tenths[part][0] += float(steps.values["loss"][i])
-                    self.tenths[part][1] += float(steps.values["examples"][i])
+                    self.tenths[part][1] += float(counts.sum())
+
+    def numbers(self):
+        """Returns the mean loss; with several tasks also each task's that had some."""
+        losses, counts = self.sums.get("task_losses", ()), self.sums["losses"]
+        of_tasks = {
+            f"{task}/loss": float(loss / count)
+            for task, loss, count in zip(self.tasks, losses, counts, strict=False)
+            if count
+        }
+        return {"loss": float(self.sums["loss"] / counts.sum()), **of_tasks}
 
     def losses(self):
-        """Returns the mean loss of an example at the start and at the end, None where it did not
+        """Returns the mean loss at the start and at the end, None where it did not
         come there."""
         first, last = (loss / count if count else None for loss, count in self.tenths)
         return {"first_loss": first, "last_loss": last}

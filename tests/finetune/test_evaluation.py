@@ -1,6 +1,7 @@
 """Scores while a trial trains: the curve, the best step's model, early stopping, going on."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from electra.finetune import outputs
 from electra.finetune.training import Training
 from electra.saving import checkpoints
 from electra.train.compare import differences
-from electra.train.logs import EVAL_LOG, read_lines
+from electra.train.logs import EVAL_LOG, TRAIN_LOG, read_lines
 from electra.train.loop import Loop
 from tests.finetune.runs import config_of, finetune, make_data
 
@@ -156,3 +157,32 @@ def test_two_replicas_evaluate_too(data, tmp_path):
 def test_what_cannot_be_evaluated_is_refused(data, hparams, message):
     with pytest.raises(ValueError, match=message):
         config_of(data, **hparams)
+
+
+def test_training_and_dev_losses_are_in_one_unit(data, tmp_path):
+    """The dev files are the training files; without dropout, at a rate that changes nothing."""
+    files = tmp_path / "files"
+    for name, ending in (("chunk", "txt"), ("cola", "tsv")):
+        (files / name).mkdir(parents=True)
+        for split in ("train", "dev"):
+            source = data / "finetuning_data" / name / f"train.{ending}"
+            shutil.copy(source, files / name / f"{split}.{ending}")
+    rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    folder, _ = run(
+        data,
+        tmp_path,
+        task_names=["chunk", "cola"],
+        raw_data_dir=str(files),
+        model_hparam_overrides=rates,
+        learning_rate=1e-12,
+        num_train_epochs=1,
+        log_every_steps=100,
+        eval_every_steps="epoch",
+    )
+    (trained,), (scored,) = (
+        read_lines(os.path.join(folder, name)) for name in (TRAIN_LOG, EVAL_LOG)
+    )
+    assert trained["chunk/loss"] == pytest.approx(scored["chunk/loss"], rel=1e-3)
+    # The classifier has a dropout of its own.
+    assert trained["cola/loss"] == pytest.approx(scored["cola/loss"], rel=0.2)
+    assert trained["chunk/loss"] < trained["loss"] < trained["cola/loss"]

@@ -89,9 +89,10 @@ class Family:
         """Averages the predictions of several trials."""
         return np.mean(trials, axis=0)
 
-    def num_losses(self, features):
-        """Returns what a dev loss is divided by."""
-        return len(features)
+    def loss_counts(self, features):
+        """Returns how many losses each feature's is the sum of, int (n,): losses are logged as
+        means of these."""
+        return np.ones(len(features), np.int64)
 
     def score(self, task, examples, predictions, qa_na_threshold=None):
         """Scores a split whose examples have labels: dict metric -> float."""

@@ -89,8 +89,8 @@ class Tagging(base.Family):
     def mean(self, trials):
         return [np.mean(sentences, axis=0) for sentences in zip(*trials, strict=True)]
 
-    def num_losses(self, features):
-        return len(features.ragged["labels"][0])  # words
+    def loss_counts(self, features):
+        return np.diff(features.ragged["labels"][1])  # words
 
     def labels_of(self, task, examples, predictions):
         """Returns a list of tags for each sentence.
