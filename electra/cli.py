@@ -218,6 +218,17 @@ def start_run(config_class, settings=run_settings):
     return config
 
 
+def end_run(result):
+    """Prints what a run came to. Returns: the exit status.
+
+    Args:
+        result: electra.train.result.RunResult.
+    """
+    if result.report:
+        print(result.report)
+    return result.exit_status
+
+
 def normalize_argv(argv, booleans):
     """Rewrites the spellings of the official commands into those that absl reads.
 

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "serve": BASE
     | {"text", "data", "model", "saving", "train", "pretrain", "finetune", "predictor"},
     "convert": BASE | {"text", "data", "model", "saving", "finetune", "serve"},
-    "__init__": {"serve"},
+    "__init__": {"serve", "pretrain", "finetune"},
 }
 
 # Room -> where TensorFlow may be imported: anywhere, in functions only, or nowhere.

@@ -68,13 +68,13 @@ def main(row_of, booleans=()):
             all families have.
         booleans: names of the family's boolean flags.
     """
-    from electra.cli import run_command, start_run
+    from electra.cli import end_run, run_command, start_run
 
     def run(_):
         config = start_run(FinetuningConfig, lambda values: settings(values, row_of(values)))
         from electra.finetune.runner import run_finetuning
 
-        return run_finetuning(config)
+        return end_run(run_finetuning(config))
 
     run_command(run, booleans)
 

@@ -18,16 +18,21 @@ ALL_SUMMARIES = "results.json"  # the summaries of all commands on a model
 _SHAPE = {"trials": [SCORES], "ensemble?": SCORES}
 
 
-def best_kept(config):
+def best_kept(config, needs_model=True):
     """Returns the Trial that the results call the best, or else the first that has its model.
 
+    Args:
+        needs_model: whether a trial without a model is none.
     Raises:
         FileNotFoundError: no trial has a model.
     """
     best = _read_results(config).get("best_trial")
-    for trial in sorted(planned(config), key=lambda trial: trial.name != best):
+    ranked = sorted(planned(config), key=lambda trial: trial.name != best)
+    for trial in ranked:
         if checkpoints.latest(trial.folder) is not None:
             return trial
+    if not needs_model:
+        return ranked[0]
     raise FileNotFoundError(f"{config.model_dir}_1 holds no model. Train first (do_train)")
 
 
@@ -86,6 +91,7 @@ def write_results(config, devs, results, retries, ensemble, baselines=None):
         config: FinetuningConfig; devs: list of TaskSplit.
         results, retries: lists of TrialResult; ensemble: None, or of ensemble.py.
         baselines: dict as baseline_scores returns it.
+    Returns: (what the JSON holds, results_txt's lines).
     """
     mains = {dev.name: dev.task.main_metric for dev in devs}
     best = max(results, key=lambda result: result.rank(devs)).trial  # the first of equals
@@ -106,7 +112,6 @@ def write_results(config, devs, results, retries, ensemble, baselines=None):
     write_text(config.results_txt, "\n".join(lines) + "\n")
     path = _results_json(config)
     write_json(path, about)
-    print("\n".join(lines))  # last: perhaps nobody reads on
     if os.path.basename(path) != ALL_SUMMARIES:
         _write_all_summaries(os.path.dirname(path))
     for name, main in mains.items():
@@ -117,6 +122,7 @@ def write_results(config, devs, results, retries, ensemble, baselines=None):
         logging.info(shown + "%s", name, main, *numbers, beside)
     if not config.keep_all_models:
         _keep_only(config, best, {result.trial for result in results + retries})
+    return about, "\n".join(lines)
 
 
 def _results_json(config):

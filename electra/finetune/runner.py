@@ -19,6 +19,7 @@ from electra.saving import checkpoints
 from electra.saving.folder import ModelFolder, locked_folder, write_folder
 from electra.text.vocab import read_vocab
 from electra.train import resume
+from electra.train.result import FinetuningResult
 from electra.train.strategy import placement_of
 
 
@@ -27,15 +28,15 @@ def run_finetuning(config):
 
     Args:
         config: FinetuningConfig.
-    Returns: exit status: 0; 143 after SIGTERM and 130 after Ctrl-C, the trial's state is saved.
+    Returns: FinetuningResult; after SIGTERM and Ctrl-C the trial's state is saved, and it says so.
     Raises:
         ValueError, FileNotFoundError: what the user can mend, before the first step where it can
             be known then.
         NonFiniteLossError: the training diverged.
     """
     with locked_folder(trials.planned(config)[0].folder, config.do_train):
-        stopped_by = Finetuning(config).run()
-    return 128 + stopped_by if stopped_by else 0
+        run = Finetuning(config)
+        return run.result(run.run())
 
 
 class Finetuning:
@@ -87,6 +88,7 @@ class Finetuning:
         placement.check_batch_size(config.train_batch_size)
         self.config = config.replace(precision=placement.precision)
         self.trainer = Trainer(self.config, self.data, placement)
+        self._stopped, self._results, self._report = None, {}, ""
 
     def run(self):
         """Runs the trials that are left and writes the results. Returns: the signal that stopped
@@ -94,13 +96,15 @@ class Finetuning:
         config, finished, retries = self.config, [], []
         runs_trials = config.do_train or config.do_eval or config.write_test_outputs
         for trial in trials.planned(config) if runs_trials else ():
-            result, retry = self._run_trial(trial, finished), None
+            result, retry, self._stopped = self._run_trial(trial, finished), None, trial
             if result and result.collapsed and config.retry_collapsed and not result.stop_signal:
-                retry = self._run_trial(trial.retry(), finished)
+                self._stopped = trial.retry()
+                retry = self._run_trial(self._stopped, finished)
             for outcome, group in ((result, finished), (retry, retries)):
                 if outcome and outcome.stop_signal:
                     return outcome.stop_signal
                 group += [outcome] if outcome else []
+        self._stopped = None
         if runs_trials and not finished:
             raise FileNotFoundError(
                 f"{config.model_dir}_1 holds no model to score. Train first (do_train)"
@@ -109,11 +113,28 @@ class Finetuning:
         if config.ensemble and runs_trials:
             ensemble = score_ensemble(config, devs, self.submissions, finished, self.trainer)
         if config.do_eval:
-            results.write_results(config, devs, finished, retries, ensemble, self.baselines)
+            self._results, self._report = results.write_results(
+                config, devs, finished, retries, ensemble, self.baselines
+            )
         if config.do_predict:
             self.trainer.restore(results.best_kept(config))
             outputs.write_files(config, self.trainer.predictor, self.files)
         return None
+
+    def result(self, stop_signal):
+        """Returns what `run`, which returned stop_signal, came to: FinetuningResult."""
+        trial = self._stopped or results.best_kept(self.config, needs_model=False)
+        checkpoint = checkpoints.latest(trial.folder)
+        scored = None if stop_signal else trials.read_result(trial)
+        return FinetuningResult(
+            trial.folder,
+            checkpoints.read(checkpoint, verify=False).step if checkpoint else 0,
+            scored.scores if scored else {},
+            stop_signal,
+            self._report,
+            summary=self._results.get("summary", {}),
+            baselines=self.baselines,
+        )
 
     def _run_trial(self, trial, before):
         """Runs a trial, or takes what an earlier run made of it.

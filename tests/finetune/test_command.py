@@ -16,7 +16,8 @@ from tests.finetune.runs import HPARAMS, make_data
 from tests.shared import ROOT
 
 COMMON = (
-    "train_file dev_file dev_fraction test_file predict_file model_dir vocab_file output_dir metrics"
+    "train_file dev_file test_file predict_file model_dir vocab_file output_dir metrics "
+    "dev_fraction"
 ).split()
 OWN = {
     classification: "text_column text_b_column label_column id_column labels score_range format "
