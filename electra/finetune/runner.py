@@ -74,7 +74,7 @@ class Finetuning:
         self.priors = counted or (recorded or {}).get("label_priors", {})
         self.baselines = baseline_scores(self.data.dev, self.priors, config.qa_na_threshold)
         if self.baselines:
-            logging.info("Who learns nothing has: %s", results.readable(self.baselines))
+            logging.info("Baselines: %s", results.readable(self.baselines))
         tests = outputs.read_tests(self.data) if config.write_test_outputs else []
         self.submissions = outputs.Submissions(config, self.data.splits, tests)
         predict_files = config.predict_files if config.do_predict else {}
