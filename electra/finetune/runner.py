@@ -87,7 +87,7 @@ class Finetuning:
             )
         placement.check_batch_size(config.train_batch_size)
         self.config = config.replace(precision=placement.precision)
-        self.trainer = Trainer(self.config, self.data, placement)
+        self.trainer = Trainer(self.config, self.data, placement, self.baselines)
         self._stopped, self._results, self._report = None, {}, ""
 
     def run(self):

@@ -33,14 +33,16 @@ class Trainer:
         config: FinetuningConfig.
         data: FinetuningData.
         placement: Placement.
+        baselines: dict as baseline_scores returns it, to stand beside scores in logs.
     Attributes:
         model: FinetuningModel; variables: dict official name -> variable, or part of a stacked one.
         pretrained: dict name -> array of the encoder as it was pre-trained; {} from scratch.
         predictor: TaskPredictor with the weights as they are.
     """
 
-    def __init__(self, config, data, placement):
+    def __init__(self, config, data, placement, baselines=None):
         self.config, self.data, self.placement = config, data, placement
+        self.baselines = baselines or {}
         self.scored = None  # what `score` gave of the weights as they are
 
     @functools.cached_property

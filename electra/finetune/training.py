@@ -110,8 +110,11 @@ class Training:
             for name, of_split in scores.items()
             for metric, value in of_split.items()
         }
-        score = mean_score(scores, devs)
-        log.eval(step, {**numbers, "score": score})
+        score, baselines = mean_score(scores, devs), self.trainer.baselines
+        numbers["score"] = score
+        if all(dev.name in baselines for dev in devs):
+            numbers["baseline"] = mean_score(baselines, devs)
+        log.eval(step, numbers)
         verdict = self.monitor.update(step, score)
         if verdict.stop and step < self.last_step:
             logging.info(

@@ -60,7 +60,7 @@ def test_dev_scores_are_logged_and_change_nothing(data, tmp_path):
     assert not read_lines(os.path.join(without, EVAL_LOG))
     rows = read_lines(os.path.join(folder, EVAL_LOG))
     assert [row["step"] for row in rows] == [6, 12, 18]
-    assert set(rows[0]) == {"step", "cola/mcc", "cola/loss", "score"}
+    assert set(rows[0]) == {"step", "cola/mcc", "cola/loss", "score", "baseline"}
     assert rows[-1]["score"] == rows[-1]["cola/mcc"] == record["scores"]["cola"]["mcc"]
     assert record["scores"] == plain["scores"]
     assert "best_step" not in record

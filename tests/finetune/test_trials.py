@@ -160,6 +160,17 @@ def test_losses_are_logged_as_means_of_what_they_sum():
     assert (again.numbers(), again.losses()) == (interval.numbers(), interval.losses())
 
 
+def test_a_log_line_that_an_earlier_version_began_is_ended():
+    interval = trials.TrialInterval(5, ["chunk"], lambda step: np.array([4.0]))
+    sums = {"loss": 6.0, "examples": 2.0, "tokens": 9.0}
+    numbers = np.array
+    interval.load(
+        types.SimpleNamespace(state={"interval": sums}, numbers=lambda v, _=None: numbers(v))
+    )
+    interval.add(Steps(1, {"loss": np.array([12.0]), "examples": np.array([2.0])}, 1.0))
+    assert interval.numbers() == {"loss": 18 / 6}
+
+
 def test_each_of_several_tasks_has_its_loss():
     interval = trials.TrialInterval(9, ["a", "b", "c"], lambda step: np.array([2.0, 3.0, 0.0]))
     values = {"loss": [10.0], "task_losses": [[4.0, 6.0, 0.0]], "examples": [5.0]}
