@@ -4,25 +4,46 @@
 >>> model = electra.load("data/models/electra_small")
 >>> len(model.encode(["The chef ate the meal.", "It rained."]))
 2
+>>> config = electra.FinetuningConfig("electra_small", "data", task_names=["cola"])
+>>> electra.run_finetuning(config).scores["cola"]["mcc"]
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from electra.finetune.config import FinetuningConfig
+    from electra.finetune.runner import run_finetuning
+    from electra.pretrain.config import PretrainingConfig
+    from electra.pretrain.runner import run_pretraining
     from electra.serve.model import LoadedModel, load
 
-__all__ = ["LoadedModel", "load"]
 __version__ = "0.1.0"  # setup.py reads it
+__all__ = [
+    "FinetuningConfig",
+    "LoadedModel",
+    "PretrainingConfig",
+    "load",
+    "run_finetuning",
+    "run_pretraining",
+]
+# Imported only when asked for: every command imports electra.
+_PLACES = {
+    "FinetuningConfig": "electra.finetune.config",
+    "LoadedModel": "electra.serve.model",
+    "PretrainingConfig": "electra.pretrain.config",
+    "load": "electra.serve.model",
+    "run_finetuning": "electra.finetune.runner",
+    "run_pretraining": "electra.pretrain.runner",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _PLACES:
         raise AttributeError(f"module 'electra' has no attribute {name!r}")
-    from electra.serve import model  # only when asked for: every command imports electra
-
-    return getattr(model, name)
+    return getattr(importlib.import_module(_PLACES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -19,7 +19,7 @@ flags.disclaim_key_flags()  # --help shows them with the command that calls defi
 _TRUE = ("true", "t", "1", "yes")
 _FALSE = ("false", "f", "0", "no")
 # What a run's hparams.json holds besides hparams.
-_ABOUT_THE_RUN = ("model_name", "tasks", "inputs", "trial_seed")
+_ABOUT_THE_RUN = ("model_name", "tasks", "inputs", "label_priors", "trial_seed")
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 _NOBODY_READS = 141  # as the kernel ends a program by SIGPIPE
 _NO_ROOM = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
@@ -215,6 +215,17 @@ def start_run(config_class, settings=run_settings):
     config = config_class(model_name, data_dir, **hparams)
     import_tensorflow_quietly(config.compilation_cache_dir)
     return config
+
+
+def end_run(result):
+    """Prints what a run came to. Returns: the exit status.
+
+    Args:
+        result: electra.train.result.RunResult.
+    """
+    if result.report:
+        print(result.report)
+    return result.exit_status
 
 
 def normalize_argv(argv, booleans):

@@ -59,6 +59,7 @@ class Field:
             null. An int is accepted as a float, a bool never as a number.
         null: whether null is accepted (always where the default is null).
         choices: the accepted values, if they are few; they win over kinds.
+        words: strings that are accepted beside numbers.
         at_least, above, at_most, below: bounds of a number.
         may_change: whether a run that goes on may have another value than it began with.
         of_task: whether a fine-tuning task's row may give it another default: a number or switch
@@ -73,6 +74,7 @@ class Field:
     kinds: tuple = ()
     null: bool = False
     choices: tuple = ()
+    words: tuple = ()
     at_least: float | None = None
     above: float | None = None
     at_most: float | None = None
@@ -91,8 +93,8 @@ class Field:
         Raises:
             ValueError: an impossible value; `name` is what the message calls the field.
         """
-        if value is None and self.null:
-            return None
+        if (value is None and self.null) or (type(value) is str and value in self.words):
+            return value
         name = name if name.startswith("--") else f"hparam {name!r}"
         received = excerpt(repr(value))
         if self.choices:
@@ -107,7 +109,8 @@ class Field:
         if float in self.kinds and type(value) is int and not is_too_large:
             value = float(value)
         if type(value) not in self.kinds or is_too_large or not is_text(value):
-            expected = " or ".join(_KIND_NAMES[kind] for kind in self.kinds)
+            expected = [_KIND_NAMES[kind] for kind in self.kinds] + [*map(json.dumps, self.words)]
+            expected = " or ".join(expected)
             expected += f" of at most {largest:g}" if is_too_large else ""
             expected += " or null" if self.null else ""
             expected += "" if is_text(value) else ", in UTF-8 without NUL"
@@ -188,7 +191,8 @@ class Config:
         head = "| hparam | default | unit or range | source | may change in a run | meaning |"
         rows = [head, "|---|---|---|---|---|---|"]
         for name, field in cls.fields.items():
-            about = "; ".join(part for part in (field.unit, field.range()) if part)
+            words = " or ".join(map(json.dumps, field.words))
+            about = "; ".join(part for part in (field.unit, field.range(), words) if part)
             if field.choices:
                 about = ", ".join(json.dumps(choice) for choice in field.choices)
             default = json.dumps(field.default)

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "serve": BASE
     | {"text", "data", "model", "saving", "train", "pretrain", "finetune", "predictor"},
     "convert": BASE | {"text", "data", "model", "saving", "finetune", "serve"},
-    "__init__": {"serve"},
+    "__init__": {"serve", "pretrain", "finetune"},
     "__main__": {"cli", "hparams", "__version__"},
 }
 

@@ -250,7 +250,7 @@ def test_a_task_sets_numbers_and_switches_of_training_and_no_place(tmp_path):
             assert set(field.kinds) <= {int, float, bool} and not field.choices, name
             continue
         path.write_text(json.dumps(row | {"hparams": {name: field.default}}))
-        with pytest.raises(ValueError, match=rf"\['{name}'\] are no task's. .* beam_size, doc_str"):
+        with pytest.raises(ValueError, match=rf"\['{name}'\] are no task's. .* beam_size, dev_f"):
             config(task_files=[str(path)])
     for names in (["my"], ["my", "squad"]):
         path.write_text(json.dumps(row | {"hparams": {"max_seq_length": "x"}}))

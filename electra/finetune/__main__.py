@@ -7,7 +7,7 @@
 configure_finetuning.py for the hparams and README.md for the folders.
 """
 
-from electra.cli import define_run_flags, run_command, start_run
+from electra.cli import define_run_flags, end_run, run_command, start_run
 from electra.finetune.config import FinetuningConfig
 
 
@@ -15,7 +15,7 @@ def main(_):
     config = start_run(FinetuningConfig)
     from electra.finetune.runner import run_finetuning  # TensorFlow: after the quick checks
 
-    return run_finetuning(config)
+    return end_run(run_finetuning(config))
 
 
 if __name__ == "__main__":

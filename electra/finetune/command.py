@@ -8,16 +8,18 @@ import os
 
 from absl import flags, logging
 
+from electra.finetune.config import FinetuningConfig
 from electra.finetune.families import FAMILIES
 from electra.finetune.tasks import make_task
 from electra.hparams import load_hparams
 from electra.storage import write_json
 
+_DEV_FRACTION = FinetuningConfig.fields["dev_fraction"]
 flags.disclaim_key_flags()  # --help shows them with the command that calls define_flags
 
 _TEXTS = {
     "train_file": (None, "Examples to train on."),
-    "dev_file": (None, "Examples to score. Without it nothing is scored."),
+    "dev_file": (None, "Examples to score. Without it: see --dev_fraction."),
     "test_file": (None, "Examples to predict; they need no labels."),
     "model_dir": (None, "The pre-trained model: its folder, or a TF1 checkpoint (x of x.index)."),
     "vocab_file": (None, "Vocabulary. Default: vocab.txt beside the model."),
@@ -36,6 +38,10 @@ def define_flags(family, about_metrics):
     """
     for name, (default, about) in _TEXTS.items():
         flags.DEFINE_string(name, default, about, required=name == "model_dir")
+    about = (
+        "Share of --train_file to score on, not to learn, where there is no --dev_file. 0: none."
+    )
+    flags.DEFINE_float("dev_fraction", None, f"{about} Default: {_DEV_FRACTION.default}.")
     metrics = f"{', '.join(FAMILIES[family].metrics)}{about_metrics}"
     lists = {"metrics": f"Of {metrics}. The first ranks the trials."}
     lists["predict_file"] = "More files to predict, with commas between."
@@ -62,14 +68,13 @@ def main(row_of, booleans=()):
             all families have.
         booleans: names of the family's boolean flags.
     """
-    from electra.cli import run_command, start_run
-    from electra.finetune.config import FinetuningConfig
+    from electra.cli import end_run, run_command, start_run
 
     def run(_):
         config = start_run(FinetuningConfig, lambda values: settings(values, row_of(values)))
         from electra.finetune.runner import run_finetuning
 
-        return run_finetuning(config)
+        return end_run(run_finetuning(config))
 
     run_command(run, booleans)
 
@@ -97,12 +102,18 @@ def settings(values, row):
             "--train_file is missing. Name it, or set do_train to false in --hparams to use the "
             "model that was trained before"
         )
+    fraction = values.dev_fraction
+    if "dev" in files and fraction is not None:
+        raise ValueError("--dev_file and --dev_fraction exclude each other. Leave one out")
     if not files and values.predict_file:  # they say how what is predicted is laid out
         files = {"test": os.path.abspath(values.predict_file[0])}
     row = {"name": values.name, **row, "files": files}
     shared = {name: getattr(values, name, None) for name in ("metrics", "labels", "format")}
     row |= {name: value for name, value in shared.items() if value is not None}
+    if fraction is not None:
+        row["hparams"] = {"dev_fraction": fraction}
     make_task(row, "Command line", "")
+    fraction = hparams.get("dev_fraction", _DEV_FRACTION.default if fraction is None else fraction)
     use = "" if "train" in files else "_reuse"  # the task that was trained stays
     path = os.path.join(output, f"{values.name}{use}_task.json")
     write_json(path, row)
@@ -112,7 +123,7 @@ def settings(values, row):
         "task_files": [path],
         "init_checkpoint": values.model_dir,
         "output_dir": output,
-        "do_eval": "dev" in files,
+        "do_eval": "dev" in files or ("train" in files and bool(fraction)),
     }
     if values.vocab_file:
         given["vocab_file"] = values.vocab_file

@@ -7,6 +7,7 @@ has checked itself. `python configure_finetuning.py` prints the table of hparams
 import dataclasses
 import os
 
+from electra.finetune.checks import are_strings, checked
 from electra.finetune.defaults import DEBUG, Pretrained, defaults_of_tasks
 from electra.finetune.tasks import get_task, read_task_file
 from electra.hparams import Field
@@ -84,6 +85,16 @@ class FinetuningConfig(RunConfig):
         **COUNT,
     )
 
+    dev_fraction = Field(
+        0.1,
+        "Share of the training file that is held out to be scored on, where a task of your own has "
+        "no dev file; 0: none.",
+        source="ours",
+        at_least=0,
+        below=1,
+        of_task=True,
+    )
+
     # --- network: as pre-trained ---
     init_checkpoint = Place("Checkpoint, or folder of checkpoints, to start from. null: D/models/M")
     from_scratch = Field(
@@ -118,6 +129,35 @@ class FinetuningConfig(RunConfig):
         True,
         "Use featurised data of an earlier run where nothing that shaped it changed.",
         may_change=True,
+    )
+
+    # --- evaluation while training ---
+    eval_every_steps = Field(
+        None,
+        'Steps between scores on the dev files while training; "epoch": one epoch. null, 0: '
+        "none before the end.",
+        unit="steps",
+        source="ours",
+        kinds=(int,),
+        words=("epoch",),
+        at_least=0,
+    )
+    load_best_model_at_end = Field(
+        False,
+        "A trial's model and scores are those of its evaluation with the best main score (of "
+        "several dev files their mean), not of its last step.",
+        source="ours",
+    )
+    early_stopping_patience = Field(
+        None,
+        "End a trial after so many evaluations in a row without a better main score. null: never.",
+        unit="evaluations",
+        source="ours",
+        kinds=(int,),
+        at_least=1,
+    )
+    early_stopping_min_delta = Field(
+        0.0, "A score counts as better if it is higher by more.", source="ours", at_least=0
     )
 
     # --- predictions ---
@@ -213,7 +253,7 @@ class FinetuningConfig(RunConfig):
         self.check_given(hparams)
         names, files = (hparams.get(name, []) for name in ("task_names", "task_files"))
         for name, values in (("task_names", names), ("task_files", files)):
-            if not _are_strings(values):
+            if not are_strings(values):
                 raise ValueError(f"hparam {name!r} must be a list of strings. Received: {values}")
         own = [read_task_file(path) for path in files]
         names = names or [task.name for task in own] or ["chunk"]
@@ -230,7 +270,8 @@ class FinetuningConfig(RunConfig):
         self.pretrained.check_encoder(self, encoder)
         self.set_encoder(encoder)
         self._fill_places(home)
-        self._check()
+        self.check_run()
+        self.predict_files = checked(self)
 
     def check_vocab(self, vocab):
         """Compares the vocabulary with the word table.
@@ -268,38 +309,3 @@ class FinetuningConfig(RunConfig):
         }
         for name, parts in places.items():
             setattr(self, name, getattr(self, name) or os.path.join(*parts))
-
-    def _check(self):
-        """Checks the values against each other. Raises: ValueError."""
-        self.check_run()
-        if len(set(self.task_names)) < len(self.task_names):
-            raise ValueError(f"task_names holds a task twice: {self.task_names}")
-        for task in self.tasks:
-            if self.do_train and "train" not in task.sources:
-                of = f"It is predicted with the model of {task.model_of!r}"
-                advice = of if task.model_of else "Name its train file, or set do_train to false"
-                raise ValueError(f"Task {task.name!r} has no training data. {advice}")
-        if not (self.do_train or self.do_eval or self.do_predict or self.write_test_outputs):
-            raise ValueError(
-                "do_train, do_eval, do_predict and write_test_outputs are false: nothing to do. "
-                "Set one to true"
-            )
-        self._check_predict_files()
-
-    def _check_predict_files(self):
-        """Makes predict_files a dict task -> list of paths. Raises: ValueError."""
-        names, given = self.task_names, self.predict_files
-        if type(given) is list and (len(names) == 1 or not given):
-            given = dict.fromkeys(names, given)
-        is_right = type(given) is dict and set(given) <= set(names)
-        is_right = is_right and all(map(_are_strings, given.values()))
-        if not is_right or (self.do_predict and not any(given.values())):
-            raise ValueError(
-                "do_predict wants predict_files: a list of paths, of several tasks a dict with a "
-                f"list for each of {', '.join(names)}. Received: {self.predict_files!r}"
-            )
-        self.predict_files = given
-
-
-def _are_strings(values):
-    return type(values) is list and all(type(v) is str and "\0" not in v for v in values)

@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 
 from electra.data.features import cached, collect
-from electra.finetune.families import FROM_FILES, FROM_TRAIN
+from electra.finetune.families import FROM_FILES, FROM_TRAIN, get_family
 from electra.finetune.featurize import featurize
+from electra.finetune.held_out import choose_units
 from electra.finetune.readers import find_file, read_examples
 from electra.storage import file_digest
 
@@ -18,6 +19,7 @@ _CODE = (
     "finetune/families/**/*.py",
     "finetune/featurize.py",
     "finetune/files.py",
+    "finetune/held_out.py",
     "finetune/readers.py",
     "finetune/spans.py",
     "text/wordpiece.py",
@@ -33,6 +35,8 @@ class Splits:
         tokenizer: electra.text.wordpiece.WordPieceTokenizer.
         language, double_unordered: as in readers.read_examples.
         refresh: bool, whether to make features anew that the cache has.
+        dev_fraction: float, share of the training file that is the dev split of a task without
+            one; 0: it has none.
         **sizes: max_seq_length, max_query_length, doc_stride, as in featurize.featurize.
     """
 
@@ -45,19 +49,43 @@ class Splits:
         language="es",
         double_unordered=True,
         refresh=False,
+        dev_fraction=0.0,
         **sizes,
     ):
         self.folder, self.cache_folder, self.tokenizer = folder, cache_folder, tokenizer
         self.reading = {"language": language, "double_unordered": double_unordered}
-        self.refresh, self.sizes = refresh, sizes
+        self.refresh, self.sizes, self.dev_fraction = refresh, sizes, dev_fraction
+
+    def holds_out(self, task):
+        """Whether the task's dev split is a part of its training file."""
+        return bool(self.dev_fraction) and "train" in task.sources and "dev" not in task.sources
 
     def find(self, task, split):
         """Returns (path, Source) of a split; as readers.find_file."""
-        return find_file(task, split, self.folder, self.reading["language"])
+        is_part = split == "dev" and self.holds_out(task)
+        return find_file(task, "train" if is_part else split, self.folder, self.reading["language"])
+
+    def digest(self, task, split):
+        """Returns the SHA-256 of a split's file, and how much of it is held out."""
+        digest = file_digest(self.find(task, split)[0])
+        is_cut = split == "train" and self.holds_out(task)
+        return f"{digest} but for {self.dev_fraction:g}" if is_cut else digest
 
     def examples(self, task, split):
         """Returns the examples of a split; as readers.read_examples."""
-        return read_examples(task, split, self.folder, **self.reading)
+        if split not in ("train", "dev") or not self.holds_out(task):
+            return read_examples(task, split, self.folder, **self.reading)
+        family, sources = get_family(task.family), task.sources
+        both = dataclasses.replace(task, sources={**sources, "dev": sources["train"]})
+        examples = read_examples(both, "train", self.folder, **self.reading)
+        try:
+            held_out = choose_units(family, examples, self.dev_fraction)
+        except ValueError as error:
+            raise ValueError(f"{self.find(task, split)[0]}: {error}") from None
+        if split == "dev":
+            examples = read_examples(both, "dev", self.folder, **self.reading)
+        is_dev = split == "dev"
+        return [each for each in examples if (family.unit_of(each) in held_out) == is_dev]
 
     def features(self, task, split, examples=None):
         """Returns the Features of a split.
@@ -101,6 +129,7 @@ class Splits:
             self.reading,
             self.sizes,
             _code_digest(),
+            *([self.dev_fraction] if self.holds_out(task) else []),
         ]
         text = json.dumps(shaped_by, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]

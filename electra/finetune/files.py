@@ -30,14 +30,23 @@ def format_of(path, source, task):
     raise ValueError(f"{path}: the name does not tell the format. Give the task one of {known}")
 
 
+def layout(path, source, task):
+    """Returns (delimiter, whether fields are quoted, whether a header is there) of a tsv or csv
+    file, None of others."""
+    delimiter = DELIMITERS.get(format_of(path, source, task))
+    if delimiter is None:
+        return None
+    is_quoted = delimiter == "," if source.is_quoted is None else source.is_quoted
+    return delimiter, is_quoted, any(isinstance(c, str) for c in source.columns.values())
+
+
 def table_rows(path, source, task, needs_label):
     """Yields (line number, dict role -> field) of a tsv or csv file."""
-    delimiter = DELIMITERS[format_of(path, source, task)]
-    is_quoted = delimiter == "," if source.is_quoted is None else source.is_quoted
+    delimiter, is_quoted, has_header = layout(path, source, task)
     rows = split_lines(path, is_quoted, delimiter)
     columns, skipped, optional = source.columns, 0, _optional(needs_label)
     first_line, header = next(rows, (0, []))
-    if any(isinstance(column, str) for column in columns.values()):
+    if has_header:
         for role, column in columns.items() if first_line else ():
             count = header.count(column)
             if count > 1 or not (count or role in optional):

@@ -101,17 +101,25 @@ class FinetuningModel(NamedModel):
     def summed_loss(self, batch, outputs):
         """Sums the losses of the rows, each row's by its own task.
 
+        Args, Returns: the sum over the tasks of what task_losses returns.
+        """
+        return sum(self.task_losses(batch, outputs))
+
+    def task_losses(self, batch, outputs):
+        """Sums the losses of the rows of each task.
+
         Args:
             batch: with task_id int32 (B,); a row with another task's id (or -1, padding) adds
                 nothing to a task.
             outputs: what `call` returned.
-        Returns: scalar. Not a mean, as the official code: the rates are tuned to that.
+        Returns: list of scalars in the order of outputs. Not means, as the official code: the rates
+            are tuned to that.
         """
         ids = {task: i for i, task in enumerate(self.heads)}
-        return sum(
+        return [
             ops.sum(of_head["loss"] * ops.cast(batch["task_id"] == ids[task], "float32"))
             for task, of_head in outputs.items()
-        )
+        ]
 
 
 def _head(task, kind, **arguments):

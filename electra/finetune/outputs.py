@@ -15,6 +15,7 @@ from absl import logging
 
 from electra.finetune import plots, predictions, trials
 from electra.finetune.families import get_family
+from electra.finetune.readers import find_file
 from electra.finetune.run_data import TaskSplit
 from electra.finetune.tasks import TASKS
 from electra.saving import checkpoints
@@ -136,6 +137,8 @@ class Submissions:
         if not name:
             stem = os.path.join(folder, test.name)
             family.write_predictions(stem, task, test.examples, predicted, threshold)
+            rows = family.rows(task, test.examples, predicted, threshold)
+            _write_table(stem, test, self.splits.find(task, test.split), rows)
             return
         values = family.labels_of(task, test.examples, predicted)
         if name.endswith(".tsv"):
@@ -154,7 +157,8 @@ class Submissions:
 
 
 def write_files(config, predictor, files):
-    """Writes what a TaskPredictor says of the user's files, a row an example, in order.
+    """Writes what a TaskPredictor says of the user's files, a row an example, in order; of a table
+    also that table with the predictions beside.
 
     Args:
         config: FinetuningConfig; files: list of TaskSplit.
@@ -166,7 +170,18 @@ def write_files(config, predictor, files):
         )
         path = os.path.join(config.test_predictions, f"{split.name}.jsonl")
         predictions.write_rows(path, split.examples, rows)
-        logging.info("Predictions: %s", path)
+        stem = path.removesuffix(".jsonl")
+        table = _write_table(stem, split, find_file(split.task, split.split, ""), rows)
+        logging.info("Predictions: %s", " and ".join(filter(None, (path, table))))
+
+
+def _write_table(stem, split, found, rows):
+    """Writes <stem>_preds.csv or .tsv where a split's file, as it was found, is a table.
+
+    Returns: its path, or None.
+    """
+    cells = [get_family(split.task.family).cells(row) for row in rows]
+    return predictions.write_table(f"{stem}_preds", split.task, *found, cells)
 
 
 def write_trial(config, devs, trial, result, predicted, before):

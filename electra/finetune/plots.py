@@ -95,7 +95,7 @@ def draw_no_answer(title, curves):
 
 def draw_curves(title, curves):
     """Returns the Figure of learning curves: dict trial -> learning_curve's."""
-    axes = _axes(title, "step", "training loss of an example")
+    axes = _axes(title, "step", "training loss")
     for name, (steps, losses) in curves.items():
         axes.plot(steps, losses, label=f"trial {name}", marker="." if len(steps) < 2 else "")
     axes.legend()

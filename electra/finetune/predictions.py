@@ -1,13 +1,18 @@
 """Predictions as files: those that the leaderboards read, and rows for a user's own.
 
 Enters: predictions as label strings or numbers. Leaves: GLUE's tables and zip, CLUE's JSON lines,
-named as `Task.leaderboard` says, each whole or not at all; rows to write as JSON lines.
+named as `Task.leaderboard` says, each whole or not at all; rows to write as JSON lines, and as
+columns beside those of the table that was predicted.
 """
 
+import csv
+import io
 import json
 import os
+import re
 import zipfile
 
+from electra.finetune.files import layout, split_lines
 from electra.finetune.tasks import TASKS
 from electra.storage import published, write_text
 
@@ -76,6 +81,39 @@ def write_rows(path, examples, rows):
     """Writes dicts as JSON lines, each with its example's id."""
     rows = ({"id": e.id, **values} for e, values in zip(examples, rows, strict=True))
     write_lines(path, rows)
+
+
+def write_table(stem, task, path, source, cells):
+    """Writes a table again, with columns for what is predicted behind its own: <stem>.csv or .tsv.
+
+    Args:
+        stem: path without ending.
+        task: Task; path, source: of the table, as readers.find_file returns them. A table without
+            header gets none.
+        cells: list of dicts of equal keys, one for each row of the table.
+    Returns: path of the file, None where the input is no table or cells are missing.
+    """
+    read_as = layout(path, source, task)
+    if read_as is None or None in cells:
+        return None
+    delimiter, is_quoted, has_header = read_as
+    lines = [fields for _, fields in split_lines(path, is_quoted, delimiter)]
+    width = max(map(len, lines))
+    lines = [fields + [""] * (width - len(fields)) for fields in lines]
+    if has_header:
+        names = [name + "_" * (name in lines[0]) for name in cells[0]]  # it may have been predicted
+        lines[0] += names
+    for fields, values in zip(lines[has_header:], cells, strict=True):
+        fields += map(str, values.values())
+    text = io.StringIO()
+    if is_quoted:
+        csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(lines)
+    else:
+        rows = (delimiter.join(re.sub("[\t\r\n]", " ", field) for field in row) for row in lines)
+        text.writelines(row + "\n" for row in rows)
+    path = stem + {",": ".csv", "\t": ".tsv"}[delimiter]
+    write_text(path, text.getvalue())
+    return path
 
 
 def write_lines(path, rows):

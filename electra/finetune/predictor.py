@@ -50,7 +50,7 @@ class TaskPredictor:
         outputs = self.outputs(task, features, batch_size, progress)
         loss = outputs.pop("loss", None)
         if loss is not None:
-            loss = float(np.sum(loss) / family.num_losses(features))
+            loss = float(np.sum(loss) / int(np.sum(family.loss_counts(features))))
         answering = {**self.answering, **family.answering(head)}
         return family.predict(task, examples, features, outputs, self.tokenizer, **answering), loss
 

@@ -13,7 +13,6 @@ from electra.finetune.dataset import Splits
 from electra.finetune.families import FROM_FILES, FROM_TRAIN, get_family
 from electra.finetune.featurize import HOST_FEATURES
 from electra.finetune.readers import resolve_labels
-from electra.storage import file_digest
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
 
@@ -72,6 +71,7 @@ class FinetuningData:
             config.preprocessed_data_dir,
             self.tokenizer,
             refresh=not config.use_tfrecords_if_existing,
+            dev_fraction=config.dev_fraction if config.do_eval else 0.0,
             **config.values(
                 "language", "double_unordered", "max_seq_length", "max_query_length", "doc_stride"
             ),
@@ -93,9 +93,13 @@ class FinetuningData:
 
     def digests(self):
         """Returns dict what is trained or scored on -> SHA-256 of its file."""
-        files = {f"{task.name} train": (task, "train") for task in self.tasks if self.train}
+        files = {
+            f"{task.name} train": (task, "train")
+            for task in self.tasks
+            if self.train or self.splits.holds_out(task)
+        }
         files |= {f"{dev.task.name} {dev.split}": (dev.task, dev.split) for dev in self.dev}
-        return {name: file_digest(self.splits.find(*file)[0]) for name, file in files.items()}
+        return {name: self.splits.digest(*file) for name, file in files.items()}
 
     def _find_files(self):
         """Looks for the files of all tasks before the first is read."""
@@ -116,6 +120,13 @@ class FinetuningData:
                         raise
                     logging.info("%s. It is not scored", error)
                     continue
+                if split == "dev" and self.splits.holds_out(task):
+                    path, _ = self.splits.find(task, "dev")
+                    logging.info(
+                        "%s: no dev file: %d examples of %s are held out, to be scored on and not "
+                        "learnt (dev_fraction %g)",
+                        *(task.name, len(examples), path, self.config.dev_fraction),
+                    )
                 features = self.splits.features(task, split, examples)
                 found.append(TaskSplit(task.name + split[3:], task, split, examples, features))
         return found
@@ -144,6 +155,19 @@ class FinetuningData:
         lengths = batches.joined_lengths(self.train)
         fewest = max(4 * self.config.train_batch_size, len(lengths) // 20)
         return lengths, batches.choose_lengths(lengths, self.config.max_seq_length, fewest)
+
+    @functools.cached_property
+    def _loss_counts(self):
+        """(task of each training feature, how many losses its is the sum of)."""
+        counts = [get_family(task.family).loss_counts(self.train[task.name]) for task in self.tasks]
+        return np.repeat(np.arange(len(counts)), list(map(len, counts))), np.concatenate(counts)
+
+    def loss_counts_at(self, seed, step):
+        """Returns of how many losses of each task that of a trial's step is the sum: float (T,)."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        rows = self._plan(seed, epoch)[place].rows
+        tasks, counts = self._loss_counts
+        return np.bincount(tasks[rows], counts[rows], minlength=len(self.tasks))
 
     @property
     def steps_per_epoch(self):

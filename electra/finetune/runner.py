@@ -10,6 +10,7 @@ import dataclasses
 from absl import logging
 
 from electra.finetune import outputs, results, trials
+from electra.finetune.baselines import baseline_scores, label_priors
 from electra.finetune.ensemble import score_ensemble
 from electra.finetune.families import get_family
 from electra.finetune.run_data import FinetuningData
@@ -18,6 +19,7 @@ from electra.saving import checkpoints
 from electra.saving.folder import ModelFolder, locked_folder, write_folder
 from electra.text.vocab import read_vocab
 from electra.train import resume
+from electra.train.result import FinetuningResult
 from electra.train.strategy import placement_of
 
 
@@ -26,15 +28,15 @@ def run_finetuning(config):
 
     Args:
         config: FinetuningConfig.
-    Returns: exit status: 0; 143 after SIGTERM and 130 after Ctrl-C, the trial's state is saved.
+    Returns: FinetuningResult; after SIGTERM and Ctrl-C the trial's state is saved, and it says so.
     Raises:
         ValueError, FileNotFoundError: what the user can mend, before the first step where it can
             be known then.
         NonFiniteLossError: the training diverged.
     """
     with locked_folder(trials.planned(config)[0].folder, config.do_train):
-        stopped_by = Finetuning(config).run()
-    return 128 + stopped_by if stopped_by else 0
+        run = Finetuning(config)
+        return run.result(run.run())
 
 
 class Finetuning:
@@ -46,6 +48,8 @@ class Finetuning:
         config: as the run goes on with it.
         data: FinetuningData.
         inputs: dict what trials learn from and are scored on -> its SHA-256.
+        priors: as baselines.label_priors counts them, or as the first trial's folder has them.
+        baselines: dict name of a dev -> metric -> float, of predicting by the priors.
         submissions: outputs.Submissions.
         files: list of TaskSplit, the user's files to predict.
         trainer: Trainer.
@@ -59,8 +63,18 @@ class Finetuning:
             described = self.data.described_tasks()
             resume.check_tasks(described, recorded["tasks"], folder, config.do_train)
         self.inputs |= self.data.digests()
-        if recorded and config.do_train:
-            resume.check_inputs(self.inputs, recorded.get("inputs", {}), folder)
+        if recorded:
+            names = self.inputs
+            if not config.do_train:  # held out now, held out then?
+                held_out = filter(self.data.splits.holds_out, self.data.tasks)
+                names = [f"{task.name} train" for task in held_out]
+            inputs = {name: self.inputs[name] for name in names}
+            resume.check_inputs(inputs, recorded.get("inputs", {}), folder)
+        counted = label_priors(self.data.tasks, self.data.train)
+        self.priors = counted or (recorded or {}).get("label_priors", {})
+        self.baselines = baseline_scores(self.data.dev, self.priors, config.qa_na_threshold)
+        if self.baselines:
+            logging.info("Baselines: %s", results.readable(self.baselines))
         tests = outputs.read_tests(self.data) if config.write_test_outputs else []
         self.submissions = outputs.Submissions(config, self.data.splits, tests)
         predict_files = config.predict_files if config.do_predict else {}
@@ -73,7 +87,8 @@ class Finetuning:
             )
         placement.check_batch_size(config.train_batch_size)
         self.config = config.replace(precision=placement.precision)
-        self.trainer = Trainer(self.config, self.data, placement)
+        self.trainer = Trainer(self.config, self.data, placement, self.baselines)
+        self._stopped, self._results, self._report = None, {}, ""
 
     def run(self):
         """Runs the trials that are left and writes the results. Returns: the signal that stopped
@@ -81,13 +96,15 @@ class Finetuning:
         config, finished, retries = self.config, [], []
         runs_trials = config.do_train or config.do_eval or config.write_test_outputs
         for trial in trials.planned(config) if runs_trials else ():
-            result, retry = self._run_trial(trial, finished), None
+            result, retry, self._stopped = self._run_trial(trial, finished), None, trial
             if result and result.collapsed and config.retry_collapsed and not result.stop_signal:
-                retry = self._run_trial(trial.retry(), finished)
+                self._stopped = trial.retry()
+                retry = self._run_trial(self._stopped, finished)
             for outcome, group in ((result, finished), (retry, retries)):
                 if outcome and outcome.stop_signal:
                     return outcome.stop_signal
                 group += [outcome] if outcome else []
+        self._stopped = None
         if runs_trials and not finished:
             raise FileNotFoundError(
                 f"{config.model_dir}_1 holds no model to score. Train first (do_train)"
@@ -96,11 +113,28 @@ class Finetuning:
         if config.ensemble and runs_trials:
             ensemble = score_ensemble(config, devs, self.submissions, finished, self.trainer)
         if config.do_eval:
-            results.write_results(config, devs, finished, retries, ensemble)
+            self._results, self._report = results.write_results(
+                config, devs, finished, retries, ensemble, self.baselines
+            )
         if config.do_predict:
             self.trainer.restore(results.best_kept(config))
             outputs.write_files(config, self.trainer.predictor, self.files)
         return None
+
+    def result(self, stop_signal):
+        """Returns what `run`, which returned stop_signal, came to: FinetuningResult."""
+        trial = self._stopped or results.best_kept(self.config, needs_model=False)
+        checkpoint = checkpoints.latest(trial.folder)
+        scored = None if stop_signal else trials.read_result(trial)
+        return FinetuningResult(
+            trial.folder,
+            checkpoints.read(checkpoint, verify=False).step if checkpoint else 0,
+            scored.scores if scored else {},
+            stop_signal,
+            self._report,
+            summary=self._results.get("summary", {}),
+            baselines=self.baselines,
+        )
 
     def _run_trial(self, trial, before):
         """Runs a trial, or takes what an earlier run made of it.
@@ -128,7 +162,8 @@ class Finetuning:
         if config.do_train:
             if not has_model:
                 described = {"tasks": self.data.described_tasks(), "trial_seed": trial.seed}
-                hparams = {**config.to_json(), **described, "inputs": self.inputs}
+                described |= {"inputs": self.inputs, "label_priors": self.priors}
+                hparams = {**config.to_json(), **described}
                 write_folder(trial.folder, hparams, config.vocab_file)
             result = self.trainer.train(trial, result)
             if result.stop_signal:
@@ -148,22 +183,21 @@ class Finetuning:
 
         Returns: (TrialResult with the scores, dict name of a dev -> its predictions).
         """
-        config, scores, predicted, constant = self.config, dict(result.scores), {}, []
-        for dev in self.data.dev:
-            predictions, loss = self.trainer.predictor.predict(*dev.inputs, config.eval_batch_size)
-            predicted[dev.name] = predictions
-            scores[dev.name] = dev.score(predictions, config.qa_na_threshold)
-            if loss is not None:
-                scores[dev.name] = {**scores[dev.name], "loss": loss}
-            family, threshold = get_family(dev.task.family), config.qa_na_threshold
-            if family.is_constant(dev.task, dev.examples, predictions, threshold):
-                constant.append(dev.name)
+        found, predicted = self.trainer.score()
+        scores, threshold = {**result.scores, **found}, self.config.qa_na_threshold
+        constant = [
+            dev.name
+            for dev in self.data.dev
+            if get_family(dev.task.family).is_constant(
+                dev.task, dev.examples, predicted[dev.name], threshold
+            )
+        ]
         collapsed = result.collapsed
         if predicted or not collapsed:  # what was not scored now may have collapsed before
             collapsed = result.why_collapsed(constant)
         if collapsed:
             logging.warning("Trial %s collapsed: %s", result.trial, collapsed)
-        logging.info("Trial %s: %s", result.trial, results.readable(scores))
+        logging.info("Trial %s: %s", result.trial, results.readable(scores, self.baselines))
         result = dataclasses.replace(result, scores=scores, collapsed=collapsed, outputs_due=False)
         return result, predicted
 

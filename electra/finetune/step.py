@@ -40,8 +40,11 @@ class FinetuningStep(Step):
         seed = random.Seed("finetuning").fold("dropout").at(seed * 2**32 + draw)
         with tf.GradientTape() as tape, kernels.use_islands(not self.compile_step):
             outputs = self.model(batch, seed=seed, training=True)
-            loss = self.model.summed_loss(batch, outputs)
+            losses = self.model.task_losses(batch, outputs)
+            loss = sum(losses)
         counts = tf.cast(batch["task_id"] >= 0, tf.float32)  # (B,)
         tokens = tf.reduce_sum(tf.cast(batch["input_mask"], tf.float32))
         sums = {"loss": loss, "examples": tf.reduce_sum(counts), "tokens": tokens}
+        if len(losses) > 1:
+            sums["task_losses"] = tf.stack(losses)
         return self._gradients_of(tape, loss), sums

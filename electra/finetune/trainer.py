@@ -4,10 +4,8 @@ Enters: a config, its data and the devices. Leaves: trained weights in a trial's
 network; a predictor.
 """
 
-import dataclasses
 import functools
 import math
-import time
 
 import keras
 from absl import logging
@@ -16,15 +14,13 @@ from electra.finetune.families import get_family
 from electra.finetune.model import FinetuningModel
 from electra.finetune.predictor import TaskPredictor
 from electra.finetune.step import FinetuningStep
-from electra.finetune.trials import TrialInterval
+from electra.finetune.training import Training
 from electra.optim.adamw import AdamW
 from electra.optim.layerwise import layer_wise_multipliers
 from electra.optim.schedule import learning_rate_at
 from electra.saving import checkpoints
 from electra.stacked import assign
 from electra.train import resume
-from electra.train.fit import fit
-from electra.train.logs import RunLog
 from electra.train.loop import HostSteps, Loop, compiled, constant
 
 MOST_LENGTHS = 2  # of batches where a step is compiled as a whole: each takes long to compile
@@ -37,14 +33,17 @@ class Trainer:
         config: FinetuningConfig.
         data: FinetuningData.
         placement: Placement.
+        baselines: dict as baseline_scores returns it, to stand beside scores in logs.
     Attributes:
         model: FinetuningModel; variables: dict official name -> variable, or part of a stacked one.
         pretrained: dict name -> array of the encoder as it was pre-trained; {} from scratch.
         predictor: TaskPredictor with the weights as they are.
     """
 
-    def __init__(self, config, data, placement):
+    def __init__(self, config, data, placement, baselines=None):
         self.config, self.data, self.placement = config, data, placement
+        self.baselines = baselines or {}
+        self.scored = None  # what `score` gave of the weights as they are
 
     @functools.cached_property
     def model(self):
@@ -97,13 +96,35 @@ class Trainer:
         )
         return {name: variable.numpy() for name, variable in encoder.items()}
 
-    def restore(self, trial):
-        """Loads the weights of a trial's newest checkpoint. Returns: Checkpoint."""
-        checkpoint = checkpoints.read(trial.folder)
+    def restore(self, trial, step=None):
+        """Loads the weights of a trial's checkpoint, the newest or that of a step.
+
+        Returns: Checkpoint.
+        """
+        folder = trial.folder
+        checkpoint = checkpoints.read(folder if step is None else checkpoints.path_of(folder, step))
         vocab = self.data.tokenizer.vocab
         resume.check_vocab(vocab, self.config.vocab_file, trial.folder, checkpoint)
         checkpoints.restore(self.variables, checkpoint, require_all=True)
+        self.scored = None
         return checkpoint
+
+    def score(self):
+        """Scores the dev splits with the weights as they are, once.
+
+        Returns: dicts name of a split -> metric -> float, and -> predictions.
+        """
+        if self.scored is not None:
+            return self.scored
+        scores, predicted = {}, {}
+        for dev in self.data.dev:
+            found, loss = self.predictor.predict(*dev.inputs, self.config.eval_batch_size)
+            predicted[dev.name] = found
+            scores[dev.name] = dev.score(found, self.config.qa_na_threshold)
+            if loss is not None:
+                scores[dev.name] = {**scores[dev.name], "loss": loss}
+        self.scored = scores, predicted
+        return self.scored
 
     def train(self, trial, result):
         """Trains a trial from its checkpoint, or from the start.
@@ -112,36 +133,7 @@ class Trainer:
             trial: Trial; result: TrialResult, as it is before.
         Returns: TrialResult with the numbers of the training, or with the signal that stopped it.
         """
-        config, last_step = self.config, self.data.num_train_steps
-        started, step, interval = time.monotonic(), 0, TrialInterval(last_step)
-        if checkpoints.latest(trial.folder) is None:
-            self._initialize(trial.seed)
-        else:
-            checkpoint = self.restore(trial)
-            step = checkpoint.step
-            if step < last_step:
-                checkpoints.restore_slots(self.optimizer.slots, checkpoint)
-            interval.load(checkpoint)
-            started -= float(checkpoint.numbers(checkpoint.state.get("seconds", 0), ()))
-            logging.info("Trial %s goes on from %s, step %d", trial.name, checkpoint.path, step)
-        with RunLog(trial.folder, resume_step=step, last_step=last_step) as log:
-            log.hparams({**config.to_json(), "model_name": trial.folder, "seed": trial.seed})
-            reached = fit(
-                self.loop(trial.seed),
-                log,
-                interval,
-                config,
-                step=step,
-                last_step=last_step,
-                save=functools.partial(self._save, trial, log, interval, started),
-                save_seconds=config.save_checkpoints_seconds,
-                warmup="warmup_proportion",
-            )
-        if reached.stop_signal:
-            logging.info("Stopped at step %d; the same command goes on from there", reached.step)
-            return dataclasses.replace(result, stop_signal=reached.stop_signal)
-        seconds = round(time.monotonic() - started, 1)
-        return dataclasses.replace(result, steps=last_step, seconds=seconds, **interval.losses())
+        return Training(self, trial).run(result)
 
     def loop(self, seed, batch_at=None):
         """Returns the Loop of a trial.
@@ -181,21 +173,11 @@ class Trainer:
             **self.config.values("scan_layers", "recompute_layers"),
         )
 
-    def _initialize(self, seed):
+    def initialize(self, seed):
         """Sets all weights to the start of a trial, and the moments to 0."""
         pretrained = self.pretrained
         keras.utils.set_random_seed(seed)
         fresh = self._new_model().named_variables()
         assign(self.variables, lambda name: pretrained.get(name, fresh[name].value))
         self.optimizer.reset()
-
-    def _save(self, trial, log, interval, started, step):
-        log.flush()
-        state = {
-            "interval": interval.dump(),
-            "curve": interval.tenths,
-            "seconds": round(time.monotonic() - started, 1),
-            "vocab_sha256": self.data.tokenizer.vocab.sha256,
-        }
-        slots = self.optimizer.slots if step < self.data.num_train_steps else {}  # have served
-        checkpoints.save(trial.folder, step, {**self.variables, **slots}, state, keep_max=1)
+        self.scored = None

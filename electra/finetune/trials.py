@@ -27,6 +27,7 @@ _RECORD = {
     "test_outputs?": {"folder": str, "files": {str: str}},
     "first_loss?": float,
     "last_loss?": float,
+    "best_step?": int,
 }
 
 
@@ -56,7 +57,9 @@ class TrialResult:
         trial, seed: its name and seed.
         collapsed: sentences why it has learnt nothing; "" where there are none.
         scores: dict name of a split -> metric -> float.
-        steps, seconds, first_loss, last_loss: of its training; None before.
+        steps, seconds, first_loss, last_loss: of its training; None before. last_loss is None
+            too where it was stopped early.
+        best_step: whose weights the model has, where that was asked for; else None.
         outputs_due: whether what it predicts and draws is not written yet.
         test_outputs: as Submissions.write returns it, or None.
         stop_signal: the signal that stopped it, or None; never written.
@@ -70,6 +73,7 @@ class TrialResult:
     seconds: float | None = None
     first_loss: float | None = None
     last_loss: float | None = None
+    best_step: int | None = None
     outputs_due: bool = False
     test_outputs: dict | None = None
     stop_signal: int | None = None
@@ -79,8 +83,8 @@ class TrialResult:
         return all(dev.task.main_metric in self.scores.get(dev.name, {}) for dev in devs)
 
     def rank(self, devs):
-        """Returns the number by which trials are compared: the mean of the devs' main scores."""
-        return np.mean([self.scores[dev.name][dev.task.main_metric] for dev in devs])
+        """Returns the number by which trials are compared, as mean_score."""
+        return mean_score(self.scores, devs)
 
     def why_collapsed(self, constant):
         """Returns what `collapsed` is to say; constant: names of what got one label throughout."""
@@ -95,22 +99,39 @@ class TrialResult:
         return {name: value for name, value in values.items() if value is not None}
 
 
+def mean_score(scores, devs):
+    """Returns the number by which trials and their steps are compared: the mean of main scores.
+
+    Args:
+        scores: dict name of a dev -> metric -> float; devs: list of TaskSplit.
+    """
+    return float(np.mean([scores[dev.name][dev.task.main_metric] for dev in devs]))
+
+
 class TrialInterval(Interval):
     """The numbers of a trial's log lines, and of the first and the last tenth of its steps.
 
+    Losses are means as those of dev splits are, in tagging of words; with several tasks each has
+    its own beside the mean of all.
+
     Args:
         last_step: at which the trial ends.
+        tasks: names of the tasks, T of them.
+        counts_at: function from a step to how many losses it sums of each task, float (T,).
     Attributes:
-        tenths: [loss, examples] of the first tenth and of the last, as JSON values.
+        tenths: [loss, their number] of the first tenth and of the last, as JSON values.
     """
 
-    def __init__(self, last_step):
+    def __init__(self, last_step, tasks, counts_at):
         super().__init__()
+        self.tasks, self.counts_at = tasks, counts_at
         self.last_step, self.tenth = last_step, -(-last_step // 10)
         self.tenths = [[0.0, 0.0], [0.0, 0.0]]
 
     def load(self, checkpoint):
         super().load(checkpoint)
+        if self.sums:  # of an earlier version: means of examples
+            self.sums.setdefault("losses", np.array([self.sums["examples"]]))
         curve = checkpoint.state.get("curve", self.tenths)
         self.tenths = checkpoint.numbers(curve, (2, 2)).tolist()
 
@@ -118,14 +139,27 @@ class TrialInterval(Interval):
         super().add(steps)
         for i in range(len(steps)):
             step = steps.first + i
+            counts = self.counts_at(step)
+            self.sums["losses"] = self.sums.get("losses", 0.0) + counts
             for part, is_in in enumerate((step < self.tenth, step >= self.last_step - self.tenth)):
                 if is_in:
                     self.tenths[part][0] += float(steps.values["loss"][i])
-                    self.tenths[part][1] += float(steps.values["examples"][i])
+                    self.tenths[part][1] += float(counts.sum())
+
+    def numbers(self):
+        """Returns the mean loss; with several tasks also each task's that had some."""
+        losses, counts = self.sums.get("task_losses", ()), self.sums["losses"]
+        of_tasks = {
+            f"{task}/loss": float(loss / count)
+            for task, loss, count in zip(self.tasks, losses, counts, strict=False)
+            if count
+        }
+        return {"loss": float(self.sums["loss"] / counts.sum()), **of_tasks}
 
     def losses(self):
-        """Returns the mean loss of an example at the start and at the end."""
-        first, last = (loss / max(examples, 1.0) for loss, examples in self.tenths)
+        """Returns the mean loss at the start and at the end, None where it did not
+        come there."""
+        first, last = (loss / count if count else None for loss, count in self.tenths)
         return {"first_loss": first, "last_loss": last}
 
 

@@ -6,7 +6,7 @@
 configure_pretraining.py for the hparams and README.md for the folders.
 """
 
-from electra.cli import define_run_flags, run_command, start_run
+from electra.cli import define_run_flags, end_run, run_command, start_run
 from electra.pretrain.config import PretrainingConfig
 
 
@@ -14,7 +14,7 @@ def main(_):
     config = start_run(PretrainingConfig)
     from electra.pretrain.runner import run_pretraining  # TensorFlow: after the quick checks
 
-    return run_pretraining(config)
+    return end_run(run_pretraining(config))
 
 
 if __name__ == "__main__":

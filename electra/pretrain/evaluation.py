@@ -111,17 +111,17 @@ class Evaluator:
 
 
 def write_results(path, results):
-    """Writes metrics as `name = value` lines, as the official code does, and as JSON beside them,
-    and prints them.
+    """Writes metrics as `name = value` lines, as the official code does, and as JSON beside them.
 
     Args:
         path: of the text; its folder is made if missing.
         results: dict name -> number.
+    Returns: the lines.
     """
     lines = [f"{name} = {value}" for name, value in sorted(results.items())]
     write_text(path, "\n".join(lines) + "\n")
     write_json(os.path.splitext(path)[0] + ".json", results)
-    print("\n".join(lines))
+    return "\n".join(lines)
 
 
 def _marked(original, corrupted, is_fake, logit, tokens):

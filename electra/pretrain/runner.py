@@ -29,6 +29,7 @@ from electra.train.fit import FitResult, fit
 from electra.train.logs import EVAL_LOG, RunLog, read_lines
 from electra.train.loop import CompiledSteps, Loop
 from electra.train.peak import peak_flops
+from electra.train.result import RunResult
 from electra.train.strategy import placement_of
 
 INIT_REPORT = "init_checkpoint.txt"  # in the model's folder
@@ -39,8 +40,8 @@ def run_pretraining(config):
 
     Args:
         config: PretrainingConfig.
-    Returns: exit status: 0; 143 after SIGTERM and 130 after Ctrl-C where something is left to do.
-        The state is saved then.
+    Returns: RunResult; after SIGTERM and Ctrl-C the state is saved, and it says so where something
+        is left to do.
     Raises:
         ValueError, FileNotFoundError: what the user can mend, before the first step where it can
             be known then.
@@ -107,20 +108,22 @@ class Pretraining:
         self.evaluated = None, {}  # the last evaluation's step and results
 
     def run(self):
-        """Trains and evaluates. Returns: the exit status."""
-        config = self.config
+        """Trains and evaluates. Returns: RunResult."""
+        config, report = self.config, ""
         reached = self._train() if config.do_train else FitResult(self.step, None)
         if reached.stop_signal and (reached.step < config.num_train_steps or config.do_eval):
             logging.info("Stopped at step %d; the same command goes on from there", reached.step)
-            return 128 + reached.stop_signal
+            return RunResult(self.folder, reached.step, {}, reached.stop_signal)
+        step, results = self.evaluated
         if config.do_eval:
-            step, results = self.evaluated
             if step != reached.step:
                 phase = phase_at(self.phases, reached.step)
-                results = self._evaluator(phase).run()
+                step, results = reached.step, self._evaluator(phase).run()
             if self.placement.is_chief:
-                write_results(config.results_txt, {**results, "global_step": reached.step})
-        return 0
+                named = {**results, "global_step": reached.step}
+                report = write_results(config.results_txt, named)
+        scores = results if step == reached.step else {}
+        return RunResult(self.folder, reached.step, scores, report=report)
 
     # ---- before the first step ----
 

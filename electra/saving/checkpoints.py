@@ -117,7 +117,7 @@ class RestoreReport:
                 yield f"  {what}: and {len(names) - most} more"
 
 
-def save(folder, step, tensors, state, keep_max=0):
+def save(folder, step, tensors, state, keep_max=0, kept=()):
     """Writes a checkpoint and removes old ones.
 
     Args:
@@ -126,14 +126,15 @@ def save(folder, step, tensors, state, keep_max=0):
         tensors: dict name -> variable or array.
         state: JSON values for the loop.
         keep_max: newest checkpoints to keep; 0 keeps all.
+        kept: steps of others to keep.
     Returns: path of the tensors file.
     """
-    path = _path(folder, step)
+    path = path_of(folder, step)
     about = {"format": FORMAT, "step": int(step), "state": state}
     metadata = {METADATA: json.dumps(about, allow_nan=False)}
     with published(path) as file:
         write_safetensors(file, tensors, metadata)
-    remove(folder, kept=_steps(folder)[-keep_max:])
+    remove(folder, kept=[*_steps(folder)[-keep_max:], *kept])
     return path
 
 
@@ -160,7 +161,7 @@ def latest(folder):
     """
     steps = _steps(folder)
     if steps:
-        return _path(folder, steps[-1])
+        return path_of(folder, steps[-1])
     if not os.path.isdir(folder):
         return None
     return latest_tf1(folder)
@@ -315,7 +316,8 @@ def _read_pair(path):
     return about
 
 
-def _path(folder, step):
+def path_of(folder, step):
+    """Returns the path of our checkpoint of a step."""
     return os.path.join(os.fspath(folder), f"model.ckpt-{int(step)}.safetensors")
 
 
@@ -326,7 +328,7 @@ def _json_path(path):
 def _steps(folder):
     """Returns the steps of a folder's checkpoints, whole or damaged, in ascending order."""
     steps = {int(match[1]) for name in _files(folder) if (match := _NAME.fullmatch(name))}
-    return sorted(step for step in steps if not _is_half(_path(folder, step)))
+    return sorted(step for step in steps if not _is_half(path_of(folder, step)))
 
 
 def _files(folder):

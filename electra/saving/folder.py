@@ -16,12 +16,14 @@ MODEL_HPARAMS = (
     "do_lower_case",
     "strip_accents",
 )
-# Of hparams.json. Fine-tuning records its tasks, and the digests of what a trial learns from.
+# Of hparams.json. Fine-tuning records its tasks, the digests of what a trial learns from, and how
+# frequent its labels are.
 _SOURCES = {str: [{"path": str, "columns": {str: (str, int)}}]}
 _TASK = {"name": str, "family": str, "folder": str, "sources": _SOURCES, "metrics": [str]}
 _SHAPE = {
     "tasks?": [{**_TASK, "labels": [str]}],
     "inputs?": {str: str},
+    "label_priors?": {str: [float]},
     "phases?": [{"steps": int}],
 }
 

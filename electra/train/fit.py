@@ -26,6 +26,14 @@ class FitResult:
     stop_signal: int | None
 
 
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What follows from an evaluation: whether to save at once, whether to end the training."""
+
+    save: bool = False
+    stop: bool = False
+
+
 def fit(
     loop,
     log,
@@ -38,6 +46,7 @@ def fit(
     save_seconds=math.inf,
     evaluate=None,
     evaluate_every=0,
+    evaluate_first=True,
     warmup="num_warmup_steps",
 ):
     """Makes the steps that are left; logs, evaluates and saves in this order where it is due.
@@ -52,8 +61,8 @@ def fit(
             and at the end, its iterations_per_loop are the steps of a call at most.
         step: updates made; last_step: at the end.
         save: function of the step; due too when save_seconds have passed since it was called.
-        evaluate: function of the step; due at multiples of evaluate_every (0: never), at step 0 and
-            at the end.
+        evaluate: function of the step that may return a Verdict; due at multiples of
+            evaluate_every (0: never), at the end, and with evaluate_first at step 0.
         warmup: name of the hparam that lengthens the warm-up.
     Returns: FitResult.
     Raises:
@@ -63,9 +72,10 @@ def fit(
     saved_step, saved_at = step, time.monotonic()
     loop.on_progress = log.progress
     with stopping_signals(loop):
-        if evaluate_every and step == 0:
+        if evaluate_every and evaluate_first and step == 0:
             evaluate(step)
-        while step < last_step and not loop.stop_signal:
+        verdict = Verdict()
+        while step < last_step and not (loop.stop_signal or verdict.stop):
             due = next_boundary(step, last_step, log_every, save_every, evaluate_every)
             steps = loop.run(step, min(due - step, config.iterations_per_loop))
             refuse_non_finite(steps, log.folder, warmup)
@@ -74,10 +84,10 @@ def fit(
             is_last = step == last_step
             if step % log_every == 0 or is_last:
                 log.train(step, interval.finish())
-            if evaluate_every and (step % evaluate_every == 0 or is_last):
-                evaluate(step)
+            is_due = evaluate_every and (step % evaluate_every == 0 or is_last)
+            verdict = (is_due and evaluate(step)) or Verdict()
             is_late = time.monotonic() - saved_at >= save_seconds
-            if step % save_every == 0 or is_last or is_late:
+            if step % save_every == 0 or is_last or is_late or verdict.save:
                 save(step)
                 saved_step, saved_at = step, time.monotonic()
         if saved_step != step:

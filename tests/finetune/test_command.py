@@ -16,7 +16,8 @@ from tests.finetune.runs import HPARAMS, make_data
 from tests.shared import ROOT
 
 COMMON = (
-    "train_file dev_file test_file predict_file model_dir vocab_file output_dir metrics"
+    "train_file dev_file test_file predict_file model_dir vocab_file output_dir metrics "
+    "dev_fraction"
 ).split()
 OWN = {
     classification: "text_column text_b_column label_column id_column labels score_range format "
@@ -105,6 +106,24 @@ def test_each_family_makes_its_row(model):
     assert (task.family, task.sources["train"][0].columns) == ("tagging", {"words": 1, "tags": 3})
 
 
+@pytest.mark.parametrize(
+    ("values", "do_eval", "hparams"),
+    [
+        ({}, True, {}),
+        ({"dev_fraction": 0.3}, True, {"dev_fraction": 0.3}),
+        ({"dev_fraction": 0.0}, False, {"dev_fraction": 0.0}),
+        ({"hparams": '{"dev_fraction": 0}'}, False, {}),
+        ({"dev_file": "b"}, True, {}),
+        ({"train_file": None, "test_file": "c", "hparams": '{"do_train": false}'}, False, {}),
+    ],
+)
+def test_without_a_dev_file_some_of_the_training_file_is_scored(model, values, do_eval, hparams):
+    values = {"train_file": "a", **values}
+    _, _, given = settings_of(tagging, model_dir=model, metrics=["accuracy"], **values)
+    assert given["do_eval"] == do_eval
+    assert read_task_file(given["task_files"][0]).hparams == hparams
+
+
 def test_a_checkpoint_names_the_model(model, tmp_path):
     (tmp_path / "tf1").mkdir()
     (tmp_path / "tf1" / "model.ckpt-5.index").touch()
@@ -125,6 +144,7 @@ def test_a_checkpoint_names_the_model(model, tmp_path):
             "Command line: metric 'f1' is unknown. Known: accuracy, span_f1",
         ),
         (tagging, {"name": "a b"}, "Command line: 'name' must be of letters"),
+        (tagging, {"dev_file": "b", "dev_fraction": 0.1}, "--dev_fraction exclude each other"),
         (classification, {"text_column": "t", "score_range": ["a"]}, "two numbers, e.g. 0,5. Rec"),
         (classification, {"text_column": "t", "labels": ["a"]}, "labels must be two or more"),
     ],

@@ -10,6 +10,7 @@ from electra.finetune import results, trials
 from electra.finetune.tasks import get_task
 from electra.finetune.trials import TrialResult
 from electra.saving import checkpoints
+from electra.train.loop import Steps
 
 RECORD = {"trial": "1", "seed": 0, "collapsed": "", "scores": {"cola": {"mcc": 50.0, "loss": 0.5}}}
 RUN = {"steps": 20, "first_loss": 0.6, "last_loss": 0.7}
@@ -139,3 +140,41 @@ def test_all_that_collapsed_is_told():
     assert result(**RUN | {"last_loss": 0.5}).why_collapsed([]) == ""
     assert result(**RUN | {"steps": 1}).why_collapsed([]) == ""  # one step has no curve
     assert result().why_collapsed(["cola"]) == "cola: one label for everything"  # not trained
+
+
+def test_losses_are_logged_as_means_of_what_they_sum():
+    """Of tagging's steps 0 to 4 the losses of 2, 3, 4, 5 and 6 words."""
+    interval = trials.TrialInterval(5, ["chunk"], lambda step: np.array([step + 2.0]))
+    values = dict.fromkeys(("loss", "examples", "tokens", "learning_rate", "grad_norm"), [1.0] * 5)
+    values["loss"] = [4.0, 9.0, 4.0, 5.0, 12.0]
+    steps = Steps(0, {name: np.array(rows, np.float32) for name, rows in values.items()}, 1.0)
+    interval.add(steps)
+    assert interval.numbers() == {"loss": 34 / 20}
+    assert interval.losses() == {"first_loss": 2.0, "last_loss": 2.0}
+    dumped = types.SimpleNamespace(
+        state={"interval": interval.dump(), "curve": interval.tenths},
+        numbers=lambda value, shape=None: np.array(value, np.float64),
+    )
+    again = trials.TrialInterval(5, ["chunk"], None)
+    again.load(dumped)
+    assert (again.numbers(), again.losses()) == (interval.numbers(), interval.losses())
+
+
+def test_a_log_line_that_an_earlier_version_began_is_ended():
+    interval = trials.TrialInterval(5, ["chunk"], lambda step: np.array([4.0]))
+    sums = {"loss": 6.0, "examples": 2.0, "tokens": 9.0}
+    numbers = np.array
+    interval.load(
+        types.SimpleNamespace(state={"interval": sums}, numbers=lambda v, _=None: numbers(v))
+    )
+    interval.add(Steps(1, {"loss": np.array([12.0]), "examples": np.array([2.0])}, 1.0))
+    assert interval.numbers() == {"loss": 18 / 6}
+
+
+def test_each_of_several_tasks_has_its_loss():
+    interval = trials.TrialInterval(9, ["a", "b", "c"], lambda step: np.array([2.0, 3.0, 0.0]))
+    values = {"loss": [10.0], "task_losses": [[4.0, 6.0, 0.0]], "examples": [5.0]}
+    interval.add(Steps(0, {name: np.array(rows, np.float32) for name, rows in values.items()}, 1.0))
+    assert interval.numbers() == {"loss": 2.0, "a/loss": 2.0, "b/loss": 2.0}
+    stopped_early = interval.losses()
+    assert (stopped_early["first_loss"], stopped_early["last_loss"]) == (2.0, None)

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from electra.data.manifest import write_manifest
 from electra.data.records import encode_examples
+from electra.pretrain import runner
 from electra.pretrain.config import PretrainingConfig
-from electra.pretrain.runner import run_pretraining
 from electra.text.vocab import read_vocab
 from tests.shared import ROOT
 
@@ -73,6 +73,11 @@ def write_records(path, ids, lengths):
     with tf.io.TFRecordWriter(str(path)) as writer:
         for record in encode_examples(examples, ids.shape[1])[0]:
             writer.write(record)
+
+
+def run_pretraining(config):
+    """Returns the exit status."""
+    return runner.run_pretraining(config).exit_status
 
 
 def train(data, model_name="m", **hparams):

@@ -58,7 +58,7 @@ def data(tmp_path_factory):
 def losses(data, model_name, **hparams):
     """Returns (masked language model, replaced token detection): losses of 10 steps each."""
     config = PretrainingConfig(model_name, str(data), **HPARAMS, **hparams)
-    assert run_pretraining(config) == 0
+    assert run_pretraining(config).exit_status == 0
     lines = runs.entries(data / "models" / model_name / logs.TRAIN_LOG)
     return np.array([[line["masked_lm_loss"], line["disc_loss"]] for line in lines])
 

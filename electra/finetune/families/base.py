@@ -46,6 +46,14 @@ class Family:
         """Returns the set of labels that examples have."""
         return {example.label for example in examples}
 
+    def unit_of(self, example):
+        """Returns what may not be in two splits: examples with equal ones stay together."""
+        raise NotImplementedError
+
+    def stratum_of(self, example):
+        """Returns a str; where examples are held out, each of them gives its share."""
+        return ""
+
     def featurize(self, task, examples, tokenizer, **sizes):
         """Yields (number of the example, feature): dicts of numbers and lists, see featurize.py."""
         raise NotImplementedError
@@ -81,13 +89,26 @@ class Family:
         """Averages the predictions of several trials."""
         return np.mean(trials, axis=0)
 
-    def num_losses(self, features):
-        """Returns what a dev loss is divided by."""
-        return len(features)
+    def loss_counts(self, features):
+        """Returns how many losses each feature's is the sum of, int (n,): losses are logged as
+        means of these."""
+        return np.ones(len(features), np.int64)
 
     def score(self, task, examples, predictions, qa_na_threshold=None):
         """Scores a split whose examples have labels: dict metric -> float."""
         raise NotImplementedError
+
+    def prior_size(self, task):
+        """Returns the length of `prior`."""
+        return len(task.labels)
+
+    def prior(self, task, features):
+        """Returns the share of each label in training Features, a list of float."""
+        raise NotImplementedError
+
+    def baseline(self, task, examples, prior):
+        """Returns what one would predict who knows the prior only, or None where that is futile."""
+        return np.tile(np.array(prior, np.float32), (len(examples), 1))
 
     def is_constant(self, task, examples, predictions, qa_na_threshold=None):
         """Whether a split with several labels got one label, number or answer throughout."""
@@ -101,6 +122,10 @@ class Family:
     def rows(self, task, examples, predictions, qa_na_threshold=None):
         """Says all that is predicted of each example: list of dicts, ids left out."""
         raise NotImplementedError
+
+    def cells(self, row):
+        """Returns what a table shows of one of `rows`, a dict prediction, and perhaps probability;
+        None for families whose files are no tables."""
 
     def write_predictions(self, stem, task, examples, predictions, qa_na_threshold):
         """Writes what is predicted of a test file that no leaderboard wants: <stem>.jsonl."""

@@ -91,6 +91,10 @@ class MultiLabel(TextFamily):
         scores |= {"average_precision": precision, "accuracy": np.all(gold == is_on, axis=1).mean()}
         return {name: 100.0 * float(value) for name, value in scores.items()}
 
+    def prior(self, task, features):
+        columns = (features.columns[f"label_{i}"] for i in range(len(task.labels)))
+        return [float(np.mean(column, dtype=np.float64)) for column in columns]
+
     def is_constant(self, task, examples, predictions, qa_na_threshold=None):
         distinct = {tuple(labels) for labels in self.labels_of(task, examples, predictions)}
         return len(distinct) == 1 < len({e.label for e in examples})
@@ -101,3 +105,10 @@ class MultiLabel(TextFamily):
             {"labels": labels, "probabilities": probabilities(task, row)}
             for labels, row in zip(label_lists, predictions, strict=True)
         ]
+
+    def cells(self, row):
+        labels, found = row["labels"], row["probabilities"]
+        return {
+            "prediction": ",".join(labels),
+            "probability": ",".join(str(found[label]) for label in labels),
+        }

@@ -71,6 +71,9 @@ class Tagging(base.Family):
     def labels_in(self, examples):
         return {tag for example in examples for tag in example.tags or ()}
 
+    def unit_of(self, example):
+        return example.words
+
     def featurize(self, task, examples, tokenizer, *, max_seq_length, **_):
         for number, example in enumerate(examples):
             yield number, _featurize_sentence(example, tokenizer, max_seq_length, task.label_ids)
@@ -86,8 +89,8 @@ class Tagging(base.Family):
     def mean(self, trials):
         return [np.mean(sentences, axis=0) for sentences in zip(*trials, strict=True)]
 
-    def num_losses(self, features):
-        return len(features.ragged["labels"][0])  # words
+    def loss_counts(self, features):
+        return np.diff(features.ragged["labels"][1])  # words
 
     def labels_of(self, task, examples, predictions):
         """Returns a list of tags for each sentence.
@@ -106,6 +109,13 @@ class Tagging(base.Family):
         gold = [list(example.tags) for example in examples]
         predicted = self.labels_of(task, examples, predictions)
         return (metrics.entity_scores if task.has_spans else metrics.tag_scores)(gold, predicted)
+
+    def prior(self, task, features):
+        counts = np.bincount(features.ragged["labels"][0], minlength=len(task.labels))
+        return (counts / counts.sum()).tolist()
+
+    def baseline(self, task, examples, prior):
+        return [np.tile(np.array(prior, np.float32), (len(e.words), 1)) for e in examples]
 
     def is_constant(self, task, examples, predictions, qa_na_threshold=None):
         predicted = {tag for tags in self.labels_of(task, examples, predictions) for tag in tags}

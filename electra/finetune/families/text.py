@@ -81,6 +81,9 @@ class TextFamily(base.Family):
             raise ValueError("a string, or a pair of strings")
         return TextExample(id, *parts, *[None] * (3 - len(parts)))
 
+    def unit_of(self, example):
+        return example.text_a, example.text_b
+
     def featurize(self, task, examples, tokenizer, *, max_seq_length, **_):
         for number, example in enumerate(examples):
             text = featurize_texts(example, tokenizer, max_seq_length)
@@ -133,6 +136,9 @@ class Classification(TextFamily):
         base.check_label(label, task.labels, where)
         return label
 
+    def stratum_of(self, example):
+        return example.label
+
     def label_features(self, task, label):
         return {"label_ids": task.label_ids.get(label, 0)}
 
@@ -148,12 +154,19 @@ class Classification(TextFamily):
         predicted = np.argmax(predictions, axis=-1)
         return metrics.classification_scores(gold, predicted, task.metrics, len(task.labels))
 
+    def prior(self, task, features):
+        counts = np.bincount(features.columns["label_ids"], minlength=len(task.labels))
+        return (counts / counts.sum()).tolist()
+
     def rows(self, task, examples, predictions, qa_na_threshold=None):
         labels = self.labels_of(task, examples, predictions)
         return [
             {"label": label, "probabilities": base.probabilities(task, row)}
             for label, row in zip(labels, predictions, strict=True)
         ]
+
+    def cells(self, row):
+        return {"prediction": row["label"], "probability": row["probabilities"][row["label"]]}
 
     def confusion(self, task, examples, predictions):
         gold = [example.label for example in examples]
@@ -189,6 +202,16 @@ class Regression(TextFamily):
     def score(self, task, examples, predictions, qa_na_threshold=None):
         return metrics.regression_scores([e.label for e in examples], predictions)
 
+    def prior_size(self, task):
+        return 1
+
+    def prior(self, task, features):
+        """Returns [the mean]."""
+        return [float(np.mean(features.columns["targets"], dtype=np.float64))]
+
+    def baseline(self, task, examples, prior):
+        return np.full(len(examples), prior[0], np.float32)
+
     def is_constant(self, task, examples, predictions, qa_na_threshold=None):
         return bool(np.ptp(predictions) < 1e-3 < np.ptp([e.label for e in examples]))
 
@@ -196,6 +219,9 @@ class Regression(TextFamily):
         return [
             {"value": base.short(value)} for value in self.labels_of(task, examples, predictions)
         ]
+
+    def cells(self, row):
+        return {"prediction": row["value"]}
 
 
 def featurize_texts(example, tokenizer, max_seq_length):

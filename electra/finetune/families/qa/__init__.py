@@ -17,6 +17,7 @@ from electra.storage import write_json
 
 # The joint head's.
 _BEAMS = ("start_top_index", "start_top_log_probs", "end_top_index", "end_top_log_probs")
+_SURELY_NONE = 1e9  # null odds above every threshold
 _HEAD_ARGUMENTS = (
     "joint_prediction",
     "answerable_classifier",
@@ -40,6 +41,9 @@ class QuestionAnswering(Family):
         if not are_strings(row) or len(row) != 2:
             raise ValueError("a pair of strings, the question and the text")
         return QAExample(id, row[0], Document(row[1], task.ideographs_are_words), (), False)
+
+    def unit_of(self, example):
+        return example.document.context
 
     def featurize(self, task, examples, tokenizer, **sizes):
         document, pieces = None, ()
@@ -102,6 +106,17 @@ class QuestionAnswering(Family):
             return metrics.exact_match_scores(gold, texts)
         null_odds = {key: odds for key, (_, odds) in predictions.items()}
         return metrics.squad_scores(gold, texts, null_odds, qa_na_threshold)
+
+    def prior_size(self, task):
+        return 0
+
+    def prior(self, task, features):
+        return []
+
+    def baseline(self, task, examples, prior):
+        """Returns no answer to any question; None where each has one."""
+        nothing = [{"text": "", "probability": 1.0}], _SURELY_NONE
+        return {e.id: nothing for e in examples} if task.has_unanswerable else None
 
     def is_constant(self, task, examples, predictions, qa_na_threshold=-2.75):
         """No answer to any question is constant too, whatever the best texts are."""

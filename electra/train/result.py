@@ -1,0 +1,50 @@
+"""What a run came to, for who calls it from Python; commands print it and exit with its status."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """What run_pretraining returns.
+
+    Attributes:
+        folder: str, of the model; electra.load opens it.
+        step: int, updates that the model was trained for.
+        scores: dict metric -> float, on held-out text; {} where nothing was evaluated.
+        stop_signal: int, the signal that stopped the run with something left to do, which the same
+            call does then; None where it came to its end.
+        report: str, what a command prints.
+    """
+
+    folder: str
+    step: int
+    scores: dict
+    stop_signal: int | None = None
+    report: str = dataclasses.field(default="", repr=False)
+
+    @property
+    def was_stopped(self):
+        """Whether a signal stopped the run before its end."""
+        return self.stop_signal is not None
+
+    @property
+    def exit_status(self):
+        """0, or 128 and the number of the signal."""
+        return 128 + self.stop_signal if self.was_stopped else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuningResult(RunResult):
+    """What run_finetuning returns.
+
+    Attributes:
+        folder: of the best trial, or of the one that was stopped.
+        step: of its model.
+        scores: dict dev split -> metric -> float, of that trial.
+        summary: dict dev split -> metric -> mean, std, median, best and number of all trials.
+        baselines: dict dev split -> metric -> float, of predicting the commonest training label,
+            the mean, or no answer.
+    """
+
+    summary: dict = dataclasses.field(default_factory=dict)
+    baselines: dict = dataclasses.field(default_factory=dict)
