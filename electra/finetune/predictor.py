@@ -38,7 +38,23 @@ class TaskPredictor:
             ValueError: outputs are not finite.
         """
         family, head = families.get_family(task.family), self.model.heads[task.name]
-        names = (*family.outputs(head), "loss")
+        outputs = self.outputs(task, features, batch_size, progress)
+        loss = outputs.pop("loss", None)
+        if loss is not None:
+            loss = float(np.sum(loss) / family.num_losses(features))
+        answering = {**self.answering, **family.answering(head)}
+        return family.predict(task, examples, features, outputs, self.tokenizer, **answering), loss
+
+    def outputs(self, task, features, batch_size=32, progress=""):
+        """Computes what the head of a task gives each feature, such as logits.
+
+        Args: as in `predict`.
+        Returns: dict name -> list of arrays: what the family's `outputs` names, and loss where the
+            features have labels.
+        Raises: as `predict`.
+        """
+        family = families.get_family(task.family)
+        names = (*family.outputs(self.model.heads[task.name]), "loss")
 
         def forward(batch, weights):
             outputs = self.model(batch, tasks=[task.name], weights=weights)[task.name]
@@ -60,8 +76,4 @@ class TaskPredictor:
                 f"The model gives task {task.name!r} {', '.join(wrong)} that are not finite. Train "
                 "anew, with a lower learning_rate or in precision float32"
             )
-        loss = outputs.pop("loss", None)
-        if loss is not None:
-            loss = float(np.sum(loss) / family.num_losses(features))
-        answering = {**self.answering, **family.answering(head)}
-        return family.predict(task, examples, features, outputs, self.tokenizer, **answering), loss
+        return outputs

@@ -13,6 +13,14 @@ MASK = "[MASK]"
 Text = str | Sequence[str]  # a text, or a pair of texts
 
 
+class TextError(ValueError):
+    """A text that cannot be used: `problem` says why, `number` which of those given it is."""
+
+    def __init__(self, number: int, problem: str):
+        super().__init__(f"Text {number} {problem}")
+        self.number, self.problem = number, problem
+
+
 def listed(values: Iterable[Any]) -> list[Any]:
     """Returns values as a list; a table of pandas row by row.
 
@@ -35,7 +43,7 @@ def texts_of(texts: str | Iterable[Text], pairs: bool = True) -> tuple[list[Text
         texts: str, or an iterable of str and, with `pairs`, of pairs of str.
     Returns: (list of texts, whether it was one string).
     Raises:
-        ValueError: a text is none.
+        TextError: a text is none.
     """
     is_one = isinstance(texts, str)
     texts = [texts] if is_one else listed(texts)
@@ -44,7 +52,7 @@ def texts_of(texts: str | Iterable[Text], pairs: bool = True) -> tuple[list[Text
         is_pair = is_pair and all(isinstance(part, str) for part in text)
         if not (isinstance(text, str) or (pairs and is_pair)):
             expected = "a string or a pair of strings" if pairs else "a string"
-            raise ValueError(f"Text {number} must be {expected}. Received: {text!r:.80}")
+            raise TextError(number, f"must be {expected}. Received: {text!r:.80}")
     return texts, is_one
 
 
@@ -80,7 +88,7 @@ def windows_of(
 
     Returns: (ids of each window, the number of the text that it is of).
     Raises:
-        ValueError: a text has no tokens.
+        TextError: a text has no tokens.
     """
     windows: list[list[int]] = []
     owners: list[int] = []
@@ -88,9 +96,7 @@ def windows_of(
     for number, text in enumerate(texts):
         ids = tokenizer.encode(text)
         if not ids:
-            raise ValueError(
-                f"Text {number} has no tokens. Received: {text!r:.80}. Give some words"
-            )
+            raise TextError(number, f"has no tokens. Received: {text!r:.80}. Give some words")
         windows += [ids[start : start + size] for start in range(0, len(ids), size)]
         owners += [number] * (len(windows) - len(owners))
     return windows, owners
@@ -102,7 +108,7 @@ def masked_rows(
     """Returns a row of features for each [MASK], and how many of them each text has.
 
     Raises:
-        ValueError: a text has no [MASK], or does not fit.
+        TextError: a text has no [MASK], or does not fit.
     """
     rows: list[dict[str, Any]] = []
     counts: list[int] = []
@@ -113,9 +119,10 @@ def masked_rows(
         places = [place for place, id_ in enumerate(ids, 1) if id_ == mask_id]
         if not places or len(ids) > size:
             problem = f"{len(ids)} tokens, more than the {size} that fit"
-            raise ValueError(
-                f"Text {number} has {problem if places else f'no {MASK}'}. Received: "
-                f"{text!r:.80}. Expected: a text of few words with {MASK} in it"
+            raise TextError(
+                number,
+                f"has {problem if places else f'no {MASK}'}. Received: {text!r:.80}. Expected: a "
+                f"text of few words with {MASK} in it",
             )
         counts.append(len(places))
         rows += [{**framed(tokenizer.vocab, ids), "masked_place": place} for place in places]

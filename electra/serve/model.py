@@ -1,6 +1,7 @@
 """`electra.load`: a trained model by its folder or checkpoint, and what one does with it.
 
-Enters: texts. Leaves: vectors, scores of replaced tokens, guesses for masked tokens, predictions.
+Enters: texts. Leaves: vectors, scores of replaced tokens, guesses for masked tokens; of a
+fine-tuned model predictions, which finetuned.py makes.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import numpy as np
 
 from electra.finetune.tasks import Task
 from electra.model.config import EncoderConfig
+from electra.serve.finetuned import Finetuned
 from electra.serve.inputs import (
     Text,
     collected,
     framed,
-    listed,
     masked_rows,
     text_features,
     texts_of,
@@ -85,6 +86,7 @@ class LoadedModel:
         step: updates that the checkpoint has seen.
         tasks: dict name -> Task; empty where the model is not fine-tuned.
         max_seq_length: tokens of a text that are read at most, [CLS] and [SEP] among them.
+        shows_progress: whether long inputs show a bar; may be set.
     """
 
     _POOLINGS = ("cls", "mean")
@@ -97,7 +99,9 @@ class LoadedModel:
         self.step: int = opened.checkpoint.step
         self.tasks: dict[str, Task] = opened.tasks
         self.max_seq_length: int = opened.config.max_seq_length
+        self.shows_progress = True
         self._opened, self._placement = opened, placement
+        self._finetuned = Finetuned(opened, lambda: self._network, placement)
 
     def __repr__(self) -> str:
         kind = f"fine-tuned on {', '.join(self.tasks)}" if self.tasks else "pre-trained"
@@ -169,8 +173,8 @@ class LoadedModel:
 
         if self.tasks or self._opened.config.objective != "electra":
             raise ValueError(
-                f"{self._opened.path} holds {self._kind()}: it has no discriminator that scores a "
-                "text by itself. Expected: a pre-trained model with electra_objective"
+                f"{self._opened.path} holds {self._opened.kind()}: it has no discriminator that "
+                "scores a text by itself. Expected: a pre-trained model with electra_objective"
             )
         texts, is_one = texts_of(texts, pairs=False)
         windows, owners = windows_of(texts, self.tokenizer, self.max_seq_length)
@@ -207,8 +211,8 @@ class LoadedModel:
         network = self._network
         if self.tasks or network.lm_head is None:
             raise ValueError(
-                f"{self._opened.path} holds {self._kind()}: it has no generator. Expected: a "
-                "pre-trained model with one, or a masked LM"
+                f"{self._opened.path} holds {self._opened.kind()}: it has no generator. Expected: "
+                "a pre-trained model with one, or a masked LM"
             )
         if not (type(top_k) is int and 1 <= top_k <= self.config.vocab_size):
             raise ValueError(f"top_k must be 1 to {self.config.vocab_size}. Received: {top_k!r}")
@@ -245,27 +249,55 @@ class LoadedModel:
         >>> sorted(model.predict(["A fine film.", "A bore."])[0])
         ['id', 'label', 'probabilities']
         """
-        from electra.data.features import collect
-        from electra.finetune.families import get_family
-        from electra.finetune.featurize import featurize
-        from electra.finetune.readers import examples_of
+        return self._finetuned.predict(rows, task, batch_size, self._progress)
 
-        chosen = self._task(task)
-        is_one = isinstance(rows, str)
-        rows = [rows] if is_one else listed(rows)
-        if not rows:
-            return []
-        examples = examples_of(chosen, rows)
-        features = collect(
-            featurize(chosen, examples, self.tokenizer, is_training=False, **self._sizes())
+    def zero_shot(
+        self,
+        texts: str | Iterable[str],
+        labels: Iterable[str],
+        hypothesis_template: str = "This example is {}.",
+        multi_label: bool = False,
+        task: str | None = None,
+        *,
+        entailment_label: str | None = None,
+        contradiction_label: str | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> dict[str, Any] | list[dict[str, Any]]:
+        """Sorts texts into labels that the model was not trained on, by natural language inference.
+
+        Does a text entail "This example is sports."? Each text makes a pair with each label.
+
+        Args:
+            texts: n of them, or one.
+            labels: words or phrases, each once.
+            hypothesis_template: a sentence in the texts' language, {} in place of the label.
+            multi_label: whether each label is judged by itself.
+            task: name; None where the model has one task only. One that tells entailment, such as
+                mnli, xnli, ocnli or rte.
+            entailment_label, contradiction_label: of the task; None for those called so.
+            batch_size: pairs of max_seq_length at once.
+        Returns: a dict for each text: id, its place; label, the best one, and the probabilities of
+            all labels, best first: softmax over the labels' entailment logits. With multi_label
+            labels, those above a half, and each label's softmax of entailment against
+            contradiction, as for one label alone.
+        Raises:
+            ValueError: the model is not fine-tuned, its task tells no entailment, or labels or
+                template have another form.
+        Source: Yin et al. 2019, section 5; ZeroShotClassificationPipeline of transformers.
+
+        >>> model = electra.load("data/models/electra_small/finetuning_models/mnli_model_1")
+        >>> sorted(model.zero_shot("The team won.", ["sports", "cooking"]))
+        ['id', 'label', 'probabilities']
+        """
+        return self._finetuned.zero_shot(
+            texts,
+            labels,
+            hypothesis_template,
+            multi_label,
+            self._finetuned.inference(task, entailment_label, contradiction_label),
+            batch_size,
+            self._progress,
         )
-        predictions, _ = self._task_predictor.predict(
-            chosen, examples, features, batch_size, _progress(rows)
-        )
-        threshold = self.hparams.get("qa_na_threshold")
-        answers = get_family(chosen.family).rows(chosen, examples, predictions, threshold)
-        answers = [{"id": e.id, **answer} for e, answer in zip(examples, answers, strict=True)]
-        return answers[0] if is_one else answers
 
     # ---- the network ------------------------------------------------------------------------
 
@@ -280,18 +312,6 @@ class LoadedModel:
 
         return Predictor(self._network.electra, self._placement)
 
-    @functools.cached_property
-    def _task_predictor(self) -> Any:
-        from electra.finetune.predictor import TaskPredictor
-
-        return TaskPredictor(
-            self._network,
-            self._placement,
-            self.tokenizer,
-            max_seq_length=self.max_seq_length,
-            **self._recorded("n_best_size", "max_answer_length"),
-        )
-
     def _run(self, name: str, compute: Any, features: Any, batch_size: int) -> dict[str, list]:
         return self._predictor.run(
             (name, ""),
@@ -300,42 +320,11 @@ class LoadedModel:
             batch_size=batch_size,
             leave=("example",),
             max_seq_length=self.max_seq_length,
-            progress=_progress(features),
+            progress=self._progress(features),
         )
 
-    # ---- tokens and tasks -------------------------------------------------------------------
+    def _progress(self, rows: Any) -> str:
+        return "texts" if self.shows_progress and len(rows) >= _PROGRESS_FROM else ""
 
     def _token(self, id_: int) -> str:
         return self.vocab.tokens[id_] if id_ < len(self.vocab) else f"#{id_}"
-
-    def _task(self, name: str | None) -> Task:
-        if not self.tasks:
-            raise ValueError(
-                f"{self._opened.path} holds {self._kind()}, fine-tuned on nothing. Expected: the "
-                "folder of a trial, as <model>/finetuning_models/<task>_model_1. "
-                "run_finetuning.py makes one"
-            )
-        if name is None and len(self.tasks) == 1:
-            return next(iter(self.tasks.values()))
-        if type(name) is not str or name not in self.tasks:
-            raise ValueError(f"task must be one of {', '.join(self.tasks)}. Received: {name!r}")
-        return self.tasks[name]
-
-    def _sizes(self) -> dict[str, int]:
-        sizes = self._recorded("max_query_length", "doc_stride")
-        return {"max_seq_length": self.max_seq_length, **sizes}
-
-    def _recorded(self, *names: str) -> dict[str, Any]:
-        return {name: self.hparams[name] for name in names if name in self.hparams}
-
-    def _kind(self) -> str:
-        if self.tasks:
-            return "a fine-tuned model"
-        if not self._opened.has_heads:
-            return "an encoder without heads"
-        names = {"electric": "Electric", "mlm": "a masked LM"}
-        return names.get(self._opened.config.objective, "a pre-trained model")
-
-
-def _progress(rows: Any) -> str:
-    return "texts" if len(rows) >= _PROGRESS_FROM else ""

@@ -64,6 +64,15 @@ class Opened:
         names = self.checkpoint.tensors
         return self.config.objective != "mlm" or "generator_predictions/output_bias" in names
 
+    def kind(self):
+        """Returns what it is, in words for a message."""
+        if self.tasks:
+            return "a fine-tuned model"
+        if not self.has_heads:
+            return "an encoder without heads"
+        names = {"electric": "Electric", "mlm": "a masked LM"}
+        return names.get(self.config.objective, "a pre-trained model")
+
     def _head(self, task):
         return {"kind": task.family, **get_family(task.family).head_arguments(task, self.hparams)}
 

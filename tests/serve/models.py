@@ -28,33 +28,35 @@ def write_pretrained(folder, seed=0, tokens=TOKENS, **hparams):
     return folder / "m"
 
 
-def write_finetuned(folder, seed=0):
-    """Writes a fine-tuned model's folder with a task of each family. Returns: the folder."""
+# Of each task: what its row has, and what its head takes.
+_TEXT = {"columns": {"text_a": 0, "label": 1}}
+_PAIR = {"columns": {"text_a": 0, "text_b": 1, "label": 2}}
+_TASKS = {
+    "topic": ("classification", {**_TEXT, "labels": ["no", "yes"]}, {"num_labels": 2}),
+    "grade": ("regression", {**_TEXT, "label_range": [0, 5]}, {}),
+    "chunk": ("tagging", {"labels": ["O", "B-X"]}, {"num_labels": 5}),
+    "ask": ("qa", {}, {"beam_size": 3}),
+    "many": ("multilabel", {**_TEXT, "labels": ["a", "b", "c"]}, {"num_labels": 3}),
+    "word": ("tagging", {"labels": ["N", "V"], "metrics": ["accuracy"]}, {"num_labels": 2}),
+    "nli": (
+        "classification",
+        {**_PAIR, "labels": ["contradiction", "entailment", "neutral"]},
+        {"num_labels": 3},
+    ),
+    "two": ("classification", {**_PAIR, "labels": ["1", "0"]}, {"num_labels": 2}),
+}
+
+
+def write_finetuned(folder, seed=0, names=("topic", "grade", "chunk", "ask")):
+    """Writes a fine-tuned model's folder with the tasks of these names. Returns: the folder."""
     (folder / "words.txt").write_text("\n".join(TOKENS) + "\n")
     config = PretrainingConfig("m", str(folder), **TINY)
-    rows = [
-        {
-            "name": "topic",
-            "family": "classification",
-            "labels": ["no", "yes"],
-            "columns": {"text_a": 0, "label": 1},
-        },
-        {
-            "name": "grade",
-            "family": "regression",
-            "label_range": [0, 5],
-            "columns": {"text_a": 0, "label": 1},
-        },
-        {"name": "chunk", "family": "tagging", "labels": ["O", "B-X"]},
-        {"name": "ask", "family": "qa"},
-    ]
-    tasks = [make_task({**row, "files": {"train": "x.tsv"}}, "a test", "") for row in rows]
-    heads = {
-        "topic": {"kind": "classification", "num_labels": 2},
-        "grade": {"kind": "regression"},
-        "chunk": {"kind": "tagging", "num_labels": len(tasks[2].labels)},
-        "ask": {"kind": "qa", "beam_size": 3},
-    }
+    tasks, heads = [], {}
+    for name in names:
+        family, row, head = _TASKS[name]
+        row = {"name": name, "family": family, **row, "files": {"train": "x.tsv"}}
+        tasks.append(make_task(row, "a test", ""))
+        heads[name] = {"kind": family, **head}
     recorded = {
         **config.to_json(),
         "tasks": json.loads(json.dumps(list(map(dataclasses.asdict, tasks)))),

@@ -64,12 +64,14 @@ def test_the_mean_leaves_padding_out(model):
         model.encode(TEXTS, pooling="max")
 
 
-def test_the_examples_of_the_docstrings_run(tmp_path, finetuned, monkeypatch):
+def test_the_examples_of_the_docstrings_run(tmp_path, monkeypatch):
     words = "the chef ate meal . it rained a fine film bore".split()
     pretrained = electra.load(write_pretrained(tmp_path, tokens=[*TOKENS[: -len(words)], *words]))
-    monkeypatch.setattr(finetuned, "tasks", {"topic": finetuned.tasks["topic"]})
-    opened = lambda path: finetuned if "finetuning_models" in path else pretrained  # noqa: E731
-    monkeypatch.setattr(model_module, "load", opened)
+    opened = {"electra_small": pretrained}
+    for name, task in {"sst_model_1": "topic", "mnli_model_1": "nli"}.items():
+        (tmp_path / name).mkdir()
+        opened[name] = electra.load(write_finetuned(tmp_path / name, names=(task,)))
+    monkeypatch.setattr(model_module, "load", lambda path: opened[os.path.basename(path)])
     examples = [
         test for module in (electra, model_module) for test in doctest.DocTestFinder().find(module)
     ]
@@ -81,7 +83,7 @@ def test_the_examples_of_the_docstrings_run(tmp_path, finetuned, monkeypatch):
             .failed
             == 0
         ), example.name
-    assert sum(bool(example.examples) for example in examples) == 5
+    assert sum(bool(example.examples) for example in examples) == 6
 
 
 def test_encoding_does_not_depend_on_what_stands_beside(model):

@@ -1,0 +1,197 @@
+"""What a fine-tuned model does: it predicts its tasks, and sorts texts into labels it never met.
+
+Enters: rows or texts, as electra.serve.model.LoadedModel takes them. Leaves: dicts, one a row.
+Uses scipy.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from electra.finetune.families import CLASSIFICATION
+from electra.finetune.tasks import Task
+from electra.hparams import refuse_unknown
+from electra.serve.inputs import listed, texts_of
+from electra.serve.opening import Opened
+
+
+class Inference(NamedTuple):
+    """A task of natural language inference, and the ids of two of its labels.
+
+    Attributes: task: Task; entailment: int; contradiction: int, None where no label is called so.
+    """
+
+    task: Task
+    entailment: int
+    contradiction: int | None
+
+
+class Finetuned:
+    """The tasks of a loaded model.
+
+    Args:
+        opened: Opened; without tasks every method raises ValueError.
+        network: function without arguments that returns its FinetuningModel.
+        placement: electra.train.strategy.Placement.
+    """
+
+    def __init__(self, opened: Opened, network: Callable[[], Any], placement: Any):
+        self._opened, self._network, self._placement = opened, network, placement
+
+    def predict(
+        self, rows: Any, name: str | None, batch_size: int, progress: Callable[[Any], str]
+    ) -> Any:
+        """See LoadedModel.predict. `progress` names the bar of so many rows."""
+        from electra.finetune.families import get_family
+
+        task = self.task(name)
+        is_one = isinstance(rows, str)
+        rows = [rows] if is_one else listed(rows)
+        if not rows:
+            return []
+        examples, features = self._features(task, rows)
+        predictions, _ = self._predictor.predict(
+            task, examples, features, batch_size, progress(rows)
+        )
+        threshold = self._opened.hparams.get("qa_na_threshold")
+        answers = get_family(task.family).rows(task, examples, predictions, threshold)
+        answers = [{"id": e.id, **answer} for e, answer in zip(examples, answers, strict=True)]
+        return answers[0] if is_one else answers
+
+    def zero_shot(
+        self,
+        texts: Any,
+        labels: Iterable[str],
+        template: str,
+        multi_label: bool,
+        inference: Inference,
+        batch_size: int,
+        progress: Callable[[Any], str],
+    ) -> Any:
+        """See LoadedModel.zero_shot."""
+        from electra.finetune.families import base
+
+        texts, is_one = texts_of(texts, pairs=False)
+        labels, by_itself = _checked_labels(labels, template), multi_label
+        if multi_label and inference.contradiction is None:
+            raise ValueError(
+                f"Task {inference.task.name!r} has no label called contradiction, against which "
+                f"each label is judged. It has: {', '.join(inference.task.labels)}. Name the one "
+                "that means it with contradiction_label, or leave multi_label out"
+            )
+        if len(labels) == 1 and inference.contradiction is not None:
+            by_itself = True  # softmax over one label tells nothing
+        if not texts:
+            return []
+        pairs = [(text, template.replace("{}", label)) for text in texts for label in labels]
+        _, features = self._features(inference.task, pairs)
+        outputs = self._predictor.outputs(inference.task, features, batch_size, progress(pairs))
+        logits = np.stack(outputs["logits"]).reshape(len(texts), len(labels), -1)
+        if by_itself:
+            against = logits[..., [inference.entailment, inference.contradiction]]
+            scores = base.softmax(against)[..., 0]
+        else:
+            scores = base.softmax(logits[..., inference.entailment])  # over the labels
+        answers = [
+            {"id": str(number), **_sorted_labels(labels, row, multi_label)}
+            for number, row in enumerate(scores)
+        ]
+        return answers[0] if is_one else answers
+
+    def task(self, name: str | None) -> Task:
+        """Returns a task; None names the only one. Raises: ValueError."""
+        path, tasks = self._opened.path, self._opened.tasks
+        if not tasks:
+            raise ValueError(
+                f"{path} holds {self._opened.kind()}, fine-tuned on nothing. Expected: the "
+                "folder of a trial, as <model>/finetuning_models/<task>_model_1. "
+                "run_finetuning.py makes one"
+            )
+        if name is None and len(tasks) == 1:
+            return next(iter(tasks.values()))
+        if type(name) is not str or name not in tasks:
+            raise ValueError(f"task must be one of {', '.join(tasks)}. Received: {name!r}")
+        return tasks[name]
+
+    def inference(
+        self, name: str | None, entailment: str | None, contradiction: str | None
+    ) -> Inference:
+        """Finds a task's labels of natural language inference.
+
+        Args: name: as in `task`; entailment, contradiction: labels, None for those called so.
+        Raises:
+            ValueError: the task has no label called so, or none as given.
+        """
+        task = self.task(name)
+        labels = task.labels if task.family == CLASSIFICATION else ()
+        for given in filter(None, (entailment, contradiction)):
+            refuse_unknown([given], labels, f"Task {task.name!r}: label")
+        entailment = entailment or next((x for x in labels if x.lower().startswith("entail")), None)
+        if entailment is None:
+            has = f"labels: {', '.join(labels)}" if labels else f"family: {task.family}"
+            raise ValueError(
+                f"Task {task.name!r} tells no entailment ({has}). Expected: a model fine-tuned on "
+                "mnli, xnli, ocnli or such; name the label that means it with entailment_label"
+            )
+        others = [label for label in labels if label != entailment]
+        if contradiction is None:
+            named = [x for x in others if x.lower().startswith(("contradict", "not_entail"))]
+            contradiction = next(iter(named or (others if len(others) == 1 else ())), None)
+        against = None if contradiction is None else task.label_ids[contradiction]
+        return Inference(task, task.label_ids[entailment], against)
+
+    @functools.cached_property
+    def _predictor(self) -> Any:
+        from electra.finetune.predictor import TaskPredictor
+
+        return TaskPredictor(
+            self._network(),
+            self._placement,
+            self._opened.tokenizer,
+            max_seq_length=self._opened.config.max_seq_length,
+            **self._recorded("n_best_size", "max_answer_length"),
+        )
+
+    def _features(self, task: Task, rows: list[Any]) -> tuple[list[Any], Any]:
+        from electra.data.features import collect
+        from electra.finetune.featurize import featurize
+        from electra.finetune.readers import examples_of
+
+        examples, tokenizer = examples_of(task, rows), self._opened.tokenizer
+        sizes = {"max_seq_length": self._opened.config.max_seq_length}
+        sizes |= self._recorded("max_query_length", "doc_stride")
+        return examples, collect(featurize(task, examples, tokenizer, is_training=False, **sizes))
+
+    def _recorded(self, *names: str) -> dict[str, Any]:
+        hparams = self._opened.hparams
+        return {name: hparams[name] for name in names if name in hparams}
+
+
+def _checked_labels(labels: Iterable[str], template: str) -> list[str]:
+    labels = [] if isinstance(labels, str) else listed(labels)
+    is_right = all(isinstance(label, str) and label.strip() for label in labels)
+    if not labels or not is_right or len(set(labels)) < len(labels):
+        raise ValueError(
+            "labels must be a list of one or more strings, each once and none empty. Received: "
+            f"{labels!r:.80}"
+        )
+    if not isinstance(template, str) or "{}" not in template:
+        raise ValueError(
+            "hypothesis_template must be a sentence with {} in place of the label. Received: "
+            f"{template!r:.80}"
+        )
+    return labels
+
+
+def _sorted_labels(labels: list[str], scores: np.ndarray, multi_label: bool) -> dict[str, Any]:
+    from electra.finetune.families import base
+
+    best = np.argsort(-scores, kind="stable")
+    chosen = {labels[i]: base.short(scores[i]) for i in best}
+    if multi_label:
+        return {"labels": [x for x, p in chosen.items() if p > 0.5], "probabilities": chosen}
+    return {"label": labels[best[0]], "probabilities": chosen}
