@@ -49,22 +49,25 @@ def find_choices(models: dict[str, Any]) -> dict[str, list[Choice]]:
     kinds = ("detect", "fill_mask", "label", "tag", "answer", "zero_shot")
     choices: dict[str, list[Choice]] = {kind: [] for kind in kinds}
     for name, model in zip(_short_names(list(models)), models.values(), strict=True):
-        probes = {
-            "detect": lambda model=model: model.detect([]),
-            "fill_mask": lambda model=model: model.fill_mask([]),
-            "zero_shot": lambda model=model: model.zero_shot(["a"], ["b", "c"]),
-        }
-        for kind, probe in probes.items():
-            try:
-                probe()
-            except (ValueError, AttributeError):
-                continue
-            choices[kind].append(Choice(name, model))
+        for kind in ("detect", "fill_mask"):
+            if _answers(getattr(model, kind), []):
+                choices[kind].append(Choice(name, model))
         for task in model.tasks.values():
-            kind = {TAGGING: "tag", QA: "answer"}.get(task.family, "label")
             label = name if len(model.tasks) == 1 else f"{name}: {task.name}"
-            choices[kind].append(Choice(label, model, task.name))
+            choice = Choice(label, model, task.name)
+            choices[{TAGGING: "tag", QA: "answer"}.get(task.family, "label")].append(choice)
+            if _answers(model.zero_shot, [], ["any"], task=task.name):
+                choices["zero_shot"].append(choice)
     return choices
+
+
+def _answers(method, *arguments, **options):
+    """Whether a model has what a method needs."""
+    try:
+        method(*arguments, **options)
+    except ValueError:
+        return False
+    return True
 
 
 def _short_names(paths: list[str]) -> list[str]:
@@ -224,7 +227,7 @@ def _add_zero_shot(gradio, choices, text):
     multi_label = gradio.Checkbox(label="Several labels may fit")
 
     def show(name, *values):
-        return views.show_zero_shot(find(name).model, *values)
+        return views.show_zero_shot(*find(name)[1:], *values)
 
     _add_answering(gradio, "Classify", show, [box, sentence, labels, template, multi_label])
 
@@ -266,7 +269,7 @@ def _on(gradio, problem, events, function, inputs, outputs):
 # ---- the command --------------------------------------------------------------------------------
 
 
-def _import_gradio():
+def import_gradio():
     """Imports gradio so that it asks nobody for news.
 
     Raises:
@@ -318,7 +321,7 @@ def _define_flags():
 def main(_):
     """Serves the page of the models."""
     values = flags.FLAGS
-    gradio = _import_gradio()
+    gradio = import_gradio()
     models = {path: load(path) for path in values.model_dir}
     serve(gradio, build_page(gradio, models, values.text), values.host, values.port)
 

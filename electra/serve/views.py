@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import html
+import itertools
 import re
 from typing import Any, NamedTuple
 
@@ -145,15 +146,34 @@ def show_sentence(words: list[Word], place: int | None = None, clickable: bool =
 
 
 def show_guesses(model: Any, text: str, start: int, end: int) -> str:
-    """Shows the generator's guesses for a word; each is a button with its text.
+    """Shows the generator's guesses for a word, with as much of the text as the model can read.
+
+    Each is a button with its text.
 
     Raises:
-        ValueError: the model has no generator, or the text is too long.
+        ValueError: the model has no generator.
     """
-    masked = f"{text[:start]}{MASK}{text[end:]}"
-    guesses = model.fill_mask(masked, NUM_GUESSES)[text[:start].count(MASK)]
+    first, last = _fitting(model, text, start, end)
+    before = text[first:start]
+    masked = f"{before}{MASK}{text[end:last]}"
+    guesses = model.fill_mask(masked, NUM_GUESSES)[before.count(MASK)]
     title = f"<h4>Masked, the generator guesses instead of “{escape(text[start:end])}”</h4>"
     return _framed(title + _bars(guesses, best=(), clickable=True))
+
+
+def _fitting(model: Any, text: str, start: int, end: int) -> tuple[int, int]:
+    """Returns the part of the text around a word that the model can read, (start, end)."""
+    spans = find_words(model.tokenizer, text)
+    before = [span for span in reversed(spans) if span[0] < start]
+    after = [span for span in spans if span[1] > end]
+    first, last, room = start, end, model.max_seq_length - 3  # beside [CLS], [MASK], [SEP]
+    for word in itertools.chain.from_iterable(itertools.zip_longest(before, after)):
+        if word is not None:
+            room -= len(model.tokenizer.tokenize(text[slice(*word)]))
+            if room < 0:
+                break
+            first, last = min(first, word[0]), max(last, word[1])
+    return first, last
 
 
 def swap_word(model: Any, text: str, start: int, end: int, replacement: str) -> tuple[str, str]:
@@ -169,8 +189,8 @@ def swap_word(model: Any, text: str, start: int, end: int, replacement: str) -> 
     changed = text[:start] + replacement + text[end:]
     stop = start + len(replacement)
     before, after = score_words(model, text), score_words(model, changed)
-    old = max(word.score for word in before if start <= word.start < end)
-    new = max(word.score for word in after if start <= word.start < stop)
+    old = max(word.score for word in before if word.start < end and start < word.end)
+    new = max(word.score for word in after if word.start < stop and start < word.end)
     note = (
         f'<p class="note">“{escape(text[start:end])}” scored {old:.3f}, '
         f"“{escape(replacement)}” scores <b>{new:.3f}</b>. It was:</p>"
@@ -197,6 +217,19 @@ def show_label(model: Any, task: str, text: str, second: str = "") -> str:
     if "value" in answer:
         lowest, highest = model.tasks[task].label_range
         return _framed(f"<h4>{answer['value']:.3f}, of {lowest:g} to {highest:g}</h4>")
+    return _show_probabilities(answer)
+
+
+def show_zero_shot(
+    model: Any, task: str, text: str, labels: str, hypothesis_template: str, multi_label: bool
+) -> str:
+    """Shows how likely each label, given with commas between, is to fit the text."""
+    names = [name.strip() for name in labels.split(",") if name.strip()]
+    answers = model.zero_shot([_filled(text)], names, hypothesis_template, multi_label, task)
+    return _show_probabilities(answers[0])
+
+
+def _show_probabilities(answer: dict[str, Any]) -> str:
     best = answer.get("labels", [answer.get("label")])
     ranked = sorted(answer["probabilities"].items(), key=lambda row: -row[1])
     return _framed(_bars(ranked, best))
@@ -237,18 +270,6 @@ def show_answer(model: Any, task: str, question: str, context: str) -> str:
     return _framed(
         f"<h4>{title}</h4><p>{shown}</p><h4>The best spans</h4>{_bars(best, best=(text,))}"
     )
-
-
-def show_zero_shot(
-    model: Any, text: str, labels: str, hypothesis_template: str, multi_label: bool
-) -> str:
-    """Shows how likely each label, given with commas between, is to fit the text."""
-    names = [name.strip() for name in labels.split(",") if name.strip()]
-    found = model.zero_shot(
-        [_filled(text)], names, hypothesis_template=hypothesis_template, multi_label=multi_label
-    )[0]
-    ranked = sorted(found.items(), key=lambda row: -row[1])
-    return _framed(_bars(ranked, best=(ranked[0][0],)))
 
 
 # ---- parts --------------------------------------------------------------------------------------
