@@ -96,7 +96,7 @@ def build_page(gradio: Any, models: dict[str, Any], text: str = TEXT) -> Any:
         "fill_mask": ("Masked words", _add_fill_mask),
         "label": ("Classification", _add_label),
         "tag": ("Tagging", _add_tag),
-        "answer": ("Question answering", _add_answer),
+        "answer": ("Questions", _add_answer),
         "zero_shot": ("Zero-shot", _add_zero_shot),
     }
     if not any(choices.values()):

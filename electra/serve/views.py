@@ -23,11 +23,12 @@ CSS = """
 .electra { line-height: 1.5; font-size: 1rem; }
 .electra button { font: inherit; color: inherit; background: none; border: 0; padding: 0; }
 .electra .sentence { line-height: 2.4; overflow-wrap: anywhere; }
-.electra .word { display: inline; border-radius: 4px; margin-right: .3em; }
+.electra .word { display: inline; border-radius: 4px; }
+.electra .word + .word { margin-left: 1px; }
 .electra button.word { cursor: pointer; }
 .electra button:hover { outline: 1px solid currentColor; }
 .electra .word.chosen { outline: 2px solid #1971c2; outline-offset: 1px; }
-.electra .token { position: relative; padding: .25em .15em; border-radius: 3px;
+.electra .token { position: relative; padding: .25em 0; border-radius: 3px;
   background: rgba(232, 89, 12, calc(var(--score) * .9)); }
 .electra .token + .token { margin-left: 1px; }
 .electra [data-score]:hover::after { content: attr(data-score); position: absolute; left: 50%;
@@ -128,21 +129,23 @@ def show_sentence(words: list[Word], place: int | None = None, clickable: bool =
         place: where the word begins that is outlined.
         clickable: whether a word is a button with its number, and the scale is shown.
     """
-    shown = []
+    shown, end = [], 0
     for number, word in enumerate(words):
         tokens = "".join(
             f'<span class="token" style="--score:{score:.3f}" data-score="{score:.3f}">'
             f"{escape(token.removeprefix('##') if index else token)}</span>"
             for index, (token, score) in enumerate(word.tokens)
         )
+        shown.append(" " * (word.start > end))
         kind = 'class="word chosen"' if word.start == place else 'class="word"'
         if clickable:
             shown.append(f'<button type="button" {kind} data-value="{number}">{tokens}</button>')
         else:
             shown.append(f"<span {kind}>{tokens}</span>")
+        end = word.end
     scale = """<div class="legend"><span>0: looks original</span><span class="scale"></span>
 <span>1: looks replaced</span><span>Hover for the score, click a word to swap it.</span></div>"""
-    return _framed(f'<div class="sentence">{" ".join(shown)}</div>{scale * clickable}')
+    return _framed(f'<div class="sentence">{"".join(shown)}</div>{scale * clickable}')
 
 
 def show_guesses(model: Any, text: str, start: int, end: int) -> str:
@@ -237,26 +240,25 @@ def _show_probabilities(answer: dict[str, Any]) -> str:
 
 def show_tags(model: Any, task: str, text: str) -> str:
     """Shows the words of a text, the spans or words that have a tag marked."""
-    words = [text[start:end] for start, end in find_words(model.tokenizer, _filled(text))]
-    tags = model.predict([words], task)[0]["tags"]
+    places = find_words(model.tokenizer, _filled(text))
+    tags = model.predict([[text[start:end] for start, end in places]], task)[0]["tags"]
     if model.tasks[task].has_spans:
         spans = read_spans(tags)
     else:
         spans = [(place, place, tag) for place, tag in enumerate(tags)]
     kinds = sorted({tag.partition("-")[2] or tag for tag in model.tasks[task].labels} - {"O"})
-    shown, place = [], 0
-    for first, last, kind in [*spans, (len(words), len(words), "")]:
-        shown += map(escape, words[place:first])
-        if kind:
-            colour = _COLOURS[kinds.index(kind) % len(_COLOURS)] if kind in kinds else "#868e96"
-            inside = escape(" ".join(words[first : last + 1]))
-            shown.append(
-                f'<span class="tag" style="--colour:{colour}">{inside}'
-                f"<small>{escape(kind)}</small></span>"
-            )
-        place = last + 1
+    shown, behind = [], 0
+    for first, last, kind in spans:
+        start, end = places[first][0], places[last][1]
+        colour = _COLOURS[kinds.index(kind) % len(_COLOURS)] if kind in kinds else "#868e96"
+        shown.append(
+            f'{escape(text[behind:start])}<span class="tag" style="--colour:{colour}">'
+            f"{escape(text[start:end])}<small>{escape(kind)}</small></span>"
+        )
+        behind = end
+    shown.append(escape(text[behind:]))
     note = "" if spans else '<p class="note">No span was found.</p>'
-    return _framed(f'<div class="sentence">{" ".join(shown)}</div>{note}')
+    return _framed(f'<div class="sentence">{"".join(shown)}</div>{note}')
 
 
 def show_answer(model: Any, task: str, question: str, context: str) -> str:

@@ -170,7 +170,7 @@ def test_every_tab_answers(page):
     open_("Tagging")
     press("Tag")
     page.locator(".sentence").locator("visible=true").wait_for()
-    open_("Question answering")
+    open_("Questions")
     press("Answer")
     see(page, "A field is empty")
     page.get_by_label("Question", exact=True).fill("w5")

@@ -1,5 +1,6 @@
 """What the demo page says: shaded tokens, swapped words, answers of tasks; all of it escaped."""
 
+import html
 import re
 
 import numpy as np
@@ -137,10 +138,10 @@ def test_labels_are_shown_from_the_likeliest_on(finetuned):
 @pytest.mark.parametrize("task", ["chunk", "word"])
 def test_words_with_tags_are_marked(finetuned, task):
     shown = views.show_tags(finetuned, task, "w5 <w6>, w7")
-    words = ["w5", "&lt;", "w6", "&gt;", ",", "w7"]
     (answer,) = finetuned.predict([["w5", "<", "w6", ">", ",", "w7"]], task)
-    assert [text for text in texts(shown) if text in words] == words
-    assert shown.count("<small>") == (6 if task == "word" else shown.count('class="tag"'))
+    without_tags = re.sub(r"<small>.*?</small>|<p.*?</p>|<[^>]*>", "", shown)
+    assert html.unescape(without_tags) == "w5 <w6>, w7"
+    assert shown.count("<small>") == shown.count('class="tag"')
     if task == "word":
         assert re.findall(r"<small>(.*?)</small>", shown) == answer["tags"]
 
