@@ -6,32 +6,7 @@
 A killed build goes on when the same command is run again.
 """
 
-from absl import flags, logging
-
-from electra.cli import define_flags, run_command
-from electra.data.build import NUM_PROCESSES, BuildFlags, build
-
-FLAGS = flags.FLAGS
-PLACES = {
-    "corpus_dir": "Folder of text files, .jsonl, compressed or tar.",
-    "vocab_file": "The vocabulary, one token a line.",
-    "output_dir": "Where records and manifest go.",
-}
-FIELDS = {**BuildFlags.fields, "num_processes": NUM_PROCESSES}
-
-
-def main(_):
-    logging.set_verbosity(logging.INFO)
-    manifest = build(**{name: FLAGS[name].value for name in (*PLACES, *FIELDS)})
-    print(
-        f"{FLAGS.output_dir}: {manifest['train_examples']} training examples, "
-        f"{manifest['train_tokens']} tokens; {manifest['eval_examples']} held-out examples, "
-        f"{manifest['eval_tokens']} tokens; {len(manifest['files'])} files"
-    )
-
+import runpy
 
 if __name__ == "__main__":
-    for name, meaning in PLACES.items():
-        flags.DEFINE_string(name, None, meaning, required=True)
-    define_flags(FIELDS)
-    run_command(main, [name for name, field in FIELDS.items() if field.kinds == (bool,)])
+    runpy.run_module("electra.data", run_name="__main__", alter_sys=True)

@@ -6,17 +6,7 @@
 See configure_finetuning.py for the hparams and README.md for the folders.
 """
 
-from electra.cli import define_run_flags, run_command, start_run
-from electra.finetune.config import FinetuningConfig
-
-
-def main(_):
-    config = start_run(FinetuningConfig)
-    from electra.finetune.runner import run_finetuning  # TensorFlow: after the quick checks
-
-    return run_finetuning(config)
-
+import runpy
 
 if __name__ == "__main__":
-    define_run_flags()
-    run_command(main)
+    runpy.run_module("electra.finetune", run_name="__main__", alter_sys=True)

@@ -5,17 +5,7 @@
 See configure_pretraining.py for the hparams and README.md for the folders.
 """
 
-from electra.cli import define_run_flags, run_command, start_run
-from electra.pretrain.config import PretrainingConfig
-
-
-def main(_):
-    config = start_run(PretrainingConfig)
-    from electra.pretrain.runner import run_pretraining  # TensorFlow: after the quick checks
-
-    return run_pretraining(config)
-
+import runpy
 
 if __name__ == "__main__":
-    define_run_flags()
-    run_command(main)
+    runpy.run_module("electra.pretrain", run_name="__main__", alter_sys=True)

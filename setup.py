@@ -6,17 +6,19 @@ converting needs neither), `demo` (the page of electra.serve.demo), `browser` (w
 an installed Chromium with).
 """
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
+VERSION = re.search('^__version__ = "(.+?)"', (ROOT / "electra/__init__.py").read_text(), re.M)[1]
 PYTORCH = ["torch==2.13.0", "transformers>=5,<6"]
 GRADIO = ["gradio>=6.31,<7"]
 
 setup(
     name="electra",
-    version="0.1.0",
+    version=VERSION,
     description="ELECTRA pre-training and fine-tuning on TensorFlow 2 and Keras 3",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -24,6 +26,7 @@ setup(
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=["electra", "electra.*"]),
     package_data={"electra": ["py.typed"]},
+    entry_points={"console_scripts": ["electra = electra.__main__:main"]},
     py_modules=sorted(path.stem for path in ROOT.glob("*.py") if path.stem != "setup"),
     # tensorflow-text is built against one minor release of tensorflow: the two move together.
     install_requires=[

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from electra.serve.model import LoadedModel, load
 
 __all__ = ["LoadedModel", "load"]
+__version__ = "0.1.0"  # setup.py reads it
 
 
 def __getattr__(name: str) -> Any:

@@ -19,10 +19,12 @@ class Predictor:
     Args:
         encoder: ElectraEncoder of the model; its kernels are cast once for all batches of a call.
         placement: electra.train.strategy.Placement.
+        few_shapes: whether batches are padded to few shapes: where many calls follow, each with a
+            part of an endless input, programs and memory stay few.
     """
 
-    def __init__(self, encoder, placement):
-        self.encoder, self.placement = encoder, placement
+    def __init__(self, encoder, placement, few_shapes=False):
+        self.encoder, self.placement, self.few_shapes = encoder, placement, few_shapes
         self._programs = {}
 
     def run(
@@ -67,7 +69,8 @@ class Predictor:
         if self.placement.compile_step:  # a program takes long to compile
             chosen = batches.fewer_lengths(lengths, chosen, most=1)
         if packs:
-            plan = batches.plan_packed(lengths, chosen, batch_size * max_seq_length, calls)
+            tokens = batch_size * max_seq_length
+            plan = batches.plan_packed(lengths, chosen, tokens, calls, self.few_shapes)
         else:
             plan = batches.plan(lengths, chosen, batch_size)
         program = self._program(key, forward)

@@ -30,6 +30,7 @@ MAY_IMPORT = {
     | {"text", "data", "model", "saving", "train", "pretrain", "finetune", "predictor"},
     "convert": BASE | {"text", "data", "model", "saving", "finetune", "serve"},
     "__init__": {"serve"},
+    "__main__": {"cli", "hparams", "__version__"},
 }
 
 # Room -> where TensorFlow may be imported: anywhere, in functions only, or nowhere.
@@ -58,6 +59,7 @@ TENSORFLOW = {
     "serve": IN_FUNCTIONS,
     "convert": NOWHERE,
     "__init__": NOWHERE,
+    "__main__": NOWHERE,
 }
 
 # Modules that are commands too: their `main` is a thin script and may import these besides.

@@ -101,7 +101,7 @@ def plan(lengths, chosen, batch_size, order=None):
     return batches
 
 
-def plan_packed(lengths, chosen, max_tokens, multiple=1):
+def plan_packed(lengths, chosen, max_tokens, multiple=1, few_shapes=False):
     """Deals features out to batches in which several may share a row.
 
     Only features of one length of rows share them: short ones in the gaps of long rows would make
@@ -112,6 +112,8 @@ def plan_packed(lengths, chosen, max_tokens, multiple=1):
         chosen: lengths of rows, rising.
         max_tokens: of a batch's rows in the encoder, padding included.
         multiple: each length gets a multiple of so many batches, where it has rows enough.
+        few_shapes: whether batches are padded to few shapes, so that plans of other features share
+            them.
     Returns: list of Batch with groups; those of a length have equal shapes.
     """
     lengths = np.minimum(lengths, chosen[-1])
@@ -123,12 +125,20 @@ def plan_packed(lengths, chosen, max_tokens, multiple=1):
         # Early rows hold few long features, late ones many: every batch gets some of each.
         parts = [rows[i::count] for i in range(count)]
         most = max((sum(map(len, part)) for part in parts), default=0)
+        height = len(parts[0]) if parts else 0
+        if few_shapes:  # rows in eighths of a full batch, features in four steps an octave
+            height = min(_rounded_up(height, max(1, most_rows // 8)), most_rows)
+            most = _rounded_up(most, 1 << max(0, most.bit_length() - 3))
         for part in parts:
             ends = np.cumsum([len(row) for row in part]).tolist()
             groups = [range(end - len(row), end) for row, end in zip(part, ends, strict=True)]
-            groups += [range(0)] * (len(parts[0]) - len(part))
+            groups += [range(0)] * (height - len(part))
             batches.append(Batch(length, np.concatenate(part), most, tuple(groups)))
     return batches
+
+
+def _rounded_up(number, step):
+    return -(-number // step) * step
 
 
 def _shared_rows(lengths, features, row_length):

@@ -15,7 +15,8 @@ from electra.data import compressed
 from electra.finetune.families import FAMILIES
 from electra.storage import excerpt, parse_json_dict
 
-_DELIMITERS = {"tsv": "\t", "csv": ","}
+STANDARD_INPUT = "standard input"
+DELIMITERS = {"tsv": "\t", "csv": ","}
 _LONGEST_LINE = 1 << 28  # bytes: a few packed ones may hold a line without an end
 
 
@@ -31,9 +32,9 @@ def format_of(path, source, task):
 
 def table_rows(path, source, task, needs_label):
     """Yields (line number, dict role -> field) of a tsv or csv file."""
-    delimiter = _DELIMITERS[format_of(path, source, task)]
+    delimiter = DELIMITERS[format_of(path, source, task)]
     is_quoted = delimiter == "," if source.is_quoted is None else source.is_quoted
-    rows = _split_lines(path, is_quoted, delimiter)
+    rows = split_lines(path, is_quoted, delimiter)
     columns, skipped, optional = source.columns, 0, _optional(needs_label)
     first_line, header = next(rows, (0, []))
     if any(isinstance(column, str) for column in columns.values()):
@@ -75,8 +76,8 @@ def _optional(needs_label):
     return {"id"} if needs_label else {"id", "label"}
 
 
-def _split_lines(path, is_quoted, delimiter):
-    """Yields (line number, fields) of the lines that are not blank."""
+def split_lines(path, is_quoted, delimiter):
+    """Yields (line number, fields) of the lines of a table that are not blank."""
     if not is_quoted:
         for number, line in read_lines(path):
             if line.strip("\r\n"):
@@ -111,10 +112,13 @@ def json_lines(path):
 
 
 def read_lines(path):
-    """Yields (line number, line with its end) of a text file, packed or not."""
-    number = 0
+    """Yields (line number, line with its end) of a text file, packed or not.
+
+    Args: path: str; STANDARD_INPUT for what is piped in.
+    """
+    number, is_piped = 0, path == STANDARD_INPUT
     try:
-        with open(path, "rb") as file:
+        with open(0 if is_piped else path, "rb", closefd=not is_piped) as file:
             if path.endswith(".gz"):
                 file = io.BufferedReader(compressed.unpack(file, ".gz"))
             lines = iter(functools.partial(file.readline, _LONGEST_LINE), b"")

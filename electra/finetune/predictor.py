@@ -15,15 +15,24 @@ class TaskPredictor:
         placement: electra.train.strategy.Placement.
         tokenizer: WordPieceTokenizer.
         max_seq_length: L.
+        few_shapes: as in electra.predictor.Predictor.
         n_best_size, max_answer_length: as in answers.n_best_answers.
     """
 
     def __init__(
-        self, model, placement, tokenizer, *, max_seq_length, n_best_size=20, max_answer_length=30
+        self,
+        model,
+        placement,
+        tokenizer,
+        *,
+        max_seq_length,
+        few_shapes=False,
+        n_best_size=20,
+        max_answer_length=30,
     ):
         self.model, self.tokenizer, self.max_seq_length = model, tokenizer, max_seq_length
         self.answering = {"n_best_size": n_best_size, "max_answer_length": max_answer_length}
-        self._predictor = Predictor(model.electra, placement)
+        self._predictor = Predictor(model.electra, placement, few_shapes)
 
     def predict(self, task, examples, features, batch_size=32, progress=""):
         """Predicts examples.

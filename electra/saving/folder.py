@@ -17,7 +17,8 @@ MODEL_HPARAMS = (
     "strip_accents",
 )
 # Of hparams.json. Fine-tuning records its tasks, and the digests of what a trial learns from.
-_TASK = {"name": str, "family": str, "folder": str, "sources": {}, "metrics": [str]}
+_SOURCES = {str: [{"path": str, "columns": {str: (str, int)}}]}
+_TASK = {"name": str, "family": str, "folder": str, "sources": _SOURCES, "metrics": [str]}
 _SHAPE = {"tasks?": [{**_TASK, "labels": [str]}], "inputs?": {str: str}}
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from electra.finetune.families import QA, TAGGING
-from electra.serve import views
+from electra.serve import demo_html as views
 from electra.serve.inputs import MASK
 from electra.serve.model import load
 

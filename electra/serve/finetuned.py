@@ -37,10 +37,12 @@ class Finetuned:
         opened: Opened; without tasks every method raises ValueError.
         network: function without arguments that returns its FinetuningModel.
         placement: electra.train.strategy.Placement.
+        streaming: as load takes it.
     """
 
-    def __init__(self, opened: Opened, network: Callable[[], Any], placement: Any):
-        self._opened, self._network, self._placement = opened, network, placement
+    def __init__(self, opened: Opened, network: Callable[[], Any], placement: Any, streaming: bool):
+        self._opened, self._network = opened, network
+        self._placement, self._streaming = placement, streaming
 
     def predict(
         self, rows: Any, name: str | None, batch_size: int, progress: Callable[[Any], str]
@@ -153,6 +155,7 @@ class Finetuned:
             self._placement,
             self._opened.tokenizer,
             max_seq_length=self._opened.config.max_seq_length,
+            few_shapes=self._streaming,
             **self._recorded("n_best_size", "max_answer_length"),
         )
 

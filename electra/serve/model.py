@@ -43,6 +43,7 @@ def load(
     hparams: dict[str, Any] | None = None,
     precision: str = "auto",
     strategy: str = "auto",
+    streaming: bool = False,
 ) -> LoadedModel:
     """Opens a trained model.
 
@@ -53,6 +54,8 @@ def load(
         hparams: hparams that win over the recorded ones. A TF1 checkpoint alone tells its sizes
             only: {"do_lower_case": False} for a cased one.
         precision, strategy: the hparams of these names.
+        streaming: whether many calls follow, each with a part of a long input. No bars are shown,
+            and batches are padded to few shapes: programs stay few, and so does their memory.
     Returns: LoadedModel.
     Raises:
         FileNotFoundError: no checkpoint, or no vocabulary.
@@ -70,7 +73,8 @@ def load(
     from electra.train.strategy import choose_placement
 
     opened = open_model(path, vocab_file, hparams)
-    return LoadedModel(opened, choose_placement(**checked(strategy=strategy, precision=precision)))
+    placement = choose_placement(**checked(strategy=strategy, precision=precision))
+    return LoadedModel(opened, placement, streaming)
 
 
 class LoadedModel(KerasParts):
@@ -87,12 +91,11 @@ class LoadedModel(KerasParts):
         step: updates that the checkpoint has seen.
         tasks: dict name -> Task; empty where the model is not fine-tuned.
         max_seq_length: tokens of a text that are read at most, [CLS] and [SEP] among them.
-        shows_progress: whether long inputs show a bar; may be set.
     """
 
     _POOLINGS = ("cls", "mean")
 
-    def __init__(self, opened: Opened, placement: Any):
+    def __init__(self, opened: Opened, placement: Any, streaming: bool = False):
         self.config: EncoderConfig = opened.config.encoder
         self.tokenizer: WordPieceTokenizer = opened.tokenizer
         self.vocab: Vocabulary = opened.tokenizer.vocab
@@ -100,9 +103,8 @@ class LoadedModel(KerasParts):
         self.step: int = opened.checkpoint.step
         self.tasks: dict[str, Task] = opened.tasks
         self.max_seq_length: int = opened.config.max_seq_length
-        self.shows_progress = True
-        self._opened, self._placement = opened, placement
-        self._finetuned = Finetuned(opened, lambda: self._network, placement)
+        self._opened, self._placement, self._streaming = opened, placement, streaming
+        self._finetuned = Finetuned(opened, lambda: self._network, placement, streaming)
 
     def __repr__(self) -> str:
         kind = f"fine-tuned on {', '.join(self.tasks)}" if self.tasks else "pre-trained"
@@ -252,6 +254,10 @@ class LoadedModel(KerasParts):
         """
         return self._finetuned.predict(rows, task, batch_size, self._progress)
 
+    def task(self, name: str | None = None) -> Task:
+        """Returns the task of a name, None for the only one. Raises: ValueError."""
+        return self._finetuned.task(name)
+
     def zero_shot(
         self,
         texts: str | Iterable[str],
@@ -311,7 +317,7 @@ class LoadedModel(KerasParts):
     def _predictor(self) -> Any:
         from electra.predictor import Predictor
 
-        return Predictor(self._network.electra, self._placement)
+        return Predictor(self._network.electra, self._placement, self._streaming)
 
     def _run(self, name: str, compute: Any, features: Any, batch_size: int) -> dict[str, list]:
         return self._predictor.run(
@@ -325,7 +331,7 @@ class LoadedModel(KerasParts):
         )
 
     def _progress(self, rows: Any) -> str:
-        return "texts" if self.shows_progress and len(rows) >= _PROGRESS_FROM else ""
+        return "texts" if not self._streaming and len(rows) >= _PROGRESS_FROM else ""
 
     def _token(self, id_: int) -> str:
         return self.vocab.tokens[id_] if id_ < len(self.vocab) else f"#{id_}"

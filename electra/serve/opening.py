@@ -9,7 +9,7 @@ import dataclasses
 import os
 
 from electra.finetune.families import get_family
-from electra.finetune.tasks import Task
+from electra.finetune.tasks import Source, Task
 from electra.hparams import damaged_record, refuse_unknown
 from electra.pretrain.config import PretrainingConfig
 from electra.saving.folder import MODEL_HPARAMS, ModelFolder
@@ -145,6 +145,21 @@ def open_model(path, vocab_file=None, hparams=None):
 
 def _tasks(rows):
     """Returns dict name -> Task of a fine-tuned model's recorded rows."""
-    fields = {field.name for field in dataclasses.fields(Task)}
-    tasks = [Task(**{k: v for k, v in row.items() if k in fields}) for row in rows]
-    return {task.name: dataclasses.replace(task, labels=tuple(task.labels)) for task in tasks}
+    tasks = [_known(Task, row) for row in rows]
+    return {
+        task.name: dataclasses.replace(
+            task,
+            labels=tuple(task.labels),
+            sources={
+                split: tuple(_known(Source, source) for source in sources)
+                for split, sources in task.sources.items()
+            },
+        )
+        for task in tasks
+    }
+
+
+def _known(kind, row):
+    """Makes a dataclass of a recorded row; another version may have recorded more."""
+    fields = {field.name for field in dataclasses.fields(kind)}
+    return kind(**{name: value for name, value in row.items() if name in fields})

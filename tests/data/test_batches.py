@@ -79,6 +79,20 @@ def test_batches_of_packed_features_have_equal_shapes():
     assert len(plan_packed(np.array([3]), [4], 32, multiple=2)) == 1
 
 
+def test_parts_of_a_stream_share_few_shapes_that_hold_every_token():
+    random, shapes = np.random.default_rng(1), {True: set(), False: set()}
+    for number in random.integers(1, 1000, 100):
+        lengths = random.integers(3, 60, number)
+        for few_shapes, seen in shapes.items():
+            batches = plan_packed(lengths, [64], 16 * 64, few_shapes=few_shapes)
+            assert sorted(rows_of(batches)) == list(range(len(lengths)))
+            assert all(len(batch.groups) <= 16 for batch in batches)
+            there = [packed(lengths, batch)["packed"] for batch in batches]
+            assert sum((places >= 0).sum() for places in there) == lengths.sum()
+            seen |= {(len(batch.groups), batch.size) for batch in batches}
+    assert 2 * len(shapes[True]) < len(shapes[False])
+
+
 def test_lengths_that_few_features_have_join_the_next():
     lengths = np.array([10] * 50 + [20] * 2 + [40] * 50 + [90])
     assert choose_lengths(lengths, 128, 5) == [16, 48, 96]

@@ -150,7 +150,13 @@ def test_hostile_text_is_text_and_errors_are_messages(page):
     sentence.fill("w7")
     page.get_by_role("button", name="Score").click()
     page.get_by_role("alert").wait_for(state="hidden")
-    assert page.locator("#shown button.word").all_inner_texts() == ["w7"]
+    words = page.locator("#shown button.word")
+    assert words.all_inner_texts() == ["w7"]
+    words.first.click()
+    page.get_by_label("In place of").fill("<img/src=x/onerror=alert(1)>")
+    page.get_by_role("button", name="Swap").click()
+    see(page, "“<img/src=x/onerror=alert.1.>” scores")
+    assert page.locator("img").count() == 0
 
 
 @pytest.mark.browser

@@ -6,19 +6,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from electra.serve import detect
+from electra.serve import detect, views
 from tests.serve.models import write_pretrained
 from tests.shared import ROOT
 
 
 def test_scores_are_printed_with_a_bar():
-    assert detect.format_scores([("the", 0.1), ("was", 0.5), ("##s", 0.0)]) == (
+    assert views.format_scores([("the", 0.1), ("was", 0.5), ("##s", 0.0)]) == (
         f"  the  0.100  {'#' * 3}\n  was  0.500  {'#' * 15}\n  ##s  0.000"
     )
 
 
 def test_no_text_is_refused(monkeypatch):
-    monkeypatch.setattr(detect.flags, "FLAGS", SimpleNamespace(model_dir="", text=None))
+    monkeypatch.setattr(detect.flags, "FLAGS", SimpleNamespace(model_dir="", text=None, input=None))
     with pytest.raises(ValueError, match="no text to score. Give one or more with --text"):
         detect.main([])
 

@@ -372,6 +372,21 @@ def test_a_folder_without_model_is_refused(tmp_path):
         electra.load(tmp_path)
 
 
+def test_parts_of_a_stream_give_the_same_with_few_programs(tmp_path):
+    folder, random = write_finetuned(tmp_path, names=("topic",)), np.random.default_rng(0)
+    whole, stream = (electra.load(folder, streaming=streaming) for streaming in (False, True))
+    for number in random.integers(300, 900, 12):
+        rows = [" ".join(["w5"] * length) for length in random.integers(1, 12, number)]
+        expected = [row["probabilities"]["no"] for row in whole.predict(rows)]
+        found = [row["probabilities"]["no"] for row in stream.predict(rows)]
+        np.testing.assert_allclose(found, expected, atol=2e-3)  # bfloat16, where it is fast
+    few, many = (
+        sum(program.experimental_get_tracing_count() for program in programs.values())
+        for programs in (m._finetuned._predictor._predictor._programs for m in (stream, whole))
+    )
+    assert few <= 8 < many
+
+
 def test_loading_says_nothing(pretrained):
     code = f"import electra; print(electra.load({str(pretrained)!r}).encode('w5').shape)"
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}

@@ -1,0 +1,22 @@
+"""Pre-trains an ELECTRA model and evaluates it.
+
+    python -m electra.pretrain --data_dir D --model_name M --hparams '{"debug": true}'
+
+`python run_pretraining.py` and `electra pretrain` are the same command. See
+configure_pretraining.py for the hparams and README.md for the folders.
+"""
+
+from electra.cli import define_run_flags, run_command, start_run
+from electra.pretrain.config import PretrainingConfig
+
+
+def main(_):
+    config = start_run(PretrainingConfig)
+    from electra.pretrain.runner import run_pretraining  # TensorFlow: after the quick checks
+
+    return run_pretraining(config)
+
+
+if __name__ == "__main__":
+    define_run_flags()
+    run_command(main)
