@@ -1,8 +1,9 @@
 """The package, the commands and configs at the root, and what they need.
 
-Extras: `test` (pytest with xdist, ruff), `bench` (the peers that benchmarks/ measures beside ours),
-`interop` (the libraries that converted models are tested with; converting needs neither), `docs`
-(the documentation as a site).
+Extras: `test` (pytest with xdist, ruff, what runs the notebook), `bench` (the peers that
+benchmarks/ measures beside ours), `interop` (the libraries that converted models are tested with;
+converting needs neither), `demo` (the page of electra.serve.demo), `browser` (what its test drives
+an installed Chromium with), `docs` (the documentation as a site).
 """
 
 import re
@@ -13,6 +14,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).resolve().parent
 VERSION = re.search('^__version__ = "(.+?)"', (ROOT / "electra/__init__.py").read_text(), re.M)[1]
 PYTORCH = ["torch==2.13.0", "transformers>=5,<6"]
+GRADIO = ["gradio>=6.31,<7"]
 
 setup(
     name="electra",
@@ -44,9 +46,17 @@ setup(
         "zstandard>=0.22",  # .txt.zst corpora
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-xdist>=3.5", "ruff>=0.9"],
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "ruff>=0.9",
+            "nbclient>=0.10",
+            "ipykernel>=6.29",
+        ],
         "bench": PYTORCH,
         "interop": PYTORCH,
         "docs": ["mkdocs-material>=9.5,<10"],
+        "demo": GRADIO,
+        "browser": [*GRADIO, "playwright>=1.50"],
     },
 )

@@ -26,6 +26,7 @@ from electra.serve.inputs import (
     texts_of,
     windows_of,
 )
+from electra.serve.keras_parts import KerasParts
 from electra.serve.opening import Opened, checked, open_model
 from electra.serve.results import Guess, TokenScore, TokenVectors
 from electra.text.vocab import Vocabulary
@@ -76,7 +77,7 @@ def load(
     return LoadedModel(opened, placement, streaming)
 
 
-class LoadedModel:
+class LoadedModel(KerasParts):
     """A trained model with its vocabulary and, fine-tuned, its tasks; see `load`.
 
     Wherever texts are given, a list, a tuple, a pandas Series or any other iterable will do, and
