@@ -35,13 +35,11 @@ class Pieces(typing.NamedTuple):
     Attributes:
         ids: of the vocabulary.
         starts, ends: where a piece stands in its text, in code points; the end is behind it.
-        words: of sentences, the word a piece is of, counted in the whole batch; else None.
     """
 
     ids: tf.RaggedTensor
     starts: tf.RaggedTensor
     ends: tf.RaggedTensor
-    words: tf.RaggedTensor | None = None
 
 
 class GraphTokenizer(tf.Module):
@@ -96,6 +94,7 @@ class GraphTokenizer(tf.Module):
         self.row_starts = np.cumsum([0, *map(len, characters)], dtype=np.int32)
         self.row_characters = np.array([*itertools.chain(*characters)], np.int32)
         self.row_borders, self.row_kinds = np.array(borders, np.int32), np.array(kinds, np.int32)
+        self.row_is_space = self.row_borders > np.diff(self.row_starts)
 
     def _make_trie(self, vocab):
         """Makes a table from node and class to the next node, and of the nodes the piece that ends
@@ -127,10 +126,9 @@ class GraphTokenizer(tf.Module):
             texts: string (B,), UTF-8; bytes that are none are dropped.
         Returns: Pieces.
         """
-        # The end of a text ends a word, and is nothing to a sigma behind it.
-        texts = tf.strings.unicode_decode(tf.strings.join([texts, "\n"]), "UTF-8")
+        texts = _decoded(texts)
         codes, splits = texts.flat_values, texts.row_splits
-        rows = tf.gather(self.blocks, self._places(codes))
+        rows = self._rows(codes)
         if self.lowers:
             is_sigma = tf.equal(codes, ord("Σ"))
             with_finals = functools.partial(self._with_final_sigmas, rows, is_sigma)
@@ -153,10 +151,33 @@ class GraphTokenizer(tf.Module):
         starts = ids.with_flat_values(tf.cast(firsts - begins, tf.int32))
         return Pieces(ids, starts, ids.with_flat_values(tf.cast(lasts + 1 - begins, tf.int32)))
 
-    def _places(self, codes):
+    def words(self, texts, pieces):
+        """Returns the words of sentences.
+
+        Args:
+            texts: string (B,); pieces: Pieces of them.
+        Returns: RaggedTensors (B, words): the words, string, and how many pieces of the sentence
+            come before each, int32.
+        """
+        texts = _decoded(texts)
+        is_space = tf.gather(self.row_is_space, self._rows(texts.flat_values))
+        begins = ~is_space & tf.concat([[True], is_space[:-1]], 0)  # (N,)
+        inside = tf.boolean_mask(texts.flat_values, ~is_space)
+        numbers = tf.boolean_mask(tf.cumsum(tf.cast(begins, tf.int64)) - 1, ~is_space)
+        words = tf.RaggedTensor.from_value_rowids(inside, numbers, validate=False)
+        rows = tf.boolean_mask(texts.value_rowids(), begins)
+        words = tf.RaggedTensor.from_value_rowids(
+            tf.strings.unicode_encode(words, "UTF-8"), rows, nrows=texts.nrows(), validate=False
+        )
+        firsts = pieces.starts + tf.cast(texts.row_starts()[:, None], tf.int32)
+        before = tf.searchsorted(firsts.flat_values, tf.cast(tf.where(begins)[:, 0], tf.int32))
+        before -= tf.cast(tf.gather(pieces.ids.row_starts(), rows), tf.int32)
+        return words, words.with_flat_values(before)
+
+    def _rows(self, codes):
         blocks = tf.gather(self.block_of, tf.bitwise.right_shift(codes, _BLOCK_BITS))
         rest = tf.bitwise.bitwise_and(codes, (1 << _BLOCK_BITS) - 1)
-        return tf.bitwise.left_shift(blocks, _BLOCK_BITS) + rest
+        return tf.gather(self.blocks, tf.bitwise.left_shift(blocks, _BLOCK_BITS) + rest)
 
     def _with_final_sigmas(self, rows, is_sigma):
         """A sigma is the final one if a letter stands before it and none behind, as Python's
@@ -240,6 +261,12 @@ class GraphTokenizer(tf.Module):
             (tf.gather(starts, short), short, tf.zeros_like(lengths, tf.bool), is_short),
             (some, some, some, some),
         )[2:]
+
+
+def _decoded(texts):
+    """Returns the code points of texts, RaggedTensor (B, code points). A line end behind each ends
+    its last word, and is nothing to a sigma in the next text."""
+    return tf.strings.unicode_decode(tf.strings.join([texts, "\n"]), "UTF-8")
 
 
 def _kind(char):
