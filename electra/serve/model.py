@@ -267,6 +267,12 @@ class LoadedModel:
         answers = [{"id": e.id, **answer} for e, answer in zip(examples, answers, strict=True)]
         return answers[0] if is_one else answers
 
+    def export(self, output_dir: str | os.PathLike, **options: Any) -> str:
+        """Writes a SavedModel for TensorFlow Serving: see electra.serve.export.export."""
+        from electra.serve.export import export
+
+        return export(self, output_dir, **options)
+
     # ---- the network ------------------------------------------------------------------------
 
     @functools.cached_property

@@ -30,13 +30,13 @@ class Signature:
     """
 
     texts = ("text",)
-    by_words = False
+    by_words = has_masks = False
 
     def __init__(self, model, network, task, top_k):
         self.network, self.task, self.top_k = network, task, top_k
         self.vocab, self.max_seq_length = model.vocab, model.max_seq_length
         self.max_positions = model.config.max_position_embeddings
-        self.tokenizer = GraphTokenizer(model.tokenizer, self.by_words)
+        self.tokenizer = GraphTokenizer(model.tokenizer, self.by_words, self.has_masks)
         rest = range(len(model.vocab), model.config.vocab_size)
         self.tokens = [*model.vocab.tokens, *(f"#{id_}" for id_ in rest)]
         if self.reads_pairs(task):
@@ -65,7 +65,9 @@ class Signature:
         """Returns the outputs of ids, int32 (B, L), by name."""
         length = tf.shape(input_ids)[1]
         message = f"A text has more than the {self.max_positions} tokens that the model can read"
-        with tf.control_dependencies([tf.debugging.Assert(length <= self.max_positions, [message])]):
+        with tf.control_dependencies(
+            [tf.debugging.Assert(length <= self.max_positions, [message])]
+        ):
             batch = [tf.identity(x) for x in (input_ids, input_mask, segment_ids)]
         return self.outputs(dict(zip(RECORD_FEATURES, batch, strict=True)))
 
@@ -98,7 +100,7 @@ class Encode(Signature):
 
 
 class Detect(Signature):
-    """The probability of each token that it replaced another; of [CLS] and [SEP] it says nothing."""
+    """The probability of each token that it replaced another; [CLS] and [SEP] never do."""
 
     @staticmethod
     def fits(network):
@@ -110,6 +112,8 @@ class Detect(Signature):
 
 class FillMask(Signature):
     """The best guesses for each [MASK] of a text, padded to the most masks of a text."""
+
+    has_masks = True
 
     @staticmethod
     def fits(network):

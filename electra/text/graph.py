@@ -6,7 +6,7 @@ a trie of the vocabulary, for all words of a batch at once. A server needs neith
 nor ICU's data for it.
 
 Two rules of Unicode look at a code point's neighbours: the small sigma that ends a word, which is
-done here, and the order of marks, which matters to very few that are no accents: see `_check_marks`.
+done here, and the order of marks, which matters to few that are no accents: see `_check_marks`.
 
 N code points of a batch, M characters that they become, P pieces, W words.
 """
@@ -20,9 +20,9 @@ import unicodedata
 import numpy as np
 import tensorflow as tf
 
-from electra.text.wordpiece import MAX_WORD_CHARACTERS, SUFFIX
+from electra.text.wordpiece import MAX_WORD_CHARACTERS, SUFFIX, BasicTokenizer
 
-# Stands for [MASK] in a text that shall have masks; the reference drops it where it stands else.
+# Stands for [MASK] in texts that may have masks; the reference drops it.
 MASK_CODE = 0x10FFFE
 _BLOCK_BITS = 7  # tables of code points hold equal blocks of so many bits once
 _OTHER, _CASED, _SKIPPED = range(3)  # what a code point is to a sigma near it
@@ -49,11 +49,12 @@ class GraphTokenizer(tf.Module):
         tokenizer: electra.text.wordpiece.WordPieceTokenizer, the reference.
         by_words: whether a text is a sentence of words with white space between them, each cut as
             `encode_word` cuts it; else it is cut as `encode` does.
+        has_masks: whether MASK_CODE stands for [MASK].
     Raises:
         ValueError: the vocabulary holds marks whose order cannot be kept.
     """
 
-    def __init__(self, tokenizer, by_words=False):
+    def __init__(self, tokenizer, by_words=False, has_masks=False):
         super().__init__(name="tokenizer")
         basic, self.by_words = tokenizer.basic, by_words
         self.lowers, self.unk_id = basic.do_lower_case, tokenizer.vocab.unk_id
@@ -63,33 +64,34 @@ class GraphTokenizer(tf.Module):
         # A class for each character that a piece may hold, 0 for all others, the last for [MASK].
         self.classes = {char: number for number, char in enumerate(letters, 1)}
         self.mask_class = len(letters) + 1
-        self._make_rows(basic.word_tokens if by_words else basic.tokens)
+        self._make_rows(basic, has_masks)
         self._make_trie(tokenizer.vocab)
 
-    def _make_rows(self, cut):
+    def _make_rows(self, basic, has_masks):
         """Makes a table from code points to rows, and of the rows: the classes of the characters
         that it becomes, whether words end beside it, and what it is to a sigma."""
-        rows, numbers = {((), False, _SKIPPED): 0}, np.zeros(sys.maxunicode + 1, np.int32)
-
-        def row_of(char):
-            is_space = self.by_words and char.isspace()
-            words = ["a", "b"] if is_space else cut(f"a{char}b")
-            is_border = len(words) > 1
-            text = "".join(words)[1:-1]
-            kind = _kind(char) if self.lowers and (text or is_border) else _SKIPPED
-            row = tuple(self.classes.get(c, 0) for c in text), is_border, kind
-            return rows.setdefault(row, len(rows))
-
-        for code in range(sys.maxunicode + 1):
-            char = chr(code)
-            if unicodedata.category(char) not in ("Cn", "Co", "Cs"):  # all dropped
-                numbers[code] = row_of(char)
-        self.final_sigma = row_of("ς")
-        if not self.by_words:
+        known, numbers = _known_rows(basic.do_lower_case, basic.strip_accents, self.by_words)
+        rows = {}
+        row_of = np.array(
+            [
+                rows.setdefault((tuple(self.classes.get(c, 0) for c in text), *rest), len(rows))
+                for text, *rest in known
+            ],
+            np.int32,
+        )
+        numbers = row_of[numbers]
+        if has_masks:
             numbers[MASK_CODE] = rows.setdefault(((self.mask_class,), True, _OTHER), len(rows))
-        blocks = numbers.reshape(-1, 1 << _BLOCK_BITS)
-        blocks, block_of = np.unique(blocks, axis=0, return_inverse=True)
-        self.block_of, self.blocks = block_of.astype(np.int32).ravel(), blocks.ravel()
+        self.final_sigma = numbers[ord("ς")]
+        blocks = {}
+        self.block_of = np.array(
+            [
+                blocks.setdefault(block.tobytes(), len(blocks))
+                for block in numbers.reshape(-1, 1 << _BLOCK_BITS)
+            ],
+            np.int32,
+        )
+        self.blocks = np.frombuffer(b"".join(blocks), np.int32)
         characters, borders, kinds = zip(*rows, strict=True)
         self.row_starts = np.cumsum([0, *map(len, characters)], dtype=np.int32)
         self.row_characters = np.array([*itertools.chain(*characters)], np.int32)
@@ -261,6 +263,28 @@ class GraphTokenizer(tf.Module):
             (tf.gather(starts, short), short, tf.zeros_like(lengths, tf.bool), is_short),
             (some, some, some, some),
         )[2:]
+
+
+@functools.lru_cache(maxsize=2)
+def _known_rows(do_lower_case, strip_accents, by_words):
+    """Asks the reference about every code point.
+
+    Returns: list of (what becomes of it, whether words end beside it, what it is to a sigma), and
+        for each code point its place in the list, int32.
+    """
+    basic = BasicTokenizer(do_lower_case, strip_accents)
+    cut = basic.word_tokens if by_words else basic.tokens
+    rows, numbers = {("", False, _SKIPPED): 0}, np.zeros(sys.maxunicode + 1, np.int32)
+    for code in range(sys.maxunicode + 1):
+        char = chr(code)
+        if unicodedata.category(char) in ("Cn", "Co", "Cs"):  # all dropped
+            continue
+        is_space = by_words and char.isspace()
+        words = ["a", "b"] if is_space else cut(f"a{char}b")
+        text, is_border = "".join(words)[1:-1], len(words) > 1
+        kind = _kind(char) if do_lower_case and (text or is_border) else _SKIPPED
+        numbers[code] = rows.setdefault((text, is_border, kind), len(rows))
+    return list(rows), numbers
 
 
 def _decoded(texts):
