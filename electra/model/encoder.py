@@ -165,7 +165,8 @@ class TransformerLayers(Layer):
 
     def unrolled(self, x, mask_bias, seed=None, weights=None):
         """Yields the output of every layer; see call."""
-        parts = [ops.unstack(stack) for stack in weights or self.compute_weights()]
+        weights = weights or self.compute_weights()
+        parts = [x if isinstance(x, list) else ops.unstack(x) for x in weights]
         words = [] if seed is None else ops.unstack(self._words(seed))
         rows = residual = _rows(x)
         for i in range(self.config.num_hidden_layers):

@@ -13,13 +13,18 @@ def encode(network, batch, weights, output):
     Args: output: "states" (B, L, H), "cls" (B, H) or "mean" (B, H), which names them in the dict.
     """
     states = ops.cast(network.electra(batch, weights=weights), "float32")
+    return {output: pooled(states, batch, output)}
+
+
+def pooled(states, batch, output):
+    """Returns the states themselves, or one vector a row; see encode."""
     if output == "cls":
-        states = states[:, 0]
-    elif output == "mean":
+        return states[:, 0]
+    if output == "mean":
         mask = ops.cast(batch["input_mask"], "float32")[..., None]  # (B, L, 1)
         # Padding has no meaning where texts share rows, not even a finite one.
-        states = ops.sum(ops.where(mask > 0, states, 0.0), axis=1) / ops.sum(mask, axis=1)
-    return {output: states}
+        return ops.sum(ops.where(mask > 0, states, 0.0), axis=1) / ops.sum(mask, axis=1)
+    return states
 
 
 def detect(network, batch, weights):

@@ -306,6 +306,12 @@ class LoadedModel(KerasParts):
             self._progress,
         )
 
+    def export(self, output_dir: str | os.PathLike, **options: Any) -> str:
+        """Writes a SavedModel for TensorFlow Serving: see electra.serve.export.export."""
+        from electra.serve.export import export
+
+        return export(self, output_dir, **options)
+
     # ---- the network ------------------------------------------------------------------------
 
     @functools.cached_property

@@ -63,6 +63,15 @@ class BasicTokenizer:
         """
         return self.fold(text.translate(_CLEAN)).translate(_SPLIT_PUNCTUATION).split()
 
+    def word_tokens(self, word):
+        """Cuts a word of a tagged sentence: list of str.
+
+        Kept from the official code: here an ideograph does not end a piece
+        (test_sentences_equal_the_official).
+        """
+        word = word.translate(_CLEAN).replace(" ", "")
+        return self.fold(word).translate(_SPLIT_PUNCTUATION).split()
+
 
 class WordPieceTokenizer:
     """Cuts text into the word pieces of a vocabulary.
@@ -89,14 +98,9 @@ class WordPieceTokenizer:
         return [ids[piece] for piece in self.tokenize(text)]
 
     def encode_word(self, word):
-        """Cuts a word of a tagged sentence into pieces: list of int, their ids.
-
-        Kept from the official code: here an ideograph does not end a piece
-        (test_sentences_equal_the_official).
-        """
-        ids, basic = self.vocab.ids, self.basic
-        text = basic.fold(word.translate(_CLEAN).replace(" ", "")).translate(_SPLIT_PUNCTUATION)
-        return [ids[piece] for part in text.split() for piece in self._pieces(part)]
+        """Cuts a word of a tagged sentence into pieces: list of int, their ids."""
+        ids = self.vocab.ids
+        return [ids[piece] for part in self.basic.word_tokens(word) for piece in self._pieces(part)]
 
     def _pieces(self, word):
         """The longest pieces from the left; a word with a rest that no piece starts is unknown.

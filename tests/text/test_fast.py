@@ -105,7 +105,7 @@ def test_random_vocabularies_are_equal():
         _assert_equal(Vocabulary([*TINY, *tokens]), lower, strip, lines)
 
 
-def _random_lines(seed, count):
+def random_lines(seed, count):
     """Strings over all planes: any code point, and those that often come together in text."""
     rng = random.Random(seed)
     ranges = [
@@ -135,7 +135,7 @@ def _random_lines(seed, count):
 
 @pytest.mark.parametrize(("lower", "strip"), FLAGS)
 def test_random_strings_over_all_planes_are_equal(lower, strip):
-    lines = list(_random_lines(1, 300))
+    lines = list(random_lines(1, 300))
     inner = sorted({char for line in lines for char in line if not char.isspace()})
     tokens = [*TINY, *inner[::2], *(f"##{char}" for char in inner[::3])]
     tokens = [token.encode("utf-8", "ignore").decode("utf-8") for token in tokens]
@@ -155,7 +155,7 @@ def _corpus_lines(language):
         yield from path.read_text(encoding="utf-8").split("\n")
 
 
-def _chosen_lines(language):
+def chosen_lines(language):
     """A sample, and for each code point of the corpus the first line that holds it."""
     lines = list(_corpus_lines(language))
     if ALL_LINES:
@@ -174,14 +174,14 @@ def _chosen_lines(language):
 def test_lines_of_the_corpora_are_equal(language, vocab_file, lower, strip):
     """With ELECTRA_FULL=1 every line, else a sample with every code point in it."""
     vocab = read_vocab(DATA / "vocab" / vocab_file)
-    _assert_equal(vocab, lower, strip, _chosen_lines(language))
+    _assert_equal(vocab, lower, strip, chosen_lines(language))
 
 
 @needs_data
 @pytest.mark.parametrize(("language", "vocab_file"), [corpus[:2] for corpus in CORPORA])
 @pytest.mark.parametrize(("lower", "strip"), FLAGS)
 def test_lines_of_the_corpora_are_equal_under_other_flags(language, vocab_file, lower, strip):
-    lines = _chosen_lines(language)
+    lines = chosen_lines(language)
     lines = lines if ALL_LINES else lines[::4]
     _assert_equal(read_vocab(DATA / "vocab" / vocab_file), lower, strip, lines)
 
