@@ -92,7 +92,7 @@ def one_batch(args):
 def build_loop(args, dataset):
     """Returns the training loop of a new model on a dataset."""
     from electra.pretrain import assembly
-    from electra.train.loop import CompiledSteps, Loop
+    from electra.train.loop import GraphSteps, Loop
     from electra.train.strategy import choose_placement
 
     config = config_of(args)
@@ -101,7 +101,7 @@ def build_loop(args, dataset):
         model = assembly.build_model(config, VOCAB, placement.dtype)
         optimizer = assembly.build_optimizer(config, model)
     step = assembly.build_step(config, model, optimizer, placement)
-    return Loop(CompiledSteps(step, placement, iter(dataset)), placement)
+    return Loop(GraphSteps(step, placement, iter(dataset)), placement)
 
 
 def ours(args):

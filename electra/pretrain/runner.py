@@ -27,7 +27,7 @@ from electra.text.vocab import read_vocab
 from electra.train import resume
 from electra.train.fit import FitResult, fit
 from electra.train.logs import EVAL_LOG, RunLog, read_lines
-from electra.train.loop import CompiledSteps, Loop
+from electra.train.loop import GraphSteps, Loop
 from electra.train.peak import peak_flops
 from electra.train.strategy import placement_of
 
@@ -239,7 +239,7 @@ class Pretraining:
             )
 
         batches = placement.strategy.distribute_datasets_from_function(dataset)
-        return Loop(CompiledSteps(step_function, placement, iter(batches)), placement)
+        return Loop(GraphSteps(step_function, placement, iter(batches)), placement)
 
     def _evaluate(self, evaluator, log, step):
         results = evaluator.run()

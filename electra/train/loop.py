@@ -35,7 +35,7 @@ class Loop:
     """Makes steps in calls of some steps and can be stopped between two of them.
 
     Args:
-        steps: CompiledSteps or HostSteps: what makes the steps of a call.
+        steps: GraphSteps or HostSteps: what makes the steps of a call.
         placement: Placement.
     Attributes:
         on_progress: called now and then with the number of steps made so far.
@@ -61,7 +61,7 @@ class Loop:
     def run(self, first, count):
         """Makes up to `count` steps from step `first` on.
 
-        Returns: Steps; fewer than `count` when a stop was requested, or where CompiledSteps ended
+        Returns: Steps; fewer than `count` when a stop was requested, or where GraphSteps ended
             at a number that is not finite.
         """
         started = time.monotonic()
@@ -98,8 +98,8 @@ class Loop:
             self.stop_signal = signal.SIGTERM
 
 
-class CompiledSteps:
-    """Makes the steps of a call in one program, over a pipeline of batches of one shape.
+class GraphSteps:
+    """Makes the steps of a call in one graph, over a pipeline of batches of one shape.
 
     On a CPU a step with a number that is not finite ends the call; a step that is compiled as a
     whole goes on to the end of it.
@@ -167,7 +167,7 @@ class HostSteps:
     """Makes step after step, from batches that the host makes: their lengths may differ.
 
     Args:
-        program: what `compiled` returned of the step, made once for all runs of it.
+        program: what `in_graph` returned of the step, made once for all runs of it.
         unpack: of that Step.
         inputs: function from a step to what the program takes.
     Attributes:
@@ -191,8 +191,8 @@ class HostSteps:
         self.is_stopped = True
 
 
-def compiled(step, strategy):
-    """Returns a function that makes a Step under a strategy: a program for each shape."""
+def in_graph(step, strategy):
+    """Returns a function that makes a Step under a strategy: a graph for each shape."""
     return tf.function(lambda *inputs: _first_replicas(strategy, step, inputs), autograph=False)
 
 

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from electra.train import loop as loop_module
-from electra.train.loop import CompiledSteps, HostSteps, Loop, stopping_signals
+from electra.train.loop import GraphSteps, HostSteps, Loop, stopping_signals
 from electra.train.strategy import choose_placement
 
 
@@ -35,7 +35,7 @@ def make_loop(step_function, dataset=None):
     if dataset is None:
         dataset = tf.data.Dataset.range(10**9)
     placement = choose_placement("one")
-    return Loop(CompiledSteps(step_function, placement, iter(dataset)), placement)
+    return Loop(GraphSteps(step_function, placement, iter(dataset)), placement)
 
 
 def test_one_call_returns_the_numbers_of_every_step():
