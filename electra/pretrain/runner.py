@@ -21,7 +21,7 @@ from electra.pretrain.flops import official_training_flops, training_flops
 from electra.pretrain.interval import PretrainingInterval
 from electra.saving import checkpoints
 from electra.saving.folder import ModelFolder, locked_folder, write_folder
-from electra.saving.shapes import infer_generator_fractions
+from electra.saving.shapes import infer_generator_fractions, layers_of
 from electra.storage import write_text
 from electra.text.vocab import read_vocab
 from electra.train import resume
@@ -263,6 +263,7 @@ class Pretraining:
             log.flush()
             tensors = {**self.model.named_variables(), **self.optimizer.slots}
             state = {"interval": self.interval.dump(), "vocab_sha256": self.vocab.sha256}
+            state |= layers_of(electra=self.config.encoder, generator=self.config.generator)
             kept = self.config.keep_checkpoint_max
             checkpoints.save(self.folder, step, tensors, state, keep_max=kept)
 
