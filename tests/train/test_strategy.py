@@ -51,7 +51,7 @@ def test_a_gpu_multiplies_float32_in_float32_and_keeps_programs(monkeypatch, tmp
             cache = str(tmp_path / "programs")
             placement = choose_placement("one", precision="float32", compilation_cache_dir=cache)
         assert not tf.config.experimental.tensor_float_32_execution_enabled()
-        product = tf.function(tf.matmul, jit_compile=True)
+        product = tf.function(lambda x, y: x @ y, jit_compile=True, autograph=False)
         program = product.experimental_get_compiler_ir(*[tf.ones((2, 2))] * 2)(stage="hlo")
         assert "operand_precision={highest,highest}" in program
     finally:
