@@ -38,7 +38,7 @@ LARGEST = (  # size, length, whether layers are computed anew, the batch that is
 MOST = 2**16  # examples of a batch that is tried
 PEERS = ("transformers", pretraining_step.COMPILED)
 TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-TINY_BATCH, TINY_LENGTH = 4, 16
+TINY_BATCH, TINY_LENGTH = 8, 16
 COLUMNS = {  # of a reference curve -> of train_log.jsonl
     "total": "loss",
     "mlm_loss": "masked_lm_loss",
@@ -274,7 +274,7 @@ def beside_reference(path, lines):
 
 def memory(args):
     """The largest batch that fits, with and without the layers computed anew."""
-    most = 2 * TINY_BATCH if args.tiny else MOST
+    most = TINY_BATCH if args.tiny else MOST
     for size, length, recomputes, first in LARGEST[: 2 if args.tiny else None]:
         options = {"recompute_layers": recomputes, "memory_gib": args.memory_gib}
 
@@ -286,7 +286,7 @@ def memory(args):
             write(args, "memory", **about, **options, fits=found)
             return found
 
-        best = largest(fits, min(first, most), most)
+        best = largest(fits, min(first, most // 2), most)
         about, _ = sizes_of(args, size, best, length)
         write(args, "memory", **about, **options, is_largest=True)
 

@@ -41,7 +41,7 @@ def test_a_tiny_stage_writes_its_results_as_lines(tmp_path):
     assert status == 0, text
     lines = [json.loads(x) for x in (tmp_path / "results.jsonl").read_text().splitlines()]
     ours = [line for line in lines if line.get("side") == "ours"]
-    sizes = {"stage": "steps", "size": "tiny", "batch": 4, "length": 16, "side": "ours"}
+    sizes = {"stage": "steps", "size": "tiny", "batch": 8, "length": 16, "side": "ours"}
     assert [sizes.items() <= line.items() for line in ours] == [True, True]
     assert ours[0]["works"] and ours[1]["examples_per_sec"] > 0
     assert lines[-1]["ended"] == "well"
