@@ -51,7 +51,7 @@ def with_records(args):
         with tempfile.TemporaryDirectory() as folder:
             pattern = input_pipeline.write_records(folder, count, sizes.max_seq_length, files=10)
             started = time.perf_counter()
-            loop.steps.iterator = input_pipeline.real_batches(pattern, sizes)
+            loop.steps.iterator = input_pipeline.real_batches(pattern, sizes, loop.placement)
             opened, reads, rates = time.perf_counter() - started, [], []
             for _ in range(100):
                 started = time.perf_counter()

@@ -22,7 +22,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         pattern = write_records(folder, args.records, sizes.max_seq_length)
         loop = pretraining_step.build_loop(sizes, pretraining_step.one_batch(sizes))
-        memory, batches = loop.steps.iterator, real_batches(pattern, sizes)
+        memory, batches = loop.steps.iterator, real_batches(pattern, sizes, loop.placement)
         alone = []
         for _ in range(200):
             started = time.perf_counter()
@@ -62,14 +62,14 @@ def write_records(folder, count, length, files=1):
     return f"{folder}/pretrain_data.tfrecord*"
 
 
-def real_batches(pattern, sizes):
+def real_batches(pattern, sizes, placement):
     """Returns an iterator over the batches that training on these records would see."""
     from electra.data import reader
 
     vocab, size = range(pretraining_step.VOCAB_SIZE), sizes.batch_size
     records = reader.Records(pattern, max_seq_length=sizes.max_seq_length, vocab=vocab)
     order = {"seed": 0, "global_batch": size, "start_step": 0, "replica_rows": [(0, size)]}
-    return iter(reader.dataset(records, **order))
+    return pretraining_step.batches_of(reader.dataset(records, **order), placement)
 
 
 if __name__ == "__main__":

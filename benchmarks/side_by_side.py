@@ -37,7 +37,7 @@ def parser_of(doc, sides=(), rounds=5):
     return parser
 
 
-def measure_sides(parser, sides):
+def measure_sides(parser, sides, names=None):
     """Measures all sides in turn, in reverse order every other round, after one to warm up.
 
     In a process that is a side of its own: serves the measurements, then ends it.
@@ -45,13 +45,14 @@ def measure_sides(parser, sides):
     Args:
         sides: dict name -> function of the parsed arguments; returns a function without arguments
             that measures once and returns a number.
+        names: of those that are measured where --side names none; None for all.
     Returns: (parsed arguments, dict name -> Side).
     """
     args = parser.parse_args()
     if args.side:
         serve(sides[args.side](args))
         sys.exit()
-    names = list(sides)
+    names = list(names or sides)
     with contextlib.ExitStack() as stack:
         sides = {name: stack.enter_context(Side(name)) for name in names}
         for side in sides.values():  # set up one after another
@@ -88,12 +89,13 @@ class Side:
 
     def __init__(self, name, argv=None):
         self.name, self.values, self.peak_mb = name, [], 0
+        path = filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
         self._process = subprocess.Popen(
             [sys.executable, *(argv or sys.argv), "--side", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "TF_CPP_MIN_LOG_LEVEL": "2"},
         )
 
     def measure(self):

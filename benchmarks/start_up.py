@@ -25,21 +25,27 @@ SIZES = {"model_size": "small", "train_batch_size": 32}
 def main():
     args = parser_of(__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        words = [*SPECIAL_TOKENS, *(f"w{i}" for i in range(pretraining_step.VOCAB_SIZE - 5))]
-        with open(f"{folder}/vocab.txt", "w", encoding="utf-8") as file:
-            file.writelines(f"{word}\n" for word in words)
-        os.mkdir(f"{folder}/pretrain_tfrecords")
-        input_pipeline.write_records(f"{folder}/pretrain_tfrecords", 1000, 128)
-        seconds = [first_step(folder, f"run{i}") for i in range(args.rounds + 1)][1:]
+        write_data(folder, 1000, 128)
+        seconds = [first_step(folder, f"{folder}/run{i}") for i in range(args.rounds + 1)][1:]
     record(f"{spread(seconds, 1)} s to the end of the first step")
 
 
-def first_step(folder, name):
+def write_data(folder, count, length):
+    """Writes a vocabulary of w0, w1, ... and records of random tokens, laid out for a run."""
+    words = [*SPECIAL_TOKENS, *(f"w{i}" for i in range(pretraining_step.VOCAB_SIZE - 5))]
+    os.makedirs(f"{folder}/pretrain_tfrecords")
+    with open(f"{folder}/vocab.txt", "w", encoding="utf-8") as file:
+        file.writelines(f"{word}\n" for word in words)
+    input_pipeline.write_records(f"{folder}/pretrain_tfrecords", count, length)
+
+
+def first_step(data_dir, model_dir, **hparams):
     """Starts a run, waits for its first log line and stops it. Returns: seconds."""
-    log = f"{folder}/models/{name}/train_log.jsonl"
-    hparams = {**SIZES, "log_every_steps": 1, "iterations_per_loop": 1, "eval_every_steps": 0}
-    command = [sys.executable, ROOT / "run_pretraining.py", "--data_dir", folder]
-    command += ["--model_name", name, "--hparams", json.dumps(hparams)]
+    log = f"{model_dir}/train_log.jsonl"
+    rhythm = {"log_every_steps": 1, "iterations_per_loop": 1, "eval_every_steps": 0}
+    hparams = {**SIZES, **rhythm, "model_dir": str(model_dir), **hparams}
+    command = [sys.executable, ROOT / "run_pretraining.py", "--data_dir", data_dir]
+    command += ["--model_name", "unused", "--hparams", json.dumps(hparams)]
     started, nowhere = time.monotonic(), subprocess.DEVNULL
     process = subprocess.Popen(command, stdout=nowhere, stderr=nowhere)
     while not (os.path.exists(log) and os.path.getsize(log)):

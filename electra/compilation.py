@@ -76,7 +76,10 @@ def _fingerprint():
     texts = [_read(driver / "version")]
     for path in driver.glob("gpus/*/information"):
         texts += sorted(set(re.findall("Model:.*", _read(path))) - set(texts))
-    texts = [version, os.environ["XLA_FLAGS"], *sorted(texts)]
+    flags = os.environ["XLA_FLAGS"]
+    if _is_file(flags):
+        flags = f"{flags}: {_read(pathlib.Path(flags.strip()))}"
+    texts = [version, flags, *sorted(texts)]
     return hashlib.sha256(repr(texts).encode()).hexdigest()[:16]
 
 
@@ -98,10 +101,15 @@ def _flags(variable):
 
 def _add_flags(variable, defaults):
     text, given = os.environ.get(variable, ""), _flags(variable)
-    if text.strip() and not text.strip().startswith("-"):  # the path of a file with flags
+    if _is_file(text):
         return
     added = [f"{name}={_quoted(value)}" for name, value in defaults.items() if name not in given]
     os.environ[variable] = " ".join(filter(None, [text, *added]))
+
+
+def _is_file(flags):
+    """Whether a variable names a file with the flags, as XLA and TensorFlow read it."""
+    return bool(flags.strip()) and not flags.strip().startswith("-")
 
 
 def _quoted(value):

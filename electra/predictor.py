@@ -25,7 +25,7 @@ class Predictor:
 
     def __init__(self, encoder, placement, few_shapes=False):
         self.encoder, self.placement, self.few_shapes = encoder, placement, few_shapes
-        self._programs = {}
+        self._programs, self._lengths = {}, {}
 
     def run(
         self,
@@ -66,8 +66,8 @@ class Predictor:
         packs = packs and replicas == 1 and not self.placement.compile_step
         shortest = batches.SHARED_ROW if packs else 0
         chosen = batches.choose_lengths(lengths, max_seq_length, 2 * batch_size, shortest)
-        if self.placement.compile_step:  # a program takes long to compile
-            chosen = batches.fewer_lengths(lengths, chosen, most=1)
+        if self.placement.compile_step:
+            chosen = [self._length_of_program((key, batch_size), chosen[-1])]
         if packs:
             tokens = batch_size * max_seq_length
             plan = batches.plan_packed(lengths, chosen, tokens, calls, self.few_shapes)
@@ -99,6 +99,14 @@ class Predictor:
     @tf.function(autograph=False)
     def _compute_weights(self):
         return self.encoder.compute_weights()
+
+    def _length_of_program(self, key, length):
+        """Returns the length of batches, that of an earlier call where it is not twice too long:
+        to compile another program takes longer than to compute some padding."""
+        known = self._lengths.setdefault(key, set())
+        chosen = min((n for n in known if length <= n <= 2 * length), default=length)
+        known.add(chosen)
+        return chosen
 
     def _program(self, key, forward):
         if key in self._programs:

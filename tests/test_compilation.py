@@ -65,6 +65,17 @@ def test_other_flags_have_another_folder(monkeypatch, tmp_path):
     assert {os.path.dirname(folder) for folder in folders} == {str(tmp_path / 'a "b" c')}
 
 
+def test_other_contents_of_a_file_of_flags_have_another_folder(monkeypatch, tmp_path):
+    file, folders = tmp_path / "flags.txt", set()
+    monkeypatch.setenv("XLA_FLAGS", str(file))
+    for level in "04":
+        file.write_text(f"--xla_gpu_autotune_level={level}")
+        monkeypatch.delenv("TF_XLA_FLAGS", raising=False)
+        compilation.set_environment()
+        folders.add(compilation.cache_folder("GPU"))
+    assert len(folders) == 2
+
+
 def test_a_folder_that_cannot_be_made_is_refused_where_it_was_named(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="compilation_cache_dir '.*file/x' cannot be made: .*file"):

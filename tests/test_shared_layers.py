@@ -39,9 +39,21 @@ def test_shared_layers_are_trained_gone_on_with_opened_and_fine_tuned(tmp_path):
     assert any(name.startswith("generator/encoder/layer_0") for name in shapes)
     assert not any(name.startswith("generator/encoder/layer_1") for name in shapes)
 
-    model = electra.load(whole)
+    model = electra.load(whole, precision="float32")
     assert model.config.num_hidden_layers == 4
-    assert np.isfinite(model.encode(["w5 w6"])).all()
+    vectors = model.encode(["w5 w6"])
+    assert np.isfinite(vectors).all()
+
+    alone = tmp_path / "alone"  # its shapes tell the sets of weights, not the layers
+    alone.mkdir()
+    for name in ("model.ckpt-12.safetensors", "vocab.txt"):
+        shutil.copy(whole / name, alone)
+    heads = {"model_hparam_overrides": {"num_attention_heads": 2}}
+    found = electra.load(alone, hparams=heads, precision="float32")
+    assert (found.config.num_hidden_layers, found.config.num_layer_groups) == (4, 2)
+    assert (found.hparams["generator_layers"], found.hparams["generator_layer_groups"]) == (0.5, 1)
+    np.testing.assert_array_equal(found.encode(["w5 w6"]), vectors)
+    assert found.fill_mask("w5 [MASK]") == model.fill_mask("w5 [MASK]")
 
     tasks = make_data(tmp_path / "tasks")
     hparams = {"init_checkpoint": str(whole), "vocab_file": str(whole / "vocab.txt")}

@@ -21,7 +21,7 @@ from electra.optim.schedule import learning_rate_at
 from electra.saving import checkpoints
 from electra.stacked import assign
 from electra.train import resume
-from electra.train.loop import HostSteps, Loop, compiled, constant
+from electra.train.loop import HostSteps, Loop, constant, in_graph
 
 MOST_LENGTHS = 2  # of batches where a step is compiled as a whole: each takes long to compile
 
@@ -155,10 +155,10 @@ class Trainer:
 
     @functools.cached_property
     def _program(self):
-        """(the compiled step, its unpack); of all trials."""
+        """(the step in a graph, its unpack); of all trials."""
         replicas, compile_step = self.placement.num_replicas, self.placement.compile_step
         step = FinetuningStep(self.model, self.optimizer, replicas, compile_step)
-        return compiled(step, self.placement.strategy), step.unpack
+        return in_graph(step, self.placement.strategy), step.unpack
 
     def _new_model(self):
         values = self.config.to_json()

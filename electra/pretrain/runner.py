@@ -21,13 +21,13 @@ from electra.pretrain.phases import phase_at, phases_of, resumed
 from electra.pretrain.records import log_unigram_of, open_records
 from electra.saving import checkpoints
 from electra.saving.folder import ModelFolder, locked_folder, write_folder
-from electra.saving.shapes import infer_generator_fractions
+from electra.saving.shapes import infer_generator_fractions, layers_of
 from electra.storage import write_text
 from electra.text.vocab import read_vocab
 from electra.train import resume
 from electra.train.fit import FitResult, fit
 from electra.train.logs import EVAL_LOG, RunLog, read_lines
-from electra.train.loop import CompiledSteps, Loop
+from electra.train.loop import GraphSteps, Loop
 from electra.train.peak import peak_flops
 from electra.train.result import RunResult
 from electra.train.strategy import placement_of
@@ -286,7 +286,7 @@ class Pretraining:
             )
 
         batches = placement.strategy.distribute_datasets_from_function(dataset)
-        return Loop(CompiledSteps(step_function, placement, iter(batches)), placement)
+        return Loop(GraphSteps(step_function, placement, iter(batches)), placement)
 
     def _evaluate(self, phase, log, step):
         evaluator = self._evaluator(phase)
@@ -311,6 +311,7 @@ class Pretraining:
             log.flush()
             tensors = {**self.model.named_variables(), **self.optimizer.slots}
             state = {"interval": self.interval.dump(), "vocab_sha256": self.vocab.sha256}
+            state |= layers_of(electra=self.config.encoder, generator=self.config.generator)
             kept = self.config.keep_checkpoint_max
             checkpoints.save(self.folder, step, tensors, state, keep_max=kept)
 

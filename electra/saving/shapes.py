@@ -2,14 +2,28 @@
 
 import re
 
+LAYERS = "num_hidden_layers"  # in a checkpoint's state, where layers share weights
 _LAYER = re.compile(r"electra/encoder/layer_(\d{1,4})/attention/self/query/kernel")
 
 
-def infer_hparams(shapes):
+def layers_of(**encoders):
+    """Returns what shapes do not tell of networks whose layers share weights, for a checkpoint's
+    state; {} where none does.
+
+    Args: encoders: scope, electra or generator -> EncoderConfig, or None for none.
+    """
+    known = {scope: encoder for scope, encoder in encoders.items() if encoder}
+    if not any(encoder.shares_layers for encoder in known.values()):
+        return {}
+    return {LAYERS: {scope: encoder.num_hidden_layers for scope, encoder in known.items()}}
+
+
+def infer_hparams(shapes, state):
     """Finds the hparams of pre-training that say a network's sizes and objective.
 
     Args:
         shapes: dict official name -> shape.
+        state: of the checkpoint, perhaps with what layers_of returned.
     Returns: dict; of the number of heads and of the case of the text nothing is known.
     Raises:
         KeyError, IndexError: a tensor is missing or misshapen.
@@ -41,7 +55,19 @@ def infer_hparams(shapes):
     hparams["untied_generator_embeddings"] = any(
         "generator" in name and "word_embeddings" in name for name in shapes
     )
+    if LAYERS in state:
+        _share_layers(hparams, state[LAYERS])
     return hparams
+
+
+def _share_layers(hparams, counts):
+    """Sets the layers to `counts`, a dict scope -> layers, and the groups to what shapes told."""
+    overrides = hparams["model_hparam_overrides"]
+    groups, layers = overrides["num_hidden_layers"], counts["electra"]
+    overrides |= {"num_hidden_layers": layers, "num_layer_groups": groups}
+    if "generator_layers" in hparams:
+        hparams["generator_layer_groups"] = round(hparams["generator_layers"] * groups)
+        hparams["generator_layers"] = counts["generator"] / layers
 
 
 def infer_generator_fractions(shapes):

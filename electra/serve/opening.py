@@ -114,7 +114,7 @@ def open_model(path, vocab_file=None, hparams=None):
     recorded = folder.recorded(*_NEEDED)
     if recorded is None:
         try:
-            recorded = infer_hparams(checkpoint.tensors.shapes())
+            recorded = infer_hparams(checkpoint.tensors.shapes(), checkpoint.state)
         except (KeyError, IndexError):
             raise ValueError(
                 f"{checkpoint.path} is no ELECTRA checkpoint: a tensor of electra/encoder or "

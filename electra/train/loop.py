@@ -35,7 +35,7 @@ class Loop:
     """Makes steps in calls of some steps and can be stopped between two of them.
 
     Args:
-        steps: CompiledSteps or HostSteps: what makes the steps of a call.
+        steps: GraphSteps or HostSteps: what makes the steps of a call.
         placement: Placement.
     Attributes:
         on_progress: called now and then with the number of steps made so far.
@@ -61,7 +61,7 @@ class Loop:
     def run(self, first, count):
         """Makes up to `count` steps from step `first` on.
 
-        Returns: Steps; fewer than `count` when a stop was requested, or where CompiledSteps ended
+        Returns: Steps; fewer than `count` when a stop was requested, or where GraphSteps ended
             at a number that is not finite.
         """
         started = time.monotonic()
@@ -98,8 +98,8 @@ class Loop:
             self.stop_signal = signal.SIGTERM
 
 
-class CompiledSteps:
-    """Makes the steps of a call in one program, over a pipeline of batches of one shape.
+class GraphSteps:
+    """Makes the steps of a call in one graph, over a pipeline of batches of one shape.
 
     On a CPU a step with a number that is not finite ends the call; a step that is compiled as a
     whole goes on to the end of it.
@@ -115,14 +115,17 @@ class CompiledSteps:
         self.strategy, self.iterator = placement.strategy, iterator
         # Looking at a step's numbers between steps would make an accelerator wait for the host.
         self._checks_each_step = not placement.compile_step
+        workers = self.strategy.extended.worker_devices
+        self._device = "CPU:0" if placement.device == "TPU" else workers[0]
         with tf.device("CPU:0"):
-            self._stop = tf.Variable(False, trainable=False)
-            self._made = tf.Variable(0, dtype=tf.int64, trainable=False)
+            self._stop = tf.Variable(0, trainable=False)  # 1: after the running step
+            self._made = tf.Variable(0, trainable=False)
 
     def run(self, first, count):
         """Returns the numbers of each step, (steps, numbers)."""
         with self.strategy.scope():
-            return self._run(self.iterator, constant(first), constant(count)).numpy()
+            count = tf.constant(np.int32(count))
+            return self._run(self.iterator, constant(first), count).numpy()
 
     @property
     def made(self):
@@ -131,43 +134,43 @@ class CompiledSteps:
 
     def stop(self):
         """Ends the running call after its current step."""
-        self._stop.assign(True)
+        self._stop.assign(1)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _run(self, iterator, first, count):
-        # Counters of an accelerator's would make the host wait for it at every step.
-        def one(i, go_on, rows):
-            with tf.device("CPU:0"):
-                step, place = first + i, tf.cast(i, tf.int32)
+        # The loop is the device's. What it passes to the host is int32, which TensorFlow keeps in
+        # the host's memory: another number, or a control edge, would wait for a GPU's step. One
+        # edge is left, from reading a variable of the host's; two iterations let it wait behind.
+        def one(i, end, step, rows):
             row = _first_replicas(self.strategy, self.step, (iterator.get_next(), step))
-            with tf.control_dependencies([row]), tf.device("CPU:0"):
-                made = self._made.assign(i + 1)
-            with tf.control_dependencies([made]):
-                rows = rows.write(place, row)
-                with tf.device("CPU:0"):
-                    go_on = ~self._stop
-                    if self._checks_each_step:
-                        go_on &= tf.reduce_all(tf.math.is_finite(row))
-                    return i + 1, go_on, rows
+            with tf.device(self._device):
+                rows = rows.write(i, row)
+                with tf.control_dependencies([row]):
+                    i, step = i + 1, step + 1
+            with tf.device("CPU:0"), tf.control_dependencies([self._made.assign(i)]):
+                stop = tf.identity(self._stop)
+            with tf.device(self._device):
+                end *= 1 - stop
+                if self._checks_each_step:
+                    end *= tf.cast(tf.reduce_all(tf.math.is_finite(row)), tf.int32)
+            return i, end, step, rows
 
-        def is_due(i, go_on, _):
-            with tf.device("CPU:0"):
-                return go_on & (i < count)
+        def is_due(i, end, step, rows):
+            with tf.device(self._device):
+                return i < end
 
-        with tf.control_dependencies([self._made.assign(0)]):
+        with tf.control_dependencies([self._made.assign(0)]), tf.device(self._device):
             rows = tf.TensorArray(tf.float32, size=0, dynamic_size=True, element_shape=[None])
-            with tf.device("CPU:0"):
-                first, count = tf.identity(first), tf.identity(count)
-                start = (tf.constant(0, tf.int64), tf.constant(True), rows)
-        *_, rows = tf.while_loop(is_due, one, start, parallel_iterations=1)
-        return rows.stack()
+            start = (tf.constant(0), tf.identity(count), tf.identity(first), rows)
+            *_, rows = tf.while_loop(is_due, one, start, parallel_iterations=2)
+            return rows.stack()
 
 
 class HostSteps:
     """Makes step after step, from batches that the host makes: their lengths may differ.
 
     Args:
-        program: what `compiled` returned of the step, made once for all runs of it.
+        program: what `in_graph` returned of the step, made once for all runs of it.
         unpack: of that Step.
         inputs: function from a step to what the program takes.
     Attributes:
@@ -191,8 +194,8 @@ class HostSteps:
         self.is_stopped = True
 
 
-def compiled(step, strategy):
-    """Returns a function that makes a Step under a strategy: a program for each shape."""
+def in_graph(step, strategy):
+    """Returns a function that makes a Step under a strategy: a graph for each shape."""
     return tf.function(lambda *inputs: _first_replicas(strategy, step, inputs), autograph=False)
 
 

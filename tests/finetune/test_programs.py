@@ -8,9 +8,15 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from electra.serve import forward
+from electra.serve.model import LoadedModel
+from electra.serve.opening import open_model
+from electra.train.strategy import choose_placement
 from tests.finetune.runs import HPARAMS, make_data
+from tests.serve.models import write_pretrained
 from tests.shared import ROOT
 
 MOST_PROGRAMS = 3
@@ -64,3 +70,21 @@ def test_a_damaged_program_ends_in_one_line_that_names_the_folder(data):
     line = done.stderr.strip().splitlines()[-1]
     assert line.startswith(f"Error: A compiled program in {folder} is damaged (")
     assert line.endswith("Remove that folder")
+
+
+def test_predictions_of_like_length_share_a_program(tmp_path, monkeypatch):
+    programs, encode = [], forward.encode
+
+    def traced(network, batch, weights, output):
+        programs.append(batch["input_ids"].shape)
+        return encode(network, batch, weights, output)
+
+    monkeypatch.setattr(forward, "encode", traced)
+    opened = open_model(write_pretrained(tmp_path))
+    model = LoadedModel(opened, choose_placement("one", precision="float32", xla=True))
+    short, long = "w5 w6", "w5 w6 w7 w8 w9 w10 w11 w12"
+    first = model.encode([long, short], batch_size=2)
+    again = [model.encode(short, batch_size=2), *model.encode([short] * 5, batch_size=2)]
+    assert programs == [(2, 16)]
+    for vector in again:
+        np.testing.assert_allclose(vector, first[1], atol=1e-6)

@@ -35,6 +35,9 @@ def test_the_whole_step_is_a_small_program(size, monkeypatch):
     (program,) = step._compiled.values()
     hlo = program.experimental_get_compiler_ir(batch, number)(stage="hlo")
     assert hlo.count(" = ") <= MOST_INSTRUCTIONS
+    length = config.max_seq_length
+    for loop in re.findall(r"= \((.*)\) while\(", hlo):  # of layers, forward and backward
+        assert len(re.findall(rf"\[\d+,8,\d+,{length},{length}\]", loop)) == 1  # of attention
     constants = re.findall(r"= \w+\[([\d,]+)\]\S* constant\(", hlo)
     assert constants
     assert max(math.prod(map(int, shape.split(","))) for shape in constants) < LARGEST_CONSTANT

@@ -1,5 +1,6 @@
 """The loop: numbers of every step, stopping between two steps, errors of the data."""
 
+import dataclasses
 import os
 import signal
 import sys
@@ -9,9 +10,10 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from electra.train import loop as loop_module
-from electra.train.loop import CompiledSteps, HostSteps, Loop, stopping_signals
+from electra.train.loop import GraphSteps, HostSteps, Loop, stopping_signals
 from electra.train.strategy import choose_placement
 
 
@@ -31,11 +33,18 @@ class CountingStep:
         return {"value": vector[0], "square": vector[1]}
 
 
+class BatchStep(CountingStep):
+    """Returns (step, batch)."""
+
+    def __call__(self, batch, step):
+        return tf.cast(tf.stack([step, batch]), tf.float32)
+
+
 def make_loop(step_function, dataset=None):
     if dataset is None:
         dataset = tf.data.Dataset.range(10**9)
     placement = choose_placement("one")
-    return Loop(CompiledSteps(step_function, placement, iter(dataset)), placement)
+    return Loop(GraphSteps(step_function, placement, iter(dataset)), placement)
 
 
 def test_one_call_returns_the_numbers_of_every_step():
@@ -63,6 +72,33 @@ def test_many_calls_leave_nothing_behind_in_tensorflow():
         loop.run(*numbers)
     assert [*map(sys.getrefcount, numbers)] == before
     assert len(threads) == 1
+
+
+def test_the_host_waits_for_no_step_of_an_accelerator():
+    """Two devices of a CPU stand for host and accelerator. On a GPU TensorFlow keeps int32, and
+    what a loop goes on by, in the host's memory; for all else the host has to wait."""
+    strategy = tf.distribute.OneDeviceStrategy("/CPU:1")
+    placement = dataclasses.replace(choose_placement("one", xla=True), strategy=strategy)
+    dataset = tf.data.Dataset.range(9)
+    batches = strategy.distribute_datasets_from_function(lambda context: dataset)
+
+    steps = GraphSteps(BatchStep(), placement, iter(batches))
+    context.enable_run_metadata()
+    try:
+        with tf.device("/CPU:1"):  # where TensorFlow puts what has no device
+            np.testing.assert_array_equal(steps.run(5, 3), [[5, 0], [6, 1], [7, 2]])
+        graphs = context.export_run_metadata().partition_graphs
+    finally:
+        context.disable_run_metadata()
+    nodes = [node for graph in graphs for node in graph.node if node.op in ("_Recv", "_HostRecv")]
+    received = {
+        node.name: node.attr["tensor_type"].type
+        for node in nodes
+        if node.attr["recv_device"].s.endswith(b"CPU:0") and "while/" in node.name
+    }
+    within = {kind for name, kind in received.items() if "LoopControlInputs" not in name}
+    assert within == {tf.int32.as_datatype_enum, tf.bool.as_datatype_enum}
+    assert all("LoopCond" in k for k, v in received.items() if v == tf.bool.as_datatype_enum)
 
 
 def test_a_step_that_is_not_finite_is_the_last_one():

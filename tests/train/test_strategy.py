@@ -51,6 +51,9 @@ def test_a_gpu_multiplies_float32_in_float32_and_keeps_programs(monkeypatch, tmp
             cache = str(tmp_path / "programs")
             placement = choose_placement("one", precision="float32", compilation_cache_dir=cache)
         assert not tf.config.experimental.tensor_float_32_execution_enabled()
+        product = tf.function(lambda x, y: x @ y, jit_compile=True, autograph=False)
+        program = product.experimental_get_compiler_ir(*[tf.ones((2, 2))] * 2)(stage="hlo")
+        assert "operand_precision={highest,highest}" in program
     finally:
         tf.config.experimental.enable_tensor_float_32_execution(True)
     assert (placement.device, placement.compile_step) == ("GPU", True)
