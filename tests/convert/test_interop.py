@@ -14,7 +14,7 @@ import electra
 from electra.convert.formats import convert
 from electra.data.features import collect
 from electra.storage import read_json
-from tests.convert.models import LINEAR, needs_interop, write_task
+from tests.convert.models import LINEAR, TEXT_TASKS, THEIR_HEAD, needs_interop, write_task
 from tests.pretrain.runs import TOKENS
 from tests.serve.models import TEXTS, write_pretrained
 from tests.shared import DATA, FIXTURES, needs_data, needs_fixtures
@@ -80,16 +80,10 @@ def test_a_generator_gives_its_guesses(hparams, tmp_path):
 
 
 @needs_interop
-@pytest.mark.parametrize(
-    ("family", "row"),
-    [
-        ("classification", {"labels": ["no", "yes", "maybe"]}),
-        ("regression", {"label_range": [1, 5]}),
-        ("multilabel", {"labels": ["a", "b"]}),
-    ],
-)
-def test_a_classifier_gives_its_logits(family, row, tmp_path):
-    folder = write_task(tmp_path, family, **row)
+@pytest.mark.parametrize("head", [{}, THEIR_HEAD], ids=["official", "huggingface"])
+@pytest.mark.parametrize(("family", "row"), TEXT_TASKS)
+def test_a_classifier_gives_its_logits(family, row, head, tmp_path):
+    folder = write_task(tmp_path, family, **row, **head)
     convert(folder, "huggingface", tmp_path / "o")
     model = theirs(tmp_path / "o", "ForSequenceClassification")
     found = logits(model, tmp_path / "o", TEXTS)[0].logits.numpy()
@@ -150,6 +144,34 @@ def test_linear_answers_give_their_logits(tmp_path):
     context = slice(4, 8)  # [CLS] w5 w6 [SEP] w7 ...
     for name in ("start_logits", "end_logits"):
         assert_close(found[name].numpy()[0, context], ours[name][0, context])
+
+
+@needs_interop
+@pytest.mark.parametrize("problem", ["single_label", "multi_label", "regression"])
+def test_a_classifier_of_theirs_comes_in(problem, tmp_path):
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    labels = {0: "value"} if problem == "regression" else {0: "no", 1: "yes", 2: "maybe"}
+    kind = problem if problem == "regression" else f"{problem}_classification"
+    config = transformers.ElectraConfig(
+        vocab_size=40, num_hidden_layers=1, initializer_range=0.2, id2label=labels
+    )
+    config.problem_type = kind
+    model = transformers.ElectraForSequenceClassification(config).eval()
+    model.save_pretrained(tmp_path / "o")
+    (tmp_path / "o" / "vocab.txt").write_text("\n".join(TOKENS) + "\n")
+    convert(tmp_path / "o", "electra", tmp_path / "ours", task="mood")
+    ours = electra.load(tmp_path / "ours", precision="float32")
+    assert list(ours.tasks) == ["mood"]
+    with torch.no_grad():
+        found = model(torch.tensor([[2, 5, 6, 3]])).logits[0]
+    (row,) = ours.predict(["w5 w6"])
+    if problem == "regression":
+        return assert_close([row["value"]], found.numpy())
+    expected = found.softmax(-1) if problem == "single_label" else found.sigmoid()
+    return assert_close(list(row["probabilities"].values()), expected.numpy())
 
 
 @needs_interop
