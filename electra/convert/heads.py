@@ -8,10 +8,11 @@ import numpy as np
 
 from electra.convert import huggingface
 from electra.convert.names import Weight
-from electra.finetune.families import CLASSIFICATION, MULTILABEL, QA, REGRESSION, TAGGING
-from electra.finetune.tasks import Task
 from electra.storage import check_shape
 
+# Names of families, as in finetune/families.
+CLASSIFICATION, REGRESSION, QA, TAGGING = "classification", "regression", "qa", "tagging"
+MULTILABEL = "multilabel"
 _PROBLEMS = {
     CLASSIFICATION: "single_label_classification",
     REGRESSION: "regression",
@@ -215,10 +216,14 @@ def incoming(main, family, name=None):
     if family == TAGGING:
         spans = all(label == "O" or label[1:2] == "-" for label in labels)
         metric = "span_f1" if spans else "accuracy"
-    row = Task(name, family, "", {}, (metric,), tuple(labels))
-    kept = ("name", "family", "folder", "sources", "metrics", "labels")
-    hparams["tasks"] = [{field: getattr(row, field) for field in kept}]
+    hparams["tasks"] = [task_row(name, family, metric, labels)]
     return hparams, tensors
+
+
+def task_row(name, family, metric, labels=()):
+    """Returns the row of a task that was learnt elsewhere, as hparams.json has it."""
+    row = {"name": name, "family": family, "folder": "", "sources": {}}
+    return {**row, "metrics": [metric], "labels": list(labels)}
 
 
 def _read(main, module, rows, columns):

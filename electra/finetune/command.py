@@ -63,10 +63,12 @@ def main(row_of, booleans=()):
         booleans: names of the family's boolean flags.
     """
     from electra.cli import run_command, start_run
+    from electra.convert.runs import from_anywhere
     from electra.finetune.config import FinetuningConfig
 
     def run(_):
-        config = start_run(FinetuningConfig, lambda values: settings(values, row_of(values)))
+        own = from_anywhere(lambda values: settings(values, row_of(values)))
+        config = start_run(FinetuningConfig, own)
         from electra.finetune.runner import run_finetuning
 
         return run_finetuning(config)

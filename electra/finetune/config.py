@@ -96,7 +96,6 @@ class FinetuningConfig(RunConfig):
         "ElectraForSequenceClassification, which electra.convert then writes as they are.",
         source="ours",
         choices=("official", "huggingface"),
-        of_task=True,
     )
 
     # --- optimization ---

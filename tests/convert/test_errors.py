@@ -11,8 +11,8 @@ import sys
 import numpy as np
 import pytest
 
-from electra.convert.formats import convert
 from electra.pretrain.config import PretrainingConfig
+from electra.publish.formats import convert
 from electra.saving.tensors import open_safetensors, write_safetensors
 from tests.pretrain.runs import TOKENS
 from tests.serve.models import write_pretrained

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import electra
-from electra.convert.formats import convert
 from electra.data.features import collect
+from electra.publish.formats import convert
 from electra.storage import read_json
 from tests.convert.models import LINEAR, TEXT_TASKS, THEIR_HEAD, needs_interop, write_task
 from tests.pretrain.runs import TOKENS

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import electra
-from electra.convert.formats import convert
+from electra.publish.formats import convert
 from tests.convert.models import SIZES
 from tests.serve.models import write_pretrained
 
