@@ -31,16 +31,16 @@ def format_of(path):
     path = os.fspath(path)
     if is_pair(path):
         return HUGGING_FACE
-    file = os.path.join(path, "config.json")
     newest = checkpoints.latest(path) if os.path.isdir(path) else path
+    is_official = newest and os.path.exists(newest.removesuffix(".index") + ".index")
+    ours, file = TF1 if is_official else ELECTRA, os.path.join(path, "config.json")
     if not os.path.exists(file):
-        index = newest and newest.removesuffix(".index") + ".index"
-        return TF1 if index and os.path.exists(index) else ELECTRA
+        return ours
     values = read_json_dict(file, "--model", "config.json of a model")
     if "class_name" in values:
         return KERAS_HUB
     is_ours = "model_type" not in values and newest is not None
-    return ELECTRA if is_ours else HUGGING_FACE
+    return ours if is_ours else HUGGING_FACE
 
 
 def is_pair(path):

@@ -12,6 +12,7 @@ from electra.convert import heads, huggingface, incoming
 from electra.convert.incoming import ELECTRA, FOREIGN, FORMATS, HUGGING_FACE, TF1
 from electra.publish.card import data_of, write_card
 from electra.saving.checkpoints import SLOTS
+from electra.saving.folder import MODEL_HPARAMS
 from electra.serve.opening import open_model
 
 KERAS_HUB_DIFFERS = (
@@ -73,7 +74,7 @@ def convert(
         return [output]
     opened = open_model(model, vocab_file, hparams)
     if to == ELECTRA:
-        return [_from_tf1(opened, output, with_optimizer)]
+        return [_from_tf1(opened, output, hparams or {}, with_optimizer)]
     data = data_of(records_dir, opened)
     if to == HUGGING_FACE:
         return _to_huggingface(opened, output, part, task, data)
@@ -121,7 +122,7 @@ def _check_options(found, to, of_ours, of_hugging_face, with_optimizer):
         raise ValueError(f"{', '.join(given)} means nothing from {found} to {to}. Leave it out")
 
 
-def _from_tf1(opened, output, with_optimizer):
+def _from_tf1(opened, output, given, with_optimizer):
     """Writes a folder of ours of an official checkpoint. Returns: the folder."""
     checkpoint = opened.checkpoint
     slots = {name for name in checkpoint.tensors if name.endswith(tuple(f"/{s}" for s in SLOTS))}
@@ -131,8 +132,22 @@ def _from_tf1(opened, output, with_optimizer):
         )
     left_out = {"global_step", *(() if with_optimizer else slots)}
     tensors = {name: value for name, value in checkpoint.tensors.items() if name not in left_out}
-    incoming.write(output, opened.hparams, tensors, opened.tokenizer.vocab, checkpoint.step)
+    hparams = _run_of(opened, given)
+    incoming.write(output, hparams, tensors, opened.tokenizer.vocab, checkpoint.step)
     return output
+
+
+def _run_of(opened, given):
+    """Returns the hparams to record of an official checkpoint: those given, where they make its
+    network, as its run would have recorded them; else what its shapes tell."""
+    config = opened.config
+    own = {name: getattr(config, name) for name in (*MODEL_HPARAMS, "max_seq_length")}
+    if not opened.tasks:
+        run = type(config)("model", opened.path, **given)
+        if run.encoder == config.encoder:
+            fixed = [name for name, field in run.fields.items() if not field.may_change]
+            return run.values(*fixed)
+    return {**own, **opened.hparams}
 
 
 def _to_huggingface(opened, output, part, task, data):

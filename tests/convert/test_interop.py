@@ -362,8 +362,30 @@ def write_config(folder):
 @pytest.mark.parametrize("part", ["discriminator", "generator", "encoder"])
 def test_the_cards_example_runs(part, tmp_path, monkeypatch, capsys):
     convert(write_pretrained(tmp_path), "huggingface", tmp_path / "my model", part=part)
-    card = (tmp_path / "my model" / "README.md").read_text()
-    (example,) = re.findall(r"```python\n(.*?)```", card, re.S)
-    monkeypatch.chdir(tmp_path)
-    exec(compile(example, "README.md", "exec"), {})
+    run_example(tmp_path, monkeypatch)
     assert capsys.readouterr().out
+
+
+@needs_interop
+@pytest.mark.parametrize(
+    ("family", "row"),
+    [
+        ("classification", {"labels": ["no", "yes"], **THEIR_HEAD}),
+        ("tagging", {"labels": ["O", "B-X"]}),
+        ("qa", {"head": LINEAR, "hparams": LINEAR, "metrics": "squad_v1"}),
+    ],
+)
+def test_the_example_of_a_fine_tuned_model_runs(family, row, tmp_path, monkeypatch, capsys):
+    convert(write_task(tmp_path, family, **row), "huggingface", tmp_path / "my model")
+    card = run_example(tmp_path, monkeypatch)
+    assert capsys.readouterr().out
+    assert ("a head of two layers, fine-tuned on t" in card) == (family == "classification")
+
+
+def run_example(folder, monkeypatch):
+    """Runs the example of a model card as it is printed. Returns: the card."""
+    card = (folder / "my model" / "README.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", card, re.S)
+    monkeypatch.chdir(folder)
+    exec(compile(example, "README.md", "exec"), {})
+    return card
