@@ -133,10 +133,22 @@ def own_folder(path, folder):
         for entry in os.scandir(place)
         if entry.name.endswith(_WEIGHTS)
     ]
-    source = {entry.path: [entry.stat().st_size, entry.stat().st_mtime_ns] for entry in files}
+    stats = {entry.path: entry.stat() for entry in files}
+    source = {
+        "model": os.path.abspath(path),
+        "files": {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()},
+    }
     if os.path.exists(record) and read_json(record, f"Remove {folder}") == source:
         return folder
     write(folder, *read(path))
     write_json(record, source)
     logging.info("%s: converted into %s", path, folder)
     return folder
+
+
+def name_of(path):
+    """Returns the name of a model at a path; of what `own_folder` wrote, the name it had before."""
+    record = os.path.join(path, _SOURCE)
+    if os.path.exists(record):
+        path = read_json(record, f"Remove {path}", {"model": str})["model"]
+    return os.path.basename(os.path.normpath(path))

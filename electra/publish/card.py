@@ -9,6 +9,7 @@ import os
 import re
 
 from electra.convert.heads import has_two_layers
+from electra.convert.incoming import name_of
 from electra.data.manifest import read_manifest
 from electra.saving.folder import ModelFolder
 from electra.storage import parse_json_dict, read_json, write_text
@@ -147,9 +148,7 @@ def _settings(opened):
         return ""
     values = {name: opened.hparams[name] for name in names if name in opened.hparams}
     if values.get("init_checkpoint"):  # where it lies is nobody's business
-        values["init_checkpoint"] = os.path.basename(
-            os.path.normpath(str(values["init_checkpoint"]))
-        )
+        values["init_checkpoint"] = name_of(str(values["init_checkpoint"]))
     rows = [
         (f"`{name}`", f"`{json.dumps(value)}`")
         for name, value in values.items()

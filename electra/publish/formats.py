@@ -4,6 +4,7 @@ Enters: a model's folder or checkpoint, the name of a format, an empty folder. L
 that format, and a sentence for each thing that was written or left out.
 """
 
+import contextlib
 import os
 
 from absl import logging
@@ -142,9 +143,9 @@ def _run_of(opened, given):
     network, as its run would have recorded them; else what its shapes tell."""
     config = opened.config
     own = {name: getattr(config, name) for name in (*MODEL_HPARAMS, "max_seq_length")}
-    if not opened.tasks:
-        run = type(config)("model", opened.path, **given)
-        if run.encoder == config.encoder:
+    with contextlib.suppress(ValueError):  # the heads alone make no network
+        run = None if opened.tasks else type(config)("model", opened.path, **given)
+        if run and run.encoder == config.encoder:
             fixed = [name for name, field in run.fields.items() if not field.may_change]
             return run.values(*fixed)
     return {**own, **opened.hparams}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import electra
+from electra.convert.incoming import name_of
 from electra.convert.runs import from_anywhere
 from electra.finetune.config import FinetuningConfig
 from electra.finetune.runner import Finetuning
@@ -108,6 +109,7 @@ def test_fine_tuning_starts_from_hugging_face(pair, tmp_path):
     expected = checkpoints.read(data / "models" / "m" / "init_checkpoint").tensors
     for name, value in run.trainer.pretrained.items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
+    assert name_of(hparams["init_checkpoint"]) == "discriminator"
 
 
 def test_ours_stay_where_they_are(ours, tmp_path):
@@ -125,6 +127,22 @@ def base():
     overrides = {"num_attention_heads": heads["num_attention_heads"]}
     hparams = {"model_hparam_overrides": overrides, "max_seq_length": 16, "num_warmup_steps": 3}
     return case, {"hparams": hparams, "vocab_file": case.parent / "vocab.txt"}
+
+
+@needs_fixtures
+@pytest.mark.parametrize("case", ["electric_untied", "wide_generator", "uniform_generator"])
+def test_official_checkpoints_of_any_generator_come_in(case, tmp_path):
+    case = FIXTURES / "pretrain" / case
+    heads = json.loads((case / "config.json").read_text())["resolved_transformer"]
+    overrides = {"num_attention_heads": heads["num_attention_heads"]}
+    options = {"hparams": {"model_hparam_overrides": overrides}}
+    options["vocab_file"] = case.parent / "vocab.txt"
+    convert(case, "electra", tmp_path / "o", **options)
+    before, after = load(case, **options), load(tmp_path / "o")
+    text = " ".join(before.vocab.tokens[10:20])
+    np.testing.assert_array_equal(after.encode(text), before.encode(text))
+    names = {*checkpoints.read(tmp_path / "o").tensors}
+    assert names == {*after._network.named_variables()}
 
 
 @needs_fixtures

