@@ -2,8 +2,8 @@
 
 Extras: `test` (pytest with xdist, ruff, what runs the notebook), `bench` (the peers that
 benchmarks/ measures beside ours), `interop` (the libraries that converted models are tested with;
-converting needs neither), `demo` (the page of electra.serve.demo), `browser` (what its test drives
-an installed Chromium with), `docs` (the documentation as a site).
+converting needs neither), `hub` (uploads to Hugging Face), `demo` (the page of electra.serve.demo),
+`browser` (what its test drives an installed Chromium with), `docs` (the documentation as a site).
 """
 
 import re
@@ -55,6 +55,7 @@ setup(
         ],
         "bench": PYTORCH,
         "interop": PYTORCH,
+        "hub": ["huggingface_hub>=1"],
         "docs": ["mkdocs-material>=9.5,<10"],
         "demo": GRADIO,
         "browser": [*GRADIO, "playwright>=1.50"],

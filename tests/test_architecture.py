@@ -26,9 +26,11 @@ MAY_IMPORT = {
     "train": BASE | {"text", "data", "model", "saving"},
     "pretrain": BASE | {"text", "data", "model", "optim", "saving", "train"},
     "finetune": BASE | {"text", "data", "model", "optim", "saving", "train", "predictor"},
+    "convert": BASE | {"text", "model", "saving"},
     "serve": BASE
-    | {"text", "data", "model", "saving", "train", "pretrain", "finetune", "predictor"},
-    "convert": BASE | {"text", "data", "model", "saving", "finetune", "serve"},
+    | {"text", "data", "model", "saving", "train", "pretrain", "finetune", "predictor"}
+    | {"convert"},
+    "publish": BASE | {"data", "convert", "saving", "serve"},
     "__init__": {"serve", "pretrain", "finetune"},
     "__main__": {"cli", "hparams", "__version__"},
 }
@@ -58,12 +60,17 @@ TENSORFLOW = {
     "finetune/step": ANYWHERE,
     "serve": IN_FUNCTIONS,
     "convert": NOWHERE,
+    "publish": NOWHERE,
     "__init__": NOWHERE,
     "__main__": NOWHERE,
 }
 
 # Modules that are commands too: their `main` is a thin script and may import these besides.
-COMMANDS = {"text/vocab": {"data"}, "finetune/command": set()}
+COMMANDS = {
+    "text/vocab": {"data"},
+    "convert/__main__": {"publish"},
+    "finetune/command": {"convert"},
+}
 
 # What every room may import of others without naming it; the rest stands in a docstring.
 EVERYWHERE = {"numpy", "absl", "keras"}

@@ -1,1 +1,1 @@
-"""Models in and out: Hugging Face's folders, BERT's too, and KerasHub's presets."""
+"""Models of other libraries: Hugging Face's folders, BERT's too, and KerasHub's presets."""

@@ -1,4 +1,4 @@
-"""Brings models in and out: from and to Hugging Face and KerasHub.
+"""Brings models in and out: from and to Hugging Face and KerasHub, from the official code.
 
     python -m electra.convert --model D/models/M --to huggingface --output OUT
     python -m electra.convert --model DISCRIMINATOR --generator GENERATOR --to electra --output OUT
@@ -12,12 +12,18 @@ from absl import flags
 
 from electra.cli import import_tensorflow_quietly
 from electra.hparams import load_hparams
-from electra.saving.folder import MODEL_HPARAMS, ModelFolder
+
+# Flags that publish.formats.convert takes as they are.
+_OPTIONS = ("generator", "part", "task", "vocab_file", "records_dir", "with_optimizer")
+BOOLEANS = ("with_optimizer", "private")
 
 
-def _define_flags():
+def define_flags():
+    """Defines the command's flags."""
     text = flags.DEFINE_string
-    text("model", None, "Folder or checkpoint to convert.", required=True)
+    text("model", None, "Folder or checkpoint to convert; --input is the same.", required=True)
+    flags.DEFINE_alias("input", "model")
+    text("from", None, "Its format: electra, tf1, huggingface or keras_hub. Default: found out.")
     text("to", None, "Format to write: electra, huggingface or keras_hub.", required=True)
     text("output", None, "Folder to write to, empty.", required=True)
     text("generator", None, "Of a Hugging Face pair, the generator's folder.")
@@ -31,38 +37,42 @@ def _define_flags():
         "several with commas between them.",
     )
     text("hparams", "{}", "What a TF1 checkpoint does not tell, as JSON.")
+    flags.DEFINE_bool("with_optimizer", False, "From tf1: the moments too, to train on.")
+    text("push_to_hub", None, "Upload to this repository of Hugging Face: user/model.")
+    flags.DEFINE_bool("private", False, "Only its owners see a repository that is made.")
 
 
 def main(_):
     """Converts, and says where the result lies."""
-    import_tensorflow_quietly()
-    from electra.convert.formats import convert
-
     values = flags.FLAGS
-    names = ("generator", "part", "task", "vocab_file", "records_dir")
+    import_tensorflow_quietly()
+    from electra.convert.incoming import hparams_of_a_new_run
+    from electra.publish.formats import convert
+    from electra.publish.hub import check_hub, push
+
+    if values.push_to_hub and values.to != "huggingface":
+        raise ValueError(f"--push_to_hub goes with --to huggingface. Received: --to {values.to}")
+    if values.push_to_hub:
+        check_hub(values.push_to_hub)
     folders = convert(
         values.model,
         values.to,
         values.output,
+        from_=values["from"].value,
         hparams=load_hparams(values.hparams),
-        **{name: getattr(values, name) for name in names},
+        **{name: getattr(values, name) for name in _OPTIONS},
     )
     for folder in folders:
-        print(f"Wrote {folder}")
+        print(f"Wrote {folder}", flush=True)
         if values.to == "electra":
-            print(f"To pre-train from it, --hparams '{json.dumps(_hparams_of_a_new_run(folder))}'")
-
-
-def _hparams_of_a_new_run(folder):
-    """Returns the hparams with which a run starts from a model's weights."""
-    model = ModelFolder(folder)
-    recorded, places = model.recorded(), {"init_checkpoint": folder, "vocab_file": model.vocab_file}
-    names = (*MODEL_HPARAMS, "untied_generator_embeddings")
-    return {**places, **{name: recorded[name] for name in names if name in recorded}}
+            print(f"To pre-train from it, --hparams '{json.dumps(hparams_of_a_new_run(folder))}'")
+    if values.push_to_hub:
+        for url in push(folders, values.push_to_hub, values.private):
+            print(f"Uploaded to {url}")
 
 
 if __name__ == "__main__":
     from electra.cli import run_command
 
-    _define_flags()
-    run_command(main)
+    define_flags()
+    run_command(main, BOOLEANS)

@@ -8,10 +8,11 @@ import numpy as np
 
 from electra.convert import huggingface
 from electra.convert.names import Weight
-from electra.finetune.families import CLASSIFICATION, MULTILABEL, QA, REGRESSION, TAGGING
-from electra.finetune.tasks import Task
 from electra.storage import check_shape
 
+# Names of families, as in finetune/families.
+CLASSIFICATION, REGRESSION, QA, TAGGING = "classification", "regression", "qa", "tagging"
+MULTILABEL = "multilabel"
 _PROBLEMS = {
     CLASSIFICATION: "single_label_classification",
     REGRESSION: "regression",
@@ -55,7 +56,16 @@ def finetuned(opened, task=None):
         else:
             architecture = "ElectraForSequenceClassification"
             low, high = row.label_range if row.family == REGRESSION else (0, 1)
-            tensors = through_gelu(kernel, bias, low, high - low, opened.path)
+            if has_two_layers(opened):
+                out, out_bias = _linear(opened, task, "out_proj")
+                tensors = {
+                    "classifier.dense.weight": kernel.T.copy(),
+                    "classifier.dense.bias": bias,
+                    "classifier.out_proj.weight": out.T * np.float32(high - low),
+                    "classifier.out_proj.bias": out_bias * np.float32(high - low) + np.float32(low),
+                }
+            else:
+                tensors = through_gelu(kernel, bias, low, high - low, opened.path)
             about["problem_type"] = _PROBLEMS[row.family]
     export = huggingface.export(opened, architecture, opened.config.encoder)
     export.tensors.update(tensors)
@@ -80,6 +90,7 @@ def through_gelu(kernel, bias, low, scale, path):
         raise ValueError(
             f"{path} has {count} outputs; the hidden layer of {width} units that "
             "ElectraForSequenceClassification puts before them carries half as many at most. "
+            f'Fine-tune with classifier_head "huggingface", which trains that layer. '
             f"{_ENCODER_ALONE}"
         )
     both = {
@@ -95,34 +106,30 @@ def through_gelu(kernel, bias, low, scale, path):
     return {f"classifier.{name}": value for name, value in both.items()}
 
 
-def linear_of(dense, dense_bias, out, out_bias, path):
-    """Returns (kernel (H, C), bias (C,)) of a head that `through_gelu` made.
-
-    Raises:
-        ValueError: it computes more than a linear head.
-    """
+def linear_of(dense, dense_bias, out, out_bias):
+    """Returns (kernel (H, C), bias (C,)) of a head that `through_gelu` made, None of another."""
     count = len(out)
-    scales, unit = np.diagonal(out[:, :count]), np.eye(count, dtype=np.float32)
-    expected = np.zeros_like(out)
-    expected[:, : 2 * count] = np.concatenate([unit * scales, -unit * scales], axis=1)[
-        :, : out.shape[1]
-    ]
+    if 2 * count > out.shape[1]:
+        return None
     first, second = slice(count), slice(count, 2 * count)
+    scales, expected = np.diagonal(out[:, first]), np.zeros_like(out)
+    expected[:, first], expected[:, second] = np.diag(scales), np.diag(-scales)
     if (
-        2 * count > out.shape[1]
-        or not np.array_equal(out, expected)
+        not np.array_equal(out, expected)
         or not np.array_equal(dense[first], -dense[second])
         or not np.array_equal(dense_bias[first], -dense_bias[second])
     ):
-        raise ValueError(
-            f"{path}: its classifier has a hidden layer with GELU, as ElectraForSequence"
-            f"Classification trains it; ours is one linear layer. {_ENCODER_ALONE}"
-        )
+        return None
     return dense[first].T * scales, dense_bias[first] * scales + out_bias
 
 
-def _linear(opened, task):
-    scope, tensors = f"task_specific/{task}/dense", opened.checkpoint.tensors
+def has_two_layers(opened):
+    """Whether the head of texts is Hugging Face's own."""
+    return opened.hparams.get("classifier_head") == "huggingface"
+
+
+def _linear(opened, task, layer="dense"):
+    scope, tensors = f"task_specific/{task}/{layer}", opened.checkpoint.tensors
     return tensors[f"{scope}/kernel"], tensors[f"{scope}/bias"]
 
 
@@ -180,11 +187,8 @@ def incoming(main, family, name=None):
         ValueError: weights are missing or misshapen, labels are not told, or ours cannot hold the
             head.
     """
-    name, tensors, hparams = (
-        name or family,
-        main.read_encoder(),
-        huggingface.hparams_of(main.config),
-    )
+    name, tensors = name or family, main.read_encoder()
+    hparams = huggingface.hparams_of(main.config)
     labels = [] if family in (QA, REGRESSION) else _labels(main)
     scope = f"task_specific/{name}"
     if family == QA:
@@ -197,21 +201,29 @@ def incoming(main, family, name=None):
         count, width = len(labels) or 1, main.config.hidden_size
         if family == TAGGING:
             weight, bias = _read(main, "classifier", count, width)
-            kernel = weight.T
+            layers = {"dense": (weight.T, bias)}
         else:
             dense = _read(main, "classifier.dense", width, width)
             out = _read(main, "classifier.out_proj", count, width)
-            kernel, bias = linear_of(*dense, *out, main.path)
-        tensors[f"{scope}/dense/kernel"] = np.ascontiguousarray(kernel)
-        tensors[f"{scope}/dense/bias"] = bias
+            layers = {"dense": linear_of(*dense, *out)}
+            if layers["dense"] is None:
+                layers = {"dense": (dense[0].T, dense[1]), "out_proj": (out[0].T, out[1])}
+                hparams["classifier_head"] = "huggingface"
+        for layer, (kernel, bias) in layers.items():
+            tensors[f"{scope}/{layer}/kernel"] = np.ascontiguousarray(kernel)
+            tensors[f"{scope}/{layer}/bias"] = bias
     metric = _METRICS.get(family)
     if family == TAGGING:
         spans = all(label == "O" or label[1:2] == "-" for label in labels)
         metric = "span_f1" if spans else "accuracy"
-    row = Task(name, family, "", {}, (metric,), tuple(labels))
-    kept = ("name", "family", "folder", "sources", "metrics", "labels")
-    hparams["tasks"] = [{field: getattr(row, field) for field in kept}]
+    hparams["tasks"] = [task_row(name, family, metric, labels)]
     return hparams, tensors
+
+
+def task_row(name, family, metric, labels=()):
+    """Returns the row of a task that was learnt elsewhere, as hparams.json has it."""
+    row = {"name": name, "family": family, "folder": "", "sources": {}}
+    return {**row, "metrics": [metric], "labels": list(labels)}
 
 
 def _read(main, module, rows, columns):

@@ -9,13 +9,15 @@ import os
 import numpy as np
 
 from electra.saving.tensors import Tensors, open_safetensors
+from electra.storage import excerpt, read_json
 
 _SAFE, _PICKLED = "model.safetensors", "pytorch_model.bin"
+_INDEX = f"{_SAFE}.index.json"
 _OLD_ENDS = ((".LayerNorm.gamma", ".LayerNorm.weight"), (".LayerNorm.beta", ".LayerNorm.bias"))
 
 
 def open_tensors(folder):
-    """Opens model.safetensors, or else pytorch_model.bin, of a folder.
+    """Opens model.safetensors, the parts that its index names, or pytorch_model.bin of a folder.
 
     Returns: (path, Tensors by Hugging Face's present names).
     Raises:
@@ -23,17 +25,16 @@ def open_tensors(folder):
     """
     path = os.path.join(folder, _SAFE)
     if os.path.exists(path):
-        try:
-            return path, _renamed(open_safetensors(path, halves=True))
-        except ValueError as error:
-            raise ValueError(
-                f"{path} is no readable safetensors file: {error}. Copy it anew"
-            ) from None
+        return path, _renamed(_open_safe(path))
+    path = os.path.join(folder, _INDEX)
+    if os.path.exists(path):
+        return path, _renamed(_open_parts(path))
     path = os.path.join(folder, _PICKLED)
     if os.path.exists(path):
         return path, _renamed(_open_pickled(path))
     raise FileNotFoundError(
-        f"{folder} holds no weights. Expected: {_SAFE} in one piece, or the older {_PICKLED}"
+        f"{folder} holds no weights. Expected: {_SAFE}, its parts with {_INDEX}, or the "
+        f"older {_PICKLED}"
     )
 
 
@@ -77,6 +78,41 @@ def _renamed(tensors):
         names[name.removesuffix(end[0]) + end[1]] = name
     shapes = {now: tensors.shapes()[name] for now, name in names.items()}
     return Tensors(shapes, tensors.dtypes, lambda now: tensors[names[now]])
+
+
+def _open_safe(path):
+    try:
+        return open_safetensors(path, halves=True)
+    except ValueError as error:
+        raise ValueError(f"{path} is no readable safetensors file: {error}. Copy it anew") from None
+
+
+def _open_parts(index):
+    """Opens the files beside an index, which says where each tensor lies."""
+    places = read_json(index, "Copy it anew", {"weight_map": {str: str}})["weight_map"]
+    folder, parts = os.path.dirname(index), {}
+    for name in sorted(set(places.values())):
+        if name != os.path.basename(name) or not name.endswith(".safetensors"):
+            raise ValueError(
+                f"{index} names the file {excerpt(name)!r}. Expected: a .safetensors beside it, "
+                "and no folder in its name"
+            )
+        path = os.path.join(folder, name)
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"{path} is missing, which {index} names. Copy it there")
+        parts[name] = _open_safe(path)
+    for tensor, name in places.items():
+        if tensor not in parts[name]:
+            raise ValueError(
+                f"{os.path.join(folder, name)} lacks {excerpt(tensor)}, which {index} says lies "
+                "there. Copy both anew"
+            )
+    shapes = {name: part.shapes() for name, part in parts.items()}
+    return Tensors(
+        {tensor: shapes[name][tensor] for tensor, name in places.items()},
+        {tensor: parts[name].dtypes[tensor] for tensor, name in places.items()},
+        lambda tensor: parts[places[tensor]][tensor],
+    )
 
 
 def _open_pickled(path):

@@ -101,6 +101,14 @@ class FinetuningConfig(RunConfig):
         False, "Draw all weights anew: the same network, not pre-trained.", source="ours"
     )
 
+    classifier_head = Field(
+        "official",
+        'Head of texts. "official": a linear layer; "huggingface": the two layers of '
+        "ElectraForSequenceClassification, which electra.convert then writes as they are.",
+        source="ours",
+        choices=("official", "huggingface"),
+    )
+
     # --- optimization ---
     learning_rate = Field(1e-4, "Highest learning rate; large: 5e-5.", above=0, of_task=True)
     layerwise_lr_decay = Field(

@@ -49,7 +49,8 @@ def load(
 
     Args:
         path: folder of a run (D/models/M, or a trial of a fine-tuned model below its
-            finetuning_models), or a checkpoint of ours or of the official code (TF1).
+            finetuning_models), a checkpoint of ours or of the official code (TF1), a folder of
+            Hugging Face (ELECTRA, a pair of them, BERT), or a preset of KerasHub.
         vocab_file: None for vocab.txt beside the checkpoint.
         hparams: hparams that win over the recorded ones. A TF1 checkpoint alone tells its sizes
             only: {"do_lower_case": False} for a cased one.

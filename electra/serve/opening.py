@@ -7,9 +7,10 @@ its sizes are read from the shapes of its tensors.
 import contextlib
 import dataclasses
 import os
+import re
 
-from electra.finetune.families import get_family
-from electra.finetune.tasks import Source, Task
+from electra.finetune.families import CLASSIFICATION, FAMILIES, QA, REGRESSION, TAGGING, get_family
+from electra.finetune.tasks import TASKS, Source, Task
 from electra.hparams import damaged_record, refuse_unknown
 from electra.pretrain.config import PretrainingConfig
 from electra.saving.folder import MODEL_HPARAMS, ModelFolder
@@ -17,6 +18,8 @@ from electra.saving.shapes import infer_hparams
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
 
+UNKNOWN_LABEL = "LABEL_0"
+_TASK_BIAS = re.compile(r"task_specific/([^/]+)/dense/bias")
 _NEEDED = ("model_size", "vocab_size", "max_seq_length", "do_lower_case")  # of a run's hparams
 
 
@@ -87,44 +90,28 @@ def open_model(path, vocab_file=None, hparams=None):
     """Opens a model.
 
     Args:
-        path: folder of a run, pre-trained or a trial of a fine-tuned one; a checkpoint in it; or
-            the prefix of a TF1 checkpoint, or a folder with one.
+        path: folder of a run, pre-trained or a trial of a fine-tuned one; a checkpoint in it; the
+            prefix of a TF1 checkpoint, or a folder with one; a folder of Hugging Face (a pair of
+            them too), or a preset of KerasHub.
         vocab_file: None for vocab.txt beside the checkpoint.
         hparams: dict of hparams that win over the recorded ones; of a TF1 checkpoint what its
-            shapes do not tell, such as {"do_lower_case": False}, or a number of heads other than
-            one for 64 units.
+            shapes do not tell, such as {"do_lower_case": False}, a number of heads other than
+            one for 64 units, or {"task_labels": {task: [label, ...]}} of a fine-tuned one.
     Returns: Opened.
     Raises:
         FileNotFoundError: nothing there, or no vocabulary. ValueError: something damaged, or that
             does not fit together, or an unknown hparam.
     """
-    from electra.saving import checkpoints
-
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"A model is opened by its path, a string. Received: {path!r:.80}")
     path = os.fspath(path)
-    trials = os.path.join(path, "finetuning_models")
-    if os.path.isdir(trials) and checkpoints.latest(path) is None:
-        raise FileNotFoundError(
-            f"{path} holds no checkpoint, but trials of a fine-tuned model. Name one of "
-            f"{', '.join(sorted(os.listdir(trials))[:3])} in {trials}"
-        )
-    checkpoint = checkpoints.read(path)
+    checkpoint, recorded, vocab = _read(path)
     folder = ModelFolder.of(checkpoint.path)
-    recorded = folder.recorded(*_NEEDED)
-    if recorded is None:
-        try:
-            recorded = infer_hparams(checkpoint.tensors.shapes(), checkpoint.state)
-        except (KeyError, IndexError):
-            raise ValueError(
-                f"{checkpoint.path} is no ELECTRA checkpoint: a tensor of electra/encoder or "
-                "electra/embeddings is missing or misshapen. Expected: the official variable names"
-            ) from None
-    tasks = _tasks(recorded.get("tasks", []))
     refuse_unknown(hparams or {}, {**PretrainingConfig.fields, **recorded})
     for name, value in (hparams or {}).items():  # overrides add to those that are there
         both = type(value) is dict and type(recorded.get(name)) is dict
         recorded[name] = {**recorded[name], **value} if both else value
+    tasks = _tasks(recorded.get("tasks", []), recorded.get("task_labels", {}))
     known = {name: recorded[name] for name in PretrainingConfig.fields if name in recorded}
     known.pop("phases", None)  # a model is as they left it
     if tasks:  # of fine-tuning's own hparams only those of the network
@@ -132,8 +119,8 @@ def open_model(path, vocab_file=None, hparams=None):
     is_as_recorded = os.path.exists(folder.hparams_file) and not hparams
     with damaged_record(folder.path) if is_as_recorded else contextlib.nullcontext():
         config = PretrainingConfig("model", folder.path, **known)
-    vocab_file = vocab_file or folder.vocab_file
-    vocab = read_vocab(vocab_file)
+    vocab_file = vocab_file or (path if vocab else folder.vocab_file)
+    vocab = vocab if vocab_file == path else read_vocab(vocab_file)
     if len(vocab) > config.vocab_size:
         raise ValueError(
             f"The vocabulary of {path} holds {len(vocab)} tokens, the model's word table "
@@ -144,20 +131,81 @@ def open_model(path, vocab_file=None, hparams=None):
     return Opened(path, checkpoint, config, tasks, recorded, tokenizer)
 
 
-def _tasks(rows):
-    """Returns dict name -> Task of a fine-tuned model's recorded rows."""
-    tasks = [_known(Task, row) for row in rows]
-    return {
-        task.name: dataclasses.replace(
-            task,
-            labels=tuple(task.labels),
-            sources={
-                split: tuple(_known(Source, source) for source in sources)
-                for split, sources in task.sources.items()
-            },
+def _read(path):
+    """Returns (Checkpoint, hparams as a dict, Vocabulary of another library's folder or None)."""
+    from electra.convert import incoming
+    from electra.saving import checkpoints
+
+    if incoming.format_of(path) in incoming.FOREIGN:
+        hparams, tensors, vocab = incoming.read(path)
+        return incoming.as_checkpoint(path, tensors, vocab), hparams, vocab
+    trials = os.path.join(path, "finetuning_models")
+    if os.path.isdir(trials) and checkpoints.latest(path) is None:
+        raise FileNotFoundError(
+            f"{path} holds no checkpoint, but trials of a fine-tuned model. Name one of "
+            f"{', '.join(sorted(os.listdir(trials))[:3])} in {trials}"
         )
-        for task in tasks
-    }
+    checkpoint = checkpoints.read(path)
+    recorded = ModelFolder.of(checkpoint.path).recorded(*_NEEDED)
+    if recorded is None:
+        shapes = checkpoint.tensors.shapes()
+        try:
+            recorded = infer_hparams(shapes, checkpoint.state)
+        except (KeyError, IndexError):
+            raise ValueError(
+                f"{checkpoint.path} is no ELECTRA checkpoint: a tensor of electra/encoder or "
+                "electra/embeddings is missing or misshapen. Expected: the official variable names"
+            ) from None
+        recorded |= official_tasks(shapes)
+    return checkpoint, recorded, None
+
+
+def official_tasks(shapes):
+    """Returns the hparams that say what a checkpoint of the official code was fine-tuned on.
+
+    Its file has no labels. Those of a task of the table are known, unless its files tell them;
+    others are called LABEL_0 and so on, as transformers does, and may be given as task_labels.
+
+    Args:
+        shapes: dict official name -> shape.
+    Returns: dict; empty of a pre-trained model.
+    """
+    found = [match for name in shapes if (match := _TASK_BIAS.fullmatch(name))]
+    rows, hparams, task_labels = [], {}, {}
+    for match in found:
+        name, count = match[1], shapes[match[0]][0]
+        layers = {n.split("/")[2] for n in shapes if n.startswith(f"task_specific/{name}/")}
+        usual = QA if "dense_1" in layers else CLASSIFICATION if count > 1 else REGRESSION
+        row = TASKS.get(name)
+        if row is None or (row.family == QA) != (usual == QA):
+            row = Task(name, usual, "", {}, FAMILIES[usual].metrics[:1])
+        if usual == QA:
+            hparams["joint_prediction"] = "qa_hidden" in layers
+            hparams["answerable_classifier"] = "dense_2" in layers
+            hparams["answerable_uses_start_logits"] = "dense_3" in layers
+        elif row.family != REGRESSION:
+            is_known = not isinstance(row.labels, str) and len(row.labels) == count
+            task_labels[name] = [*row.labels] if is_known else [f"LABEL_{i}" for i in range(count)]
+        rows.append(dataclasses.asdict(dataclasses.replace(row, sources={}, labels=())))
+    return {**hparams, "tasks": rows, "task_labels": task_labels} if rows else {}
+
+
+def _tasks(rows, labels):
+    """Returns dict name -> Task of a fine-tuned model's recorded rows; labels: dict name -> labels
+    that win over theirs."""
+    tasks = {}
+    for row in rows:
+        task = _known(Task, row)
+        sources = {
+            split: tuple(_known(Source, source) for source in sources)
+            for split, sources in task.sources.items()
+        }
+        own = tuple(labels.get(task.name, task.labels))
+        task = dataclasses.replace(task, labels=own, sources=sources)
+        if task.family == TAGGING and UNKNOWN_LABEL in task.labels:  # these mark no spans
+            task = dataclasses.replace(task, metrics=("accuracy",))
+        tasks[task.name] = task
+    return tasks
 
 
 def _known(kind, row):

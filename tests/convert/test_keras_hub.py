@@ -1,6 +1,7 @@
 """KerasHub's presets: its own backbone loads ours, and ours start from it."""
 
 import json
+import re
 
 import keras
 import keras_nlp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import electra
-from electra.convert.formats import convert
+from electra.publish.formats import convert
 from tests.convert.models import SIZES
 from tests.serve.models import write_pretrained
 
@@ -57,6 +58,17 @@ def test_their_tokenizer_gives_our_ids(tmp_path):
         theirs = keras_nlp.models.ElectraTokenizer.from_preset(str(folder / "k"))
         expected = electra.load(model).tokenizer.encode("Élans, w3")
         assert list(theirs("Élans, w3")) == expected
+
+
+def test_the_cards_example_runs(ours, tmp_path, monkeypatch):
+    convert(ours, "keras_hub", tmp_path / "k")
+    card = (tmp_path / "k" / "README.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", card, re.S)
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    exec(compile(example, "README.md", "exec"), found)
+    assert list(found["tokenizer"]("w5 w6")) == [5, 6]
+    assert found["backbone"].hidden_dim == 16
 
 
 def test_a_preset_comes_in(ours, tmp_path):

@@ -12,14 +12,14 @@ import scipy.special
 import sklearn.metrics
 from keras import ops
 
-from electra.finetune.families.base import Head, check_label, cls_state, probabilities
-from electra.finetune.families.text import TextFamily, as_text
+from electra.finetune.families.base import check_label, probabilities
+from electra.finetune.families.text import TextFamily, TextHead, as_text
 
 _BETWEEN = re.compile("[,;|]")
 
 
-class MultiLabelHead(Head):
-    """Dropout and a linear layer on the last [CLS] vector, a sigmoid for each label.
+class MultiLabelHead(TextHead):
+    """A score for each label, which a sigmoid makes a probability.
 
     Features: label_0, label_1, ... int32 (B,), 1 where the row has the label.
     The loss is the mean of the labels' binary cross-entropies, as transformers has it.
@@ -27,10 +27,10 @@ class MultiLabelHead(Head):
 
     def call(self, states, batch, seed=None, training=False):
         """Returns logits (B, C)."""
-        logits = self.dense(cls_state(states, seed))
+        logits = self.outputs_of(states, seed)
         outputs = {"logits": logits}
         if self.feature(batch, "label_0") is not None:
-            labels = [self.feature(batch, f"label_{i}") for i in range(self.dense.units)]
+            labels = [self.feature(batch, f"label_{i}") for i in range(self.num_labels)]
             labels = ops.cast(ops.stack(labels, axis=1), "float32")  # (B, C)
             losses = ops.relu(logits) - logits * labels + ops.log1p(ops.exp(-ops.abs(logits)))
             outputs["loss"] = ops.mean(losses, axis=-1)

@@ -13,7 +13,11 @@ from keras import ops
 from electra.finetune import metrics
 from electra.finetune.families import base
 from electra.finetune.files import format_of, json_rows, table_rows
+from electra.model import kernels
+from electra.model.layers import Dense, float32, truncated_normal
 from electra.storage import excerpt
+
+OFFICIAL, HUGGING_FACE = HEADS = ("official", "huggingface")  # values of classifier_head
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,14 +88,49 @@ class TextFamily(base.Family):
     def unit_of(self, example):
         return example.text_a, example.text_b
 
+    def head_arguments(self, task, values):
+        return {"num_labels": len(task.labels), **classifier_of(values)}
+
     def featurize(self, task, examples, tokenizer, *, max_seq_length, **_):
         for number, example in enumerate(examples):
             text = featurize_texts(example, tokenizer, max_seq_length)
             yield number, {**text, **self.label_features(task, example.label)}
 
 
-class ClassificationHead(base.Head):
-    """Dropout and a linear layer on the last [CLS] vector.
+class TextHead(base.Head):
+    """Numbers for a text, of the last [CLS] vector.
+
+    Args:
+        task: as in Head; num_labels: how many.
+        classifier_head: "official" is dropout and a linear layer, "huggingface" what
+            ElectraForSequenceClassification has: dropout, dense, GELU, dropout, out_proj.
+    """
+
+    def __init__(self, task, num_labels, classifier_head=OFFICIAL, **kwargs):
+        self.num_labels, self.out_proj = num_labels, None
+        is_theirs = classifier_head == HUGGING_FACE
+        super().__init__(task, None if is_theirs else num_labels, **kwargs)
+        if is_theirs:
+            self.out_proj = Dense(num_labels, truncated_normal(0.02), name="out_proj")
+
+    def build(self, input_shape):
+        if self.out_proj is not None:
+            self.dense = Dense(input_shape[-1], truncated_normal(0.02), name="dense")
+            self.out_proj.build(input_shape)
+        super().build(input_shape)
+
+    def outputs_of(self, states, seed):
+        """states: (B, L, H). Returns: float32 (B, num_labels)."""
+        x = base.cls_state(states, seed)
+        if self.out_proj is None:
+            return self.dense(x)
+        x = kernels.bias_gelu(self.dense.project(x), float32(self.dense.bias))
+        seed = seed and seed.fold("out_proj")
+        return self.out_proj(kernels.dropout(x, base.CLASSIFIER_DROPOUT, seed))
+
+
+class ClassificationHead(TextHead):
+    """A score for each label.
 
     Features: label_ids int32 (B,).
     Source: ClassificationTask in finetune/classification of the official code.
@@ -99,7 +138,7 @@ class ClassificationHead(base.Head):
 
     def call(self, states, batch, seed=None, training=False):
         """Returns logits (B, C) and predictions (B,)."""
-        logits = self.dense(base.cls_state(states, seed))
+        logits = self.outputs_of(states, seed)
         outputs = {"logits": logits, "predictions": ops.argmax(logits, axis=-1)}
         labels = self.feature(batch, "label_ids")
         if labels is not None:
@@ -107,8 +146,8 @@ class ClassificationHead(base.Head):
         return outputs
 
 
-class RegressionHead(base.Head):
-    """Dropout and one linear output on the last [CLS] vector, squared error.
+class RegressionHead(TextHead):
+    """One number, squared error.
 
     Features: targets float32 (B,), scaled to 0..1.
     Source: RegressionTask in finetune/classification of the official code.
@@ -119,7 +158,7 @@ class RegressionHead(base.Head):
 
     def call(self, states, batch, seed=None, training=False):
         """Returns predictions (B,)."""
-        predictions = self.dense(base.cls_state(states, seed))[:, 0]
+        predictions = self.outputs_of(states, seed)[:, 0]
         outputs = {"predictions": predictions}
         targets = self.feature(batch, "targets")
         if targets is not None:
@@ -185,7 +224,7 @@ class Regression(TextFamily):
         return {"targets": label or 0.0}
 
     def head_arguments(self, task, values):
-        return {}
+        return classifier_of(values)
 
     def outputs(self, head):
         return ("predictions",)
@@ -222,6 +261,12 @@ class Regression(TextFamily):
 
     def cells(self, row):
         return {"prediction": row["value"]}
+
+
+def classifier_of(values):
+    """Returns the argument of a TextHead that hparams give, as a dict; {} for the default."""
+    kind = values.get("classifier_head", OFFICIAL)
+    return {} if kind == OFFICIAL else {"classifier_head": kind}
 
 
 def featurize_texts(example, tokenizer, max_seq_length):

@@ -8,6 +8,8 @@ import json
 import os
 import re
 
+from electra.convert.heads import has_two_layers
+from electra.convert.incoming import name_of
 from electra.data.manifest import read_manifest
 from electra.saving.folder import ModelFolder
 from electra.storage import parse_json_dict, read_json, write_text
@@ -22,7 +24,7 @@ _FINETUNING = (
     *("model_name", "init_checkpoint"),
     *("learning_rate", "layerwise_lr_decay", "train_batch_size", "num_train_epochs"),
     *("warmup_proportion", "max_seq_length", "weight_decay_rate", "precision", "num_trials"),
-    *("max_train_examples", "from_scratch"),
+    *("max_train_examples", "from_scratch", "classifier_head"),
 )
 _CURVE_ROWS = 8
 # Class of theirs: what it is for on the Hub, and the use of it in the example.
@@ -56,6 +58,7 @@ _WHAT = {
         "carries the linear one through, two units for an output; its other units are 0."
     ),
 }
+_WHAT_OF_THEIR_HEAD = "An ELECTRA encoder with a head of two layers, fine-tuned on {tasks}."
 
 
 def write_card(folder, opened, architecture, config, parameters, data=""):
@@ -94,6 +97,8 @@ def _header(architecture):
 def _what(opened, architecture):
     tasks = ", ".join(f"{task.name} ({task.family})" for task in opened.tasks.values())
     what = _WHAT.get(architecture, "An ELECTRA encoder with a linear head, fine-tuned on {tasks}.")
+    if architecture == "ElectraForSequenceClassification" and has_two_layers(opened):
+        what = _WHAT_OF_THEIR_HEAD
     what = what.replace("{tasks}", tasks)
     step = opened.checkpoint.step  # 0: it was trained elsewhere
     return f"{what} Converted from a checkpoint of {step:,} updates." if step else what
@@ -155,9 +160,7 @@ def _settings(opened):
     shared = {name: value for name, value in opened.hparams.items() if name not in phases[0]}
     values = {name: shared[name] for name in names if name in shared}
     if values.get("init_checkpoint"):  # where it lies is nobody's business
-        values["init_checkpoint"] = os.path.basename(
-            os.path.normpath(str(values["init_checkpoint"]))
-        )
+        values["init_checkpoint"] = name_of(str(values["init_checkpoint"]))
     rows = [
         (f"`{name}`", f"`{json.dumps(value)}`")
         for name, value in values.items()
