@@ -39,6 +39,7 @@ TENSORFLOW = {
     "random": ANYWHERE,
     "text": NOWHERE,
     "text/fast": ANYWHERE,
+    "text/graph": ANYWHERE,
     "data": ANYWHERE,
     "model": NOWHERE,
     "model/islands": ANYWHERE,
@@ -56,6 +57,7 @@ TENSORFLOW = {
     "finetune": NOWHERE,
     "finetune/step": ANYWHERE,
     "serve": IN_FUNCTIONS,
+    "serve/signatures": ANYWHERE,
     "convert": NOWHERE,
     "__init__": NOWHERE,
 }
