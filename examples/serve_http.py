@@ -148,77 +148,82 @@ def _plain(values):
     return np.array(texts, object).reshape(values.shape).tolist()
 
 
-def make_handler(name, model):
-    """Returns the class that answers requests to a Model by its name."""
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers the requests of a connection; its server knows the model and its name."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"  # a client keeps its connection
-        disable_nagle_algorithm = True
+    protocol_version = "HTTP/1.1"  # a client keeps its connection
+    disable_nagle_algorithm = True
 
-        def do_GET(self):
-            self._answer(self._get)
+    def do_GET(self):
+        self._answer(self._get)
 
-        def do_POST(self):
-            self._answer(self._post)
+    def do_POST(self):
+        self._answer(self._post)
 
-        def log_message(self, *_):
-            pass
+    def log_message(self, *_):
+        pass
 
-        def _get(self):
-            what = self._what()
-            if what == ":predict":
-                raise RequestError(405, "predict wants POST")
-            if what:
-                return {"model_spec": {"name": name}, "metadata": model.metadata()}
-            status = {"version": str(model.version), "state": "AVAILABLE"}
-            return {"model_version_status": [status]}
+    def _get(self):
+        what, model = self._what(), self.server.model
+        if what == ":predict":
+            raise RequestError(405, "predict wants POST")
+        if what:
+            return {"model_spec": {"name": self.server.name}, "metadata": model.metadata()}
+        return {"model_version_status": [{"version": str(model.version), "state": "AVAILABLE"}]}
 
-        def _post(self):
-            size = self.headers.get("Content-Length", "")
-            if not size.isdecimal() or int(size) > LARGEST_REQUEST:
-                self.close_connection = True  # what follows is not read
-                limit = f"Content-Length must be at most {LARGEST_REQUEST}. Received: {size!r}"
-                raise RequestError(413 if size.isdecimal() else 411, limit)
-            body = self.rfile.read(int(size))
-            if self._what() != ":predict":
-                raise RequestError(405, "Only predict takes POST")
-            try:
-                request = json.loads(body)
-            except (ValueError, RecursionError) as error:
-                raise RequestError(400, f"The request is no JSON: {error}") from None
-            if not isinstance(request, dict):
-                raise RequestError(400, "The request must be a JSON object")
-            return model.predict(request)
+    def _post(self):
+        size = self.headers.get("Content-Length", "")
+        if not size.isdecimal() or int(size) > LARGEST_REQUEST:
+            self.close_connection = True  # what follows is not read
+            limit = f"Content-Length must be at most {LARGEST_REQUEST}. Received: {size!r}"
+            raise RequestError(413 if size.isdecimal() else 411, limit)
+        body = self.rfile.read(int(size))
+        if self._what() != ":predict":
+            raise RequestError(405, "Only predict takes POST")
+        try:
+            request = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise RequestError(400, f"The request is no JSON: {error}") from None
+        if not isinstance(request, dict):
+            raise RequestError(400, "The request must be a JSON object")
+        return self.server.model.predict(request)
 
-        def _what(self):
-            match = PATH.fullmatch(self.path.partition("?")[0])
-            if not match or match[1] != name or match[2] not in (None, str(model.version)):
-                there = f"/v1/models/{name}, version {model.version}"
-                raise RequestError(404, f"{self.path} is not here. Served: {there}")
-            return match[3] or ""
+    def _what(self):
+        """Returns what the path wants of the model: "", "/metadata" or ":predict"."""
+        match, server = PATH.fullmatch(self.path.partition("?")[0]), self.server
+        version = server.model.version
+        if not match or match[1] != server.name or match[2] not in (None, str(version)):
+            there = f"/v1/models/{server.name}, version {version}"
+            raise RequestError(404, f"{self.path} is not here. Served: {there}")
+        return match[3] or ""
 
-        def _answer(self, answer):
-            try:
-                status, result = 200, answer()
-            except RequestError as error:
-                status, result = error.status, {"error": str(error)}
-            except Exception as error:
-                status, result = 500, {"error": f"{type(error).__name__}: {error}"}
-            data = json.dumps(result).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-    return Handler
+    def _answer(self, answer):
+        try:
+            status, result = 200, answer()
+        except RequestError as error:
+            status, result = error.status, {"error": str(error)}
+        except Exception as error:
+            status, result = 500, {"error": f"{type(error).__name__}: {error}"}
+        data = json.dumps(result).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """A thread for each connection."""
+    """A thread for each connection.
+
+    Args: address: (host, port); name: the model's in paths; model: Model.
+    """
 
     daemon_threads = True
     request_queue_size = 128
+
+    def __init__(self, address, name, model):
+        super().__init__(address, Handler)
+        self.name, self.model = name, model
 
 
 def main():
@@ -234,7 +239,7 @@ def main():
         model = Model(values.model_dir)
     except OSError as error:
         sys.exit(f"Error: {error}")
-    with Server((values.host, values.port), make_handler(values.name, model)) as server:
+    with Server((values.host, values.port), values.name, model) as server:
         host, port = server.server_address[:2]
         print(f"Serving http://{host}:{port}/v1/models/{values.name}", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
