@@ -143,7 +143,7 @@ def ours(args):
 def transformers(args):
     """Returns a function that makes some steps and returns examples/s."""
     import torch
-    from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
+    from transformers import ElectraForMaskedLM, ElectraForPreTraining
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.manual_seed(0)
@@ -151,18 +151,8 @@ def transformers(args):
     torch.set_default_device(device)
     config = config_of(args)
 
-    def sizes(encoder):
-        return ElectraConfig(
-            vocab_size=VOCAB_SIZE,
-            embedding_size=config.embedding_size,
-            hidden_size=encoder.hidden_size,
-            num_hidden_layers=encoder.num_hidden_layers,
-            num_attention_heads=encoder.num_attention_heads,
-            intermediate_size=encoder.intermediate_size,
-        )
-
-    generator = ElectraForMaskedLM(sizes(config.generator)).train()
-    discriminator = ElectraForPreTraining(sizes(config.encoder)).train()
+    generator = ElectraForMaskedLM(_electra_config(config.generator)).train()
+    discriminator = ElectraForPreTraining(_electra_config(config.encoder)).train()
     generator.electra.embeddings = discriminator.electra.embeddings
     generator.tie_weights()
     models = torch.nn.ModuleList([generator, discriminator]).to(device)
@@ -204,6 +194,20 @@ def transformers(args):
         return args.batch_size * args.steps / seconds(args.steps)
 
     return measure
+
+
+def _electra_config(encoder):
+    """Returns transformers' config of an EncoderConfig."""
+    from transformers import ElectraConfig
+
+    return ElectraConfig(
+        vocab_size=VOCAB_SIZE,
+        embedding_size=encoder.embedding_size,
+        hidden_size=encoder.hidden_size,
+        num_hidden_layers=encoder.num_hidden_layers,
+        num_attention_heads=encoder.num_attention_heads,
+        intermediate_size=encoder.intermediate_size,
+    )
 
 
 def _halves(generator, discriminator, attention, side):

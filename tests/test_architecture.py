@@ -71,6 +71,8 @@ TENSORFLOW = {
 COMMANDS = {
     "text/vocab": {"data"},
     "convert/__main__": {"publish"},
+    "pretrain/__main__": {"convert"},
+    "finetune/__main__": {"convert"},
     "finetune/command": {"convert"},
 }
 
