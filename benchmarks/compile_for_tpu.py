@@ -10,6 +10,7 @@ compiler: `pip install --no-deps jax-cuda12-plugin jax-cuda12-pjrt nvidia-cuda-n
 Prints a row of a Markdown table for each program and topology; ends with status 1 if one fails.
 """
 
+import functools
 import importlib.util
 import os
 import pathlib
@@ -34,7 +35,7 @@ def main(folder, *names):
                 found = compiled(path, name)
             except Exception as error:  # whatever the compiler says belongs into the table
                 failed, found = True, f"{type(error).__name__}: {str(error)[:200]}"
-            print(f"| {path.stem} | {name} | {found} |", flush=True)
+            print(f"| {path.stem} | {pathlib.Path(name).stem} | {found} |", flush=True)
     return int(failed)
 
 
@@ -71,7 +72,17 @@ def compiled(path, name):
 
 
 def gpu(path):
-    """Returns a device of the kind that a file describes, with the flags that a run has."""
+    """Returns a device of the kind that a file describes."""
+    from jax._src.lib import xla_client
+
+    about = {"topology": "1x1x1", "target_config": pathlib.Path(path).read_text(encoding="utf-8")}
+    topology = xla_client.make_c_api_device_topology(cuda(), "gpu", **about)
+    return topology._make_compile_only_devices()[0]
+
+
+@functools.cache
+def cuda():
+    """Returns the plugin for CUDA, set up with the flags that a run has."""
     from jax._src.lib import xla_client
 
     (nvidia,) = importlib.util.find_spec("nvidia").submodule_search_locations
@@ -82,12 +93,9 @@ def gpu(path):
         "--xla_gpu_enable_triton_gemm=false"
     )
     library = f"{plugins}/xla_cuda12/xla_cuda_plugin.so"
-    api = xla_client.load_pjrt_plugin_dynamically("cuda", library)
-    if not xla_client.pjrt_plugin_initialized("cuda"):
-        xla_client.initialize_pjrt_plugin("cuda")
-    about = {"topology": "1x1x1", "target_config": pathlib.Path(path).read_text(encoding="utf-8")}
-    topology = xla_client.make_c_api_device_topology(api, "gpu", **about)
-    return topology._make_compile_only_devices()[0]
+    plugin = xla_client.load_pjrt_plugin_dynamically("cuda", library)
+    xla_client.initialize_pjrt_plugin("cuda")
+    return plugin
 
 
 def processor_seconds():

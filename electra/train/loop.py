@@ -115,8 +115,9 @@ class GraphSteps:
         self.strategy, self.iterator = placement.strategy, iterator
         # Looking at a step's numbers between steps would make an accelerator wait for the host.
         self._checks_each_step = not placement.compile_step
-        workers = self.strategy.extended.worker_devices
-        self._device = "CPU:0" if placement.device == "TPU" else workers[0]
+        is_one_gpu = placement.device == "GPU" and placement.num_replicas == 1
+        self._waits = self._checks_each_step or not is_one_gpu
+        self._device = self.strategy.extended.worker_devices[0]
         with tf.device("CPU:0"):
             self._stop = tf.Variable(0, trainable=False)  # 1: after the running step
             self._made = tf.Variable(0, trainable=False)
@@ -125,7 +126,8 @@ class GraphSteps:
         """Returns the numbers of each step, (steps, numbers)."""
         with self.strategy.scope():
             count = tf.constant(np.int32(count))
-            return self._run(self.iterator, constant(first), count).numpy()
+            run = self._run if self._waits else self._run_on_gpu
+            return run(self.iterator, constant(first), count).numpy()
 
     @property
     def made(self):
@@ -138,6 +140,35 @@ class GraphSteps:
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _run(self, iterator, first, count):
+        # Counters of an accelerator's would make the host wait for it at every step.
+        def one(i, go_on, rows):
+            with tf.device("CPU:0"):
+                step, place = first + i, tf.cast(i, tf.int32)
+            row = _first_replicas(self.strategy, self.step, (iterator.get_next(), step))
+            with tf.control_dependencies([row]), tf.device("CPU:0"):
+                made = self._made.assign(tf.cast(i + 1, tf.int32))
+            with tf.control_dependencies([made]):
+                rows = rows.write(place, row)
+                with tf.device("CPU:0"):
+                    go_on = self._stop < 1
+                    if self._checks_each_step:
+                        go_on &= tf.reduce_all(tf.math.is_finite(row))
+                    return i + 1, go_on, rows
+
+        def is_due(i, go_on, _):
+            with tf.device("CPU:0"):
+                return go_on & (i < count)
+
+        with tf.control_dependencies([self._made.assign(0)]):
+            rows = tf.TensorArray(tf.float32, size=0, dynamic_size=True, element_shape=[None])
+            with tf.device("CPU:0"):
+                first, count = tf.identity(first), tf.cast(count, tf.int64)
+                start = (tf.constant(0, tf.int64), tf.constant(True), rows)
+        *_, rows = tf.while_loop(is_due, one, start, parallel_iterations=1)
+        return rows.stack()
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def _run_on_gpu(self, iterator, first, count):
         # The loop is the device's. What it passes to the host is int32, which TensorFlow keeps in
         # the host's memory: another number, or a control edge, would wait for a GPU's step. One
         # edge is left, from reading a variable of the host's; two iterations let it wait behind.
@@ -151,8 +182,6 @@ class GraphSteps:
                 stop = tf.identity(self._stop)
             with tf.device(self._device):
                 end *= 1 - stop
-                if self._checks_each_step:
-                    end *= tf.cast(tf.reduce_all(tf.math.is_finite(row)), tf.int32)
             return i, end, step, rows
 
         def is_due(i, end, step, rows):

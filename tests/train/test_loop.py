@@ -78,7 +78,8 @@ def test_the_host_waits_for_no_step_of_an_accelerator():
     """Two devices of a CPU stand for host and accelerator. On a GPU TensorFlow keeps int32, and
     what a loop goes on by, in the host's memory; for all else the host has to wait."""
     strategy = tf.distribute.OneDeviceStrategy("/CPU:1")
-    placement = dataclasses.replace(choose_placement("one", xla=True), strategy=strategy)
+    placement = choose_placement("one", xla=True)
+    placement = dataclasses.replace(placement, strategy=strategy, device="GPU")
     dataset = tf.data.Dataset.range(9)
     batches = strategy.distribute_datasets_from_function(lambda context: dataset)
 
