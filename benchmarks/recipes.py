@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -52,6 +53,7 @@ RUNS = {
     "electra_small_plus_plus": Run(100, 2, 512, "chunk", 300),
     "selectra_medium": Run(100, 2, 512, "conll2002pos", 300, "selectra", "es"),
     "electra_base": Run(100, 2, 128, "sst", 200, "electra_base"),
+    "electra_base_two_lengths": Run(100, 2, 128, "sst", 200, "electra_base"),
     "electra_large": Run(20, 2, 128, "sst", 200, "electra_large"),
 }
 
@@ -64,6 +66,7 @@ def main():
     parser.add_argument("--output_dir", type=Path, required=True)
     parser.add_argument("--scale", type=float, default=1.0, help="of steps and examples")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # `run` passes it on
     for name in args.names:
         path = args.output_dir / f"{name}.json"
         if not path.exists():
@@ -98,6 +101,15 @@ def run_recipe(name, recipe, args):
         "iterations_per_loop": 10,
         "log_every_steps": 10,
     }
+    if phases := hparams.get("phases", ()):  # their lengths, and their shares of the steps
+        total = sum(phase["steps"] for phase in phases)
+        smaller["phases"] = [
+            {
+                "steps": recipe.steps * phase["steps"] // total,
+                **build_records(home, recipe.language, phase["max_seq_length"], args.data_dir),
+            }
+            for phase in phases
+        ]
     if "lr_restart_step" in hparams:
         smaller["lr_restart_step"] = recipe.steps // 2
     places = {"data_dir": home, "model_name": name}

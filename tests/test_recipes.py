@@ -11,8 +11,8 @@ import subprocess
 import keras
 import pytest
 
-from build_pretraining_dataset import FIELDS, PLACES
 from electra.cli import normalize_argv
+from electra.data.__main__ import FIELDS, PLACES
 from electra.finetune.config import FinetuningConfig
 from electra.hparams import load_hparams
 from electra.pretrain.config import PretrainingConfig
@@ -32,6 +32,7 @@ PARAMETERS = {
     "electra_small_plus_plus": (*SMALL, 9_573_818),
     "electra_base": (*BASE, 9_903_418),
     "electra_base_plus_plus": (*BASE, 9_903_418),
+    "electra_base_two_lengths": (*BASE, 9_903_418),
     "electra_large": (*LARGE, 19_512_378),
     "electra_large_plus_plus": (*LARGE, 19_512_378),
     "lmtuners_small": (17, 17_488_897, 663_930),
@@ -89,6 +90,13 @@ def test_selectra_keeps_case_and_accents_and_restarts_its_rate():
         config = recipe(name)
         assert (config.do_lower_case, config.strip_accents) == (False, False)
         assert config.lr_restart_step * 2 == config.num_train_steps == 300_000
+
+
+def test_two_lengths_follow_each_other_in_one_run():
+    config = recipe("electra_base_two_lengths")
+    lengths = [(phase["steps"], phase["max_seq_length"]) for phase in config.phases]
+    assert lengths == [(900_000, 128), (100_000, 512)]
+    assert (config.num_train_steps, config.max_seq_length) == (1_000_000, 512)
 
 
 def test_the_page_names_every_file():
