@@ -1,7 +1,8 @@
 """The package, the commands and configs at the root, and what they need.
 
 Extras: `test` (pytest with xdist, ruff), `bench` (the peers that benchmarks/ measures beside ours),
-`interop` (the libraries that converted models are tested with; converting needs neither).
+`interop` (the libraries that converted models are tested with; converting needs neither), `onnx`
+(what writes and runs ONNX models).
 """
 
 from pathlib import Path
@@ -43,5 +44,6 @@ setup(
         "test": ["pytest>=8", "pytest-xdist>=3.5", "ruff>=0.9"],
         "bench": PYTORCH,
         "interop": PYTORCH,
+        "onnx": ["tf2onnx>=1.17", "onnxruntime>=1.20"],
     },
 )
