@@ -15,7 +15,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from absl import flags
+from absl import flags, logging
 
 from electra.storage import write_json, write_text
 
@@ -117,7 +117,7 @@ def signature_of(
         raise ValueError(f"top_k must be 1 to {model.config.vocab_size}. Received: {top_k!r}")
     if model.tasks:
         row = model._task(task)
-        kind = FINETUNED[row.family]
+        name, kind = row.name, FINETUNED[row.family]
     else:
         row, name = None, task or "encode"
         if name not in PRETRAINED:
@@ -129,7 +129,7 @@ def signature_of(
         raise ValueError(f"{model!r} holds {model._kind()}: it cannot {name}")
     for encoder in (network.electra, *getattr(network, "towers", ())):
         _fix_weights(encoder.layers)
-    return kind(model, network, row, top_k)
+    return kind(name, model, network, row, top_k)
 
 
 def _fix_weights(layers):
@@ -190,7 +190,7 @@ def _write_about(folder, model, signature, precision):
     about = {
         "model": os.path.basename(os.path.abspath(model._opened.path)),
         "step": model.step,
-        "task": signature.task and signature.task.name,
+        "task": signature.name,
         "precision": precision,
         "max_seq_length": model.max_seq_length,
         "do_lower_case": model.tokenizer.basic.do_lower_case,
@@ -218,6 +218,7 @@ def main(_):
     from electra.serve.model import load
 
     values = flags.FLAGS
+    logging.set_verbosity(logging.WARNING)  # TensorFlow tells each step of saving
     names = ("task", "precision", "version", "top_k", "outputs", "format")
     model = load(values.model_dir, precision="float32")
     written = export(model, values.output_dir, **{name: values[name].value for name in names})
