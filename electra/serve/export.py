@@ -1,19 +1,21 @@
-"""Writes a model as a SavedModel, which TensorFlow Serving and plain TensorFlow run.
+"""Writes a model as a SavedModel, which TensorFlow Serving and plain TensorFlow run, or for ONNX.
 
     python -m electra.serve.export --model_dir D/models/M --output_dir served/M
 
 Enters: a model's folder or checkpoint. Leaves: served/M/1, with the signatures `serving_default`,
-of strings, and `ids`; both are made of TensorFlow's core operations. See docs/serving.md.
+of strings, and `ids`; both are made of TensorFlow's core operations. In the format onnx it holds
+model.onnx instead, the signature `ids`, by tf2onnx (the extra `onnx`). See docs/serving.md.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from absl import flags
+from absl import flags, logging
 
 from electra.storage import write_json, write_text
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from electra.serve.model import LoadedModel
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+_OPSET = 18  # of ONNX
 _EXTRA = "assets.extra"  # what a SavedModel carries along and does not load
 
 
@@ -33,8 +36,9 @@ def export(
     version: int | None = None,
     top_k: int = 5,
     outputs: list[str] | None = None,
+    format: str = "saved_model",
 ) -> str:
-    """Writes a SavedModel; it appears whole.
+    """Writes a SavedModel or an ONNX model; it appears whole.
 
     Args:
         model: LoadedModel.
@@ -45,32 +49,60 @@ def export(
         version: the number that the new folder is called by; None for the next one there.
         top_k: guesses for a mask.
         outputs: names of the outputs to keep; None for all.
+        format: "saved_model", or "onnx" for the signature of ids alone, in float32.
     Returns: the folder of the version.
     Raises:
         ValueError: the model has no such task or outputs, or a value is impossible, or the version
-            exists.
+            exists, or tf2onnx is not installed.
     """
-    import tensorflow as tf
-
     from electra.model import kernels
 
+    _check_format(format, precision)
     signature = signature_of(model, task, precision, top_k)
     target = _target(Path(output_dir), version)
-    with kernels.use_islands(False):  # they want XLA, which a server may lack
-        functions = _functions(signature, outputs)
-    root = tf.Module()
-    root.tokenizer = signature.tokenizer
-    root.weights = list({v.ref(): v for f in functions.values() for v in f.variables}.values())
     temporary = target.parent / f".{target.name}.{os.getpid()}.tmp"  # no number: nobody serves it
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        tf.saved_model.save(root, str(temporary), functions, options)
+        with kernels.use_islands(False):  # they want XLA, which a server may lack
+            _FORMATS[format](temporary, signature, _functions(signature, outputs))
         _write_about(temporary / _EXTRA, model, signature, precision)
         os.rename(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return str(target)
+
+
+def _write_saved_model(folder, signature, functions):
+    import tensorflow as tf
+
+    functions = {name: function.get_concrete_function() for name, function in functions.items()}
+    root = tf.Module()
+    root.tokenizer = signature.tokenizer
+    root.weights = list({v.ref(): v for f in functions.values() for v in f.variables}.values())
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(root, str(folder), functions, options)
+
+
+def _write_onnx(folder, signature, functions):
+    import tf2onnx
+
+    folder.mkdir()
+    function = functions["ids"]
+    tf2onnx.convert.from_function(
+        function, function.input_signature, _OPSET, output_path=str(folder / "model.onnx")
+    )
+
+
+_FORMATS = {"saved_model": _write_saved_model, "onnx": _write_onnx}
+
+
+def _check_format(format, precision):
+    if format not in _FORMATS:
+        raise ValueError(f"format must be one of {', '.join(_FORMATS)}. Received: {format!r:.80}")
+    if format == "onnx" and precision != "float32":
+        raise ValueError(f"The format onnx is written in float32. Received: precision {precision}")
+    if format == "onnx" and importlib.util.find_spec("tf2onnx") is None:
+        raise ValueError("The format onnx needs tf2onnx. Install it: pip install -e '.[onnx]'")
 
 
 def signature_of(
@@ -85,7 +117,7 @@ def signature_of(
         raise ValueError(f"top_k must be 1 to {model.config.vocab_size}. Received: {top_k!r}")
     if model.tasks:
         row = model._task(task)
-        kind = FINETUNED[row.family]
+        name, kind = row.name, FINETUNED[row.family]
     else:
         row, name = None, task or "encode"
         if name not in PRETRAINED:
@@ -97,7 +129,7 @@ def signature_of(
         raise ValueError(f"{model!r} holds {model._kind()}: it cannot {name}")
     for encoder in (network.electra, *getattr(network, "towers", ())):
         _fix_weights(encoder.layers)
-    return kind(model, network, row, top_k)
+    return kind(name, model, network, row, top_k)
 
 
 def _fix_weights(layers):
@@ -124,29 +156,33 @@ def _target(folder, version):
 
 
 def _functions(signature, outputs):
-    """Returns dict name -> ConcreteFunction of the two signatures."""
+    """Returns dict name -> tf.function of the two signatures."""
     import tensorflow as tf
 
     from electra.features import RECORD_FEATURES
 
-    def chosen(found):
-        kept = {k: tf.identity(v, k) for k, v in found.items() if outputs is None or k in outputs}
-        names.append(list(found))
-        if not kept:
-            raise ValueError(f"outputs: {', '.join(outputs)} are none of {', '.join(found)}")
-        return kept
+    def function(compute, specs):
+        def chosen(*inputs):
+            found = compute(*inputs)
+            names.update(found)
+            kept = [name for name in found if outputs is None or name in outputs]
+            if not kept:
+                raise ValueError(f"outputs: {', '.join(outputs)}: none of {', '.join(found)}")
+            return {name: tf.identity(found[name], name) for name in kept}
 
-    names = []
-    of_strings = tf.function(lambda *texts: chosen(signature.of_strings(*texts)), autograph=False)
-    of_ids = tf.function(lambda *ids: chosen(signature.of_ids(*ids)), autograph=False)
+        made = tf.function(chosen, input_signature=specs, autograph=False)
+        made.get_concrete_function()  # traces: what is wrong shows before a file is written
+        return made
+
+    names = {}
     texts = [tf.TensorSpec([None], tf.string, name) for name in signature.texts]
     ids = [tf.TensorSpec([None, None], tf.int32, name) for name in RECORD_FEATURES]
     functions = {
-        "serving_default": of_strings.get_concrete_function(*texts),
-        "ids": of_ids.get_concrete_function(*ids),
+        "serving_default": function(signature.of_strings, texts),
+        "ids": function(signature.of_ids, ids),
     }
-    if unknown := set(outputs or ()) - {name for found in names for name in found}:
-        raise ValueError(f"outputs: {', '.join(sorted(unknown))}: none of {', '.join(names[0])}")
+    if unknown := set(outputs or ()) - names.keys():
+        raise ValueError(f"outputs: {', '.join(sorted(unknown))}: none of {', '.join(names)}")
     return functions
 
 
@@ -154,7 +190,7 @@ def _write_about(folder, model, signature, precision):
     about = {
         "model": os.path.basename(os.path.abspath(model._opened.path)),
         "step": model.step,
-        "task": signature.task and signature.task.name,
+        "task": signature.name,
         "precision": precision,
         "max_seq_length": model.max_seq_length,
         "do_lower_case": model.tokenizer.basic.do_lower_case,
@@ -173,6 +209,7 @@ def _define_flags():
     flags.DEFINE_enum("precision", "float32", [*PRECISIONS], "Of the matrix products.")
     flags.DEFINE_integer("version", None, "Number of the new folder. Default: the next one.")
     flags.DEFINE_integer("top_k", 5, "Guesses for a mask.")
+    flags.DEFINE_enum("format", "saved_model", [*_FORMATS], "What is written.")
     flags.DEFINE_list("outputs", None, "Outputs to keep, as cls,mean. Default: all.")
 
 
@@ -181,7 +218,8 @@ def main(_):
     from electra.serve.model import load
 
     values = flags.FLAGS
-    names = ("task", "precision", "version", "top_k", "outputs")
+    logging.set_verbosity(logging.WARNING)  # TensorFlow tells each step of saving
+    names = ("task", "precision", "version", "top_k", "outputs", "format")
     model = load(values.model_dir, precision="float32")
     written = export(model, values.output_dir, **{name: values[name].value for name in names})
     print(f"Wrote {written}", flush=True)

@@ -20,6 +20,7 @@ class Signature:
     """What all kinds share.
 
     Args:
+        name: of the task.
         model: LoadedModel.
         network: PretrainingModel or FinetuningModel with its weights.
         task: Task; None for a pre-trained model.
@@ -32,7 +33,8 @@ class Signature:
     texts = ("text",)
     by_words = has_masks = False
 
-    def __init__(self, model, network, task, top_k):
+    def __init__(self, name, model, network, task, top_k):
+        self.name = name
         self.network, self.task, self.top_k = network, task, top_k
         self.vocab, self.max_seq_length = model.vocab, model.max_seq_length
         self.max_positions = model.config.max_position_embeddings
@@ -240,8 +242,8 @@ class Answer(Classify):
 
     texts = ("question", "context")
 
-    def __init__(self, model, *arguments):
-        super().__init__(model, *arguments)
+    def __init__(self, name, model, *arguments):
+        super().__init__(name, model, *arguments)
         self.max_query_length = model.hparams.get("max_query_length", 64)
 
     def features(self, question, context):

@@ -116,12 +116,15 @@ def test_encoding_equals(served, pretrained):
         _near(states[: len(expected.tokens)], expected.vectors)
 
 
-def test_bfloat16_is_near_float32(served, pretrained):
+def test_bfloat16_is_near(served, pretrained):
     (name,) = served[1]["bfloat16"]
-    assert name == "cls"
-    # Numbers of order one, with 8 bits each, through one layer.
-    _near(served[1]["bfloat16"]["cls"], pretrained.encode(TEXTS), atol=5e-2)
-    assert not np.allclose(served[1]["bfloat16"]["cls"], served[1]["encode"]["cls"], atol=1e-5)
+    found = served[1]["bfloat16"][name]
+    assert name == "cls" and np.abs(found).max() > 1
+    # Numbers of order one with 8 bits each, which the loaded model rounds at other places.
+    loaded = electra.load(pretrained._opened.path, precision="bfloat16")
+    _near(found, loaded.encode(TEXTS), atol=0.05)
+    _near(found, pretrained.encode(TEXTS), atol=0.05)
+    assert not np.allclose(found, served[1]["encode"]["cls"], atol=1e-5)
 
 
 def test_scores_of_tokens_equal(served, pretrained):
