@@ -1,5 +1,6 @@
 """The notebook runs from its first cell to its last, and shows what its text says."""
 
+import os
 import re
 
 import nbclient
@@ -23,7 +24,10 @@ def outputs(notebook):
 def executed(tmp_path_factory):
     notebook = nbformat.read(NOTEBOOK, 4)
     resources = {"metadata": {"path": str(tmp_path_factory.mktemp("notebook"))}}
-    nbclient.NotebookClient(notebook, timeout=SECONDS, resources=resources).execute()
+    # As a reader runs it: the tests' own XLA_FLAGS compile fast and train slowly.
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    client = nbclient.NotebookClient(notebook, timeout=SECONDS, resources=resources)
+    client.execute(env=environment)
     return outputs(notebook)
 
 
@@ -36,19 +40,13 @@ def test_it_is_kept_as_it_ran():
 
 
 def test_every_cell_shows_what_it_showed(executed):
+    """In its words: numbers, the place of the model and the order of guesses may differ."""
+
+    def words(text):
+        return sorted(re.findall(r"[a-z]{3,}", re.sub(r"/\S+/models", "", text)))
+
     kept = outputs(nbformat.read(NOTEBOOK, 4))
-
-    def words(texts):
-        texts = [re.sub(r"/\S+/models", "models", text) for text in texts]
-        return [re.findall(r"[a-z]{3,}", text) for text in texts]
-
-    assert len(executed) == len(kept)
-    guesses = next(i for i, text in enumerate(kept) if "Guess(" in text)  # their order may differ
-    assert [sorted(each) for each in words(executed[guesses:][:1])] == [
-        sorted(each) for each in words(kept[guesses:][:1])
-    ]
-    for i, (ours, expected) in enumerate(zip(words(executed), words(kept), strict=True)):
-        assert i == guesses or ours == expected
+    assert [words(text) for text in executed] == [words(text) for text in kept]
 
 
 def test_pre_training_helps_with_words_that_no_label_showed(executed):
@@ -58,5 +56,5 @@ def test_pre_training_helps_with_words_that_no_label_showed(executed):
         for name in ("pre-trained", "new weights")
     }
     assert accuracy["pre-trained"] > accuracy["new weights"]
-    scores = dict(re.findall(r"^(\w+) +(\d\.\d+)", shown, re.M))
-    assert scores["truck"] == max(scores.values())
+    scores = dict(re.findall(r"^(\w+) +(\d\.\d+) #*$", shown, re.M))
+    assert max(scores, key=scores.get) == "truck"
