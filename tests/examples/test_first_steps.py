@@ -10,7 +10,7 @@ import pytest
 from tests.shared import ROOT
 
 NOTEBOOK = ROOT / "examples" / "first_steps.ipynb"
-SECONDS = 600  # a cell may take, on a busy machine; all of them take half a minute on two cores
+SECONDS = 600  # a cell may take, on a busy machine
 
 
 def outputs(notebook):
