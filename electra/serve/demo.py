@@ -189,7 +189,7 @@ def _add_label(gradio, choices, text):
     def is_pair(name):
         _, model, task = find(name)
         sources = [source for split in model.tasks[task].sources.values() for source in split]
-        return any("text_b" in source["columns"] for source in sources)
+        return any("text_b" in source.columns for source in sources)
 
     first = gradio.Textbox(text, label="Text", lines=2)
     second = gradio.Textbox(label="Second text", visible=is_pair(choices[0].name))

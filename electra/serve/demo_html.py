@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from electra.finetune.spans import read_spans
 from electra.serve.inputs import MASK
 
-NUM_GUESSES = 10
+NUM_GUESSES, NUM_ANSWERS = 10, 5
 _COLOURS = ("#2f9e44", "#1971c2", "#9c36b5", "#e8590c", "#0c8599", "#e03131", "#6741d9", "#66a80f")
 
 # Shades are laid over the page's own colours, so that they fit a dark page too.
@@ -269,7 +269,7 @@ def show_answer(model: Any, task: str, question: str, context: str) -> str:
     if text and context.count(text) == 1:
         shown = f"<mark>{escape(text)}</mark>".join(map(escape, context.split(text)))
     title = escape(text) if text else "No answer in this text"
-    best = [(row["text"], row["probability"]) for row in answer["n_best"][:NUM_GUESSES]]
+    best = [(row["text"], row["probability"]) for row in answer["n_best"][:NUM_ANSWERS]]
     return _framed(
         f"<h4>{title}</h4><p>{shown}</p><h4>The best spans</h4>{_bars(best, best=(text,))}"
     )

@@ -150,7 +150,7 @@ def test_the_answer_is_marked_where_it_stands_once(finetuned, monkeypatch):
     shown = demo_html.show_answer(finetuned, "ask", "w5", "w6 w7 w8")
     answer = finetuned.predict([("w5", "w6 w7 w8")], "ask")[0]
     assert shown.count("<mark>") == bool(answer["text"])
-    assert len(numbers(shown)) == len(answer["n_best"])
+    assert len(numbers(shown)) == min(len(answer["n_best"]), 5)
     answer = {"text": "w6", "n_best": [{"text": "w6", "probability": 1.0}]}
     monkeypatch.setattr(finetuned, "predict", lambda *_: [answer])
     assert "<mark>w6</mark> w7" in demo_html.show_answer(finetuned, "ask", "w5", "w6 w7")
