@@ -4,8 +4,8 @@
 >>> model = electra.load("data/models/electra_small")
 >>> len(model.encode(["The chef ate the meal.", "It rained."]))
 2
->>> config = electra.FinetuningConfig("electra_small", "data", task_names=["cola"])
->>> electra.run_finetuning(config).scores["cola"]["mcc"]
+
+`run_pretraining(PretrainingConfig(...))` and `run_finetuning(FinetuningConfig(...))` train.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class StandIn:
         outputs.write_files(self.config, self, outputs.read_files(self.data, files))
         return [
             [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-            for path in sorted(Path(self.config.test_predictions).iterdir())
+            for path in sorted(Path(self.config.test_predictions).glob("*.jsonl"))
         ]
 
 
@@ -139,6 +139,12 @@ def test_files_are_predicted_row_by_row_without_labels(tmp_path):
         {"id": "2", "label": "1", "probabilities": {"0": 0.25, "1": 0.75}},
     ]
     assert [row["label"] for row in of_dev] == ["0"]
+    tables = {path.name: path.read_text() for path in (tmp_path / "predictions").glob("*.tsv")}
+    assert tables == {
+        "cola_mine_preds.tsv": "sentence\tnotes\tprediction\tprobability\n"
+        "w5\tx\t1\t0.75\nw5 w6\t\t0\t0.75\nw5\tx\t1\t0.75\n",
+        "cola_dev_preds.tsv": "x\tno label\t*\tw5 w6\t0\t0.75\n",
+    }
     n_best = [{"text": "w5", "probability": 1.0}]
     assert of_squad == [
         {"id": "a", "text": "w5", "null_odds": 0.0, "n_best": n_best},
