@@ -2,9 +2,9 @@
 
 Extras: `test` (pytest with xdist, ruff, what runs the notebook), `bench` (the peers that
 benchmarks/ measures beside ours), `interop` (the libraries that converted models are tested with;
-converting needs neither), `hub` (uploads to Hugging Face), `onnx` (what writes and runs ONNX models),
-`demo` (the page of electra.serve.demo), `browser` (what its test drives an installed Chromium with),
-`docs` (the documentation as a site).
+converting needs neither), `hub` (uploads to Hugging Face), `onnx` (what writes and runs ONNX
+models), `demo` (the page of electra.serve.demo), `browser` (what its test drives an installed
+Chromium with), `docs` (the documentation as a site).
 """
 
 import re
