@@ -86,7 +86,7 @@ def test_a_run_killed_and_run_again_equals_the_unbroken_one(data, unbroken):
 
 def test_sigterm_before_the_first_step_ends_with_status_143(data):
     code = (
-        "import os, signal, sys, run_pretraining as command\n"
+        "import os, signal, sys, electra.pretrain.__main__ as command\n"
         "import electra.pretrain.runner as runner\n"
         "runner.run_pretraining = lambda config: os.kill(os.getpid(), signal.SIGTERM) or 5\n"
         "command.define_run_flags()\n"
