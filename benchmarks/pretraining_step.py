@@ -143,18 +143,13 @@ def ours(args):
 def transformers(args):
     """Returns a function that makes some steps and returns examples/s."""
     import torch
-    from transformers import ElectraForMaskedLM, ElectraForPreTraining
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_default_device(device)
     config = config_of(args)
-
-    generator = ElectraForMaskedLM(_electra_config(config.generator)).train()
-    discriminator = ElectraForPreTraining(_electra_config(config.encoder)).train()
-    generator.electra.embeddings = discriminator.electra.embeddings
-    generator.tie_weights()
+    generator, discriminator = _networks(config)
     models = torch.nn.ModuleList([generator, discriminator]).to(device)
     parameters = list(models.parameters())  # what both share comes once
     optimizer = torch.optim.AdamW(parameters, lr=5e-4, weight_decay=0.01, fused=True)
@@ -196,18 +191,25 @@ def transformers(args):
     return measure
 
 
-def _electra_config(encoder):
-    """Returns transformers' config of an EncoderConfig."""
-    from transformers import ElectraConfig
+def _networks(config):
+    """Returns the peer's generator and discriminator, which share their tables."""
+    from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
 
-    return ElectraConfig(
-        vocab_size=VOCAB_SIZE,
-        embedding_size=encoder.embedding_size,
-        hidden_size=encoder.hidden_size,
-        num_hidden_layers=encoder.num_hidden_layers,
-        num_attention_heads=encoder.num_attention_heads,
-        intermediate_size=encoder.intermediate_size,
-    )
+    def sizes(encoder):
+        return ElectraConfig(
+            vocab_size=VOCAB_SIZE,
+            embedding_size=config.embedding_size,
+            hidden_size=encoder.hidden_size,
+            num_hidden_layers=encoder.num_hidden_layers,
+            num_attention_heads=encoder.num_attention_heads,
+            intermediate_size=encoder.intermediate_size,
+        )
+
+    generator = ElectraForMaskedLM(sizes(config.generator)).train()
+    discriminator = ElectraForPreTraining(sizes(config.encoder)).train()
+    generator.electra.embeddings = discriminator.electra.embeddings
+    generator.tie_weights()
+    return generator, discriminator
 
 
 def _halves(generator, discriminator, attention, side):
