@@ -142,7 +142,6 @@ class GraphTokenizer(tf.Module):
         borders = tf.gather(self.row_borders, rows)
         # Code points between two borders have one even number, one with borders an odd one.
         numbers = tf.gather(2 * tf.cumsum(borders) - borders, sources)
-        is_first = tf.concat([[True], numbers[1:] != numbers[:-1]], 0)[: tf.size(numbers)]
         is_first = tf.concat([numbers[:1] >= 0, numbers[1:] != numbers[:-1]], 0)
         places, ids, lengths = self._cut(characters, is_first)
         firsts = tf.gather(sources, places)
