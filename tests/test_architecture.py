@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "optim": {"features", "stacked"},
     "saving": BASE,
     "predictor": {"data", "model"},
-    "train": BASE | {"text", "data", "model", "saving"},
+    "train": BASE | {"text", "data", "model", "saving", "convert"},
     "pretrain": BASE | {"text", "data", "model", "optim", "saving", "train"},
     "finetune": BASE | {"text", "data", "model", "optim", "saving", "train", "predictor"},
     "convert": BASE | {"text", "model", "saving"},
@@ -71,9 +71,6 @@ TENSORFLOW = {
 COMMANDS = {
     "text/vocab": {"data"},
     "convert/__main__": {"publish"},
-    "pretrain/__main__": {"convert"},
-    "finetune/__main__": {"convert"},
-    "finetune/command": {"convert"},
 }
 
 # What every room may import of others without naming it; the rest stands in a docstring.

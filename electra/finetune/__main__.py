@@ -7,14 +7,12 @@
 configure_finetuning.py for the hparams and README.md for the folders.
 """
 
-from electra.cli import define_run_flags, end_run, run_command, run_settings, start_run
+from electra.cli import define_run_flags, end_run, run_command, start_run
 from electra.finetune.config import FinetuningConfig
 
 
 def main(_):
-    from electra.convert.runs import from_anywhere
-
-    config = start_run(FinetuningConfig, from_anywhere(run_settings))
+    config = start_run(FinetuningConfig)
     from electra.finetune.runner import run_finetuning  # TensorFlow: after the quick checks
 
     return end_run(run_finetuning(config))

@@ -69,11 +69,9 @@ def main(row_of, booleans=()):
         booleans: names of the family's boolean flags.
     """
     from electra.cli import end_run, run_command, start_run
-    from electra.convert.runs import from_anywhere
 
     def run(_):
-        own = from_anywhere(lambda values: settings(values, row_of(values)))
-        config = start_run(FinetuningConfig, own)
+        config = start_run(FinetuningConfig, lambda values: settings(values, row_of(values)))
         from electra.finetune.runner import run_finetuning
 
         return end_run(run_finetuning(config))

@@ -32,7 +32,7 @@ class FinetuningConfig(RunConfig):
         the longest of their lengths; results are JSON.
     """
 
-    folder_hparam = "output_dir"
+    folder_hparam, pretrains = "output_dir", False
 
     # --- what to do ---
     debug = Field(False, "A run from scratch with a line a step.", may_change=True)

@@ -6,14 +6,12 @@
 configure_pretraining.py for the hparams and README.md for the folders.
 """
 
-from electra.cli import define_run_flags, end_run, run_command, run_settings, start_run
+from electra.cli import define_run_flags, end_run, run_command, start_run
 from electra.pretrain.config import PretrainingConfig
 
 
 def main(_):
-    from electra.convert.runs import from_anywhere
-
-    config = start_run(PretrainingConfig, from_anywhere(run_settings, to_pretrain=True))
+    config = start_run(PretrainingConfig)
     from electra.pretrain.runner import run_pretraining  # TensorFlow: after the quick checks
 
     return end_run(run_pretraining(config))

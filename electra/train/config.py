@@ -8,6 +8,7 @@ import functools
 import os
 import pathlib
 
+from electra.convert.runs import from_anywhere
 from electra.hparams import Config, Field, is_text, refuse_unknown
 from electra.model.config import MODEL_SIZES, EncoderConfig, encoder_config
 
@@ -22,6 +23,9 @@ Place = functools.partial(Field, None, may_change=True)  # a path or name; null:
 class RunConfig(Config):
     """What pre-training and fine-tuning have in common. Frozen once it is made.
 
+    An init_checkpoint of another library is converted into the run's folder while it is made, see
+    convert/runs.py.
+
     Args:
         model_name: names the model's folder under data_dir; of fine-tuning the pre-trained one.
         data_dir: root of the data layout.
@@ -29,9 +33,10 @@ class RunConfig(Config):
     Attributes:
         folder_hparam: name of the one that gives a run another folder.
         shape_evaluation: names of those that may change in a run, and its evaluations with them.
+        pretrains: whether the run pre-trains.
     """
 
-    folder_hparam, shape_evaluation = "model_name", ()
+    folder_hparam, shape_evaluation, pretrains = "model_name", (), True
 
     lr_decay_power = Field(
         1.0, "Power of the polynomial decay; 1 is linear.", at_least=0, of_task=True
@@ -112,11 +117,19 @@ class RunConfig(Config):
 
     def __init__(self, model_name, data_dir, **hparams):
         self.model_name, self.data_dir = model_name, os.fspath(data_dir)
-        self._hparams = hparams
+        home, start = self.places(hparams)
+        self._hparams = hparams = from_anywhere(hparams, home, start, self.pretrains)
         self.resolve(hparams)
         if self.strip_accents is None:
             self.strip_accents = self.do_lower_case
         self.freeze()
+
+    def places(self, hparams):
+        """Returns the run's folder, and what a new run starts from or None; `hparams`: as given."""
+        home = os.path.join(self.data_dir, "models", self.model_name)
+        if self.pretrains:
+            return hparams.get("model_dir") or home, hparams.get("init_checkpoint")
+        return hparams.get("output_dir") or home, hparams.get("init_checkpoint") or home
 
     def resolve(self, hparams):
         """Sets every attribute and checks it; called once, with the hparams of `__init__`."""

@@ -8,18 +8,14 @@ import pytest
 
 import electra
 from electra.convert.incoming import name_of
-from electra.convert.runs import from_anywhere
-from electra.finetune.config import FinetuningConfig
 from electra.finetune.runner import Finetuning
-from electra.pretrain.config import PretrainingConfig
-from electra.pretrain.runner import run_pretraining
 from electra.publish.formats import convert
 from electra.saving import checkpoints
 from electra.text.vocab import read_vocab
 from tests.convert.models import write_task
 from tests.finetune import runs as finetuning_runs
 from tests.finetune.reference import HEADS, load_model, tensors, values_of
-from tests.pretrain.runs import TINY, entries, make_data, train
+from tests.pretrain.runs import TINY, make_data, train
 from tests.serve.models import TEXTS, write_pretrained
 from tests.shared import FIXTURES, needs_fixtures
 
@@ -74,50 +70,48 @@ def test_a_fine_tuned_folder_is_loaded_as_it_is(tmp_path):
     assert load(tmp_path / "o").predict(TEXTS) == load(folder).predict(TEXTS)
 
 
-def settings(data, hparams, **options):
-    return from_anywhere(lambda values: ("m", str(data), values), **options)(hparams)
-
-
 def test_pre_training_goes_on_from_a_pair(pair, tmp_path):
     data = make_data(tmp_path)
     sizes = ("model_hparam_overrides", "embedding_size", "vocab_size", "generator_hidden_size")
     own = {name: value for name, value in TINY.items() if name not in sizes}
     overrides = {"hidden_dropout_prob": 0.0}
     given = {**own, "init_checkpoint": str(pair), "model_hparam_overrides": overrides}
-    _, _, hparams = settings(data, given, to_pretrain=True)
+    given["num_train_steps"] = 4
+    config = electra.PretrainingConfig("m", data, **given)
     folder = data / "models" / "m" / "init_checkpoint"
-    assert hparams["init_checkpoint"] == str(folder)
-    assert hparams["vocab_file"] == str(folder / "vocab.txt")
-    assert hparams["model_hparam_overrides"]["hidden_size"] == 16
-    assert hparams["model_hparam_overrides"]["hidden_dropout_prob"] == 0.0
-    config = PretrainingConfig("m", str(data), **{**hparams, "num_train_steps": 4})
-    assert run_pretraining(config) == 0
+    assert config.init_checkpoint == str(folder)
+    assert config.vocab_file == str(folder / "vocab.txt")
+    assert config.encoder.hidden_size == 16
+    assert config.encoder.hidden_dropout_prob == 0.0
+    assert electra.run_pretraining(config).step == 4
     report = (data / "models" / "m" / "init_checkpoint.txt").read_text()
     assert "missing" not in report and str(folder) in report
-    assert entries(data / "models" / "m" / "train_log.jsonl")[-1]["step"] == 4
     before = (folder / "model.ckpt-0.safetensors").stat().st_mtime_ns
-    assert settings(data, given, to_pretrain=True)[2] == hparams  # nothing is converted twice
-    assert (folder / "model.ckpt-0.safetensors").stat().st_mtime_ns == before
+    assert electra.PretrainingConfig("m", data, **given).to_json() == config.to_json()
+    assert (
+        folder / "model.ckpt-0.safetensors"
+    ).stat().st_mtime_ns == before  # nothing is converted twice
 
 
 def test_fine_tuning_starts_from_hugging_face(pair, tmp_path):
     data = finetuning_runs.make_data(tmp_path)
     given = {"task_names": ["cola"], "init_checkpoint": str(pair / "discriminator")}
-    _, _, hparams = settings(data, given)
-    config = FinetuningConfig("m", str(data), **hparams, max_seq_length=16)
+    config = electra.FinetuningConfig("m", data, **given, max_seq_length=16)
     run = Finetuning(config)
     expected = checkpoints.read(data / "models" / "m" / "init_checkpoint").tensors
     for name, value in run.trainer.pretrained.items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
-    assert name_of(hparams["init_checkpoint"]) == "discriminator"
+    assert name_of(config.init_checkpoint) == "discriminator"
 
 
 def test_ours_stay_where_they_are(ours, tmp_path):
     given = {"init_checkpoint": str(ours), "max_seq_length": 16}
-    for options in ({}, {"to_pretrain": True}):
-        assert settings(tmp_path, given, **options) == ("m", str(tmp_path), given)
-    assert settings(tmp_path, {}) == ("m", str(tmp_path), {})
-    assert settings(tmp_path, {"init_checkpoint": 3})[2] == {"init_checkpoint": 3}
+    for kind in (electra.PretrainingConfig, electra.FinetuningConfig):
+        assert kind("m", tmp_path, **given).init_checkpoint == str(ours)
+        assert kind("m", tmp_path, max_seq_length=16).init_checkpoint is None
+        with pytest.raises(ValueError, match="'init_checkpoint' must be a string or null"):
+            kind("m", tmp_path, init_checkpoint=3)
+    assert not (tmp_path / "models").exists()
 
 
 def base():
