@@ -29,7 +29,7 @@ class RunConfig(Config):
     Args:
         model_name: names the model's folder under data_dir; of fine-tuning the pre-trained one.
         data_dir: root of the data layout.
-        **hparams: any of the fields; they win over every derived default.
+        **hparams: any of the fields; they win over every derived default. A path may be a Path.
     Attributes:
         folder_hparam: name of the one that gives a run another folder.
         shape_evaluation: names of those that may change in a run, and its evaluations with them.
@@ -117,6 +117,8 @@ class RunConfig(Config):
 
     def __init__(self, model_name, data_dir, **hparams):
         self.model_name, self.data_dir = model_name, os.fspath(data_dir)
+        as_text = {k: os.fspath(v) for k, v in hparams.items() if isinstance(v, os.PathLike)}
+        hparams = {**hparams, **as_text}
         home, start = self.places(hparams)
         self._hparams = hparams = from_anywhere(hparams, home, start, self.pretrains)
         self.resolve(hparams)

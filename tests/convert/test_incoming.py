@@ -75,7 +75,7 @@ def test_pre_training_goes_on_from_a_pair(pair, tmp_path):
     sizes = ("model_hparam_overrides", "embedding_size", "vocab_size", "generator_hidden_size")
     own = {name: value for name, value in TINY.items() if name not in sizes}
     overrides = {"hidden_dropout_prob": 0.0}
-    given = {**own, "init_checkpoint": str(pair), "model_hparam_overrides": overrides}
+    given = {**own, "init_checkpoint": pair, "model_hparam_overrides": overrides}
     given["num_train_steps"] = 4
     config = electra.PretrainingConfig("m", data, **given)
     folder = data / "models" / "m" / "init_checkpoint"
@@ -88,9 +88,8 @@ def test_pre_training_goes_on_from_a_pair(pair, tmp_path):
     assert "missing" not in report and str(folder) in report
     before = (folder / "model.ckpt-0.safetensors").stat().st_mtime_ns
     assert electra.PretrainingConfig("m", data, **given).to_json() == config.to_json()
-    assert (
-        folder / "model.ckpt-0.safetensors"
-    ).stat().st_mtime_ns == before  # nothing is converted twice
+    # Nothing is converted twice.
+    assert (folder / "model.ckpt-0.safetensors").stat().st_mtime_ns == before
 
 
 def test_fine_tuning_starts_from_hugging_face(pair, tmp_path):
