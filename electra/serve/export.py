@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags, logging
 
-from electra.storage import write_json, write_text
+from electra.storage import write_json
+from electra.text.vocab import write_vocab
 
 if TYPE_CHECKING:
     from electra.serve.model import LoadedModel
@@ -198,7 +199,7 @@ def _write_about(folder, model, signature, precision):
         "labels": list(signature.task.labels) if signature.task else [],
     }
     write_json(folder / "about.json", about)
-    write_text(folder / "vocab.txt", "".join(f"{token}\n" for token in model.vocab.tokens))
+    write_vocab(folder / "vocab.txt", model.vocab.tokens)
 
 
 def _define_flags():
