@@ -238,9 +238,10 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         model = Model(values.model_dir)
-    except OSError as error:
+        server = Server((values.host, values.port), values.name, model)
+    except (OSError, OverflowError) as error:  # no model, or no such port, or a taken one
         sys.exit(f"Error: {error}")
-    with Server((values.host, values.port), values.name, model) as server:
+    with server:
         host, port = server.server_address[:2]
         print(f"Serving http://{host}:{port}/v1/models/{values.name}", flush=True)
         with contextlib.suppress(KeyboardInterrupt):

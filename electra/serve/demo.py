@@ -311,7 +311,7 @@ def _define_flags():
     about = "Folder of a run, or a checkpoint; may be given several times."
     flags.DEFINE_multi_string("model_dir", None, about, required=True)
     flags.DEFINE_string("text", TEXT, "What the page starts with.")
-    flags.DEFINE_integer("port", 7860, "Where the page is served.", lower_bound=1)
+    flags.DEFINE_integer("port", 7860, "Where the page is served.", 1, 65535)
     about = "Address to listen on; 0.0.0.0 lets other machines in."
     flags.DEFINE_string("host", "127.0.0.1", about)
 
