@@ -91,7 +91,7 @@ def test_pre_training_goes_on_from_a_pair(pair, tmp_path):
     assert hparams["model_hparam_overrides"]["hidden_size"] == 16
     assert hparams["model_hparam_overrides"]["hidden_dropout_prob"] == 0.0
     config = PretrainingConfig("m", str(data), **{**hparams, "num_train_steps": 4})
-    assert run_pretraining(config) == 0
+    assert run_pretraining(config).exit_status == 0
     report = (data / "models" / "m" / "init_checkpoint.txt").read_text()
     assert "missing" not in report and str(folder) in report
     assert entries(data / "models" / "m" / "train_log.jsonl")[-1]["step"] == 4
