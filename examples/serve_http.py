@@ -10,11 +10,13 @@ GET  /v1/models/NAME                      the version that is served
 GET  /v1/models/NAME/metadata             the signatures: names, types and shapes
 POST /v1/models/NAME[/versions/N]:predict {"signature_name": ..., "instances": [...]}, a row each,
                                           or {"inputs": {...}}, a column each
-Errors: {"error": "..."} with status 400 (a wrong request), 404 (no such thing), 413, 500.
+Errors: {"error": "..."} with status 400 (a wrong request), 404 (no such thing), 405 (another
+method), 411 (no length), 413 (too long), 500.
 """
 
 import argparse
 import base64
+import contextlib
 import http.server
 import json
 import os
@@ -23,8 +25,6 @@ import signal
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-import contextlib
 
 import numpy as np
 import tensorflow as tf
@@ -173,7 +173,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _post(self):
         size = self.headers.get("Content-Length", "")
-        if not size.isdecimal() or int(size) > LARGEST_REQUEST:
+        is_known = size.isdecimal() and len(size) <= 10
+        if not is_known or int(size) > LARGEST_REQUEST:
             self.close_connection = True  # what follows is not read
             limit = f"Content-Length must be at most {LARGEST_REQUEST}. Received: {size!r}"
             raise RequestError(413 if size.isdecimal() else 411, limit)
@@ -237,9 +238,10 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         model = Model(values.model_dir)
-    except OSError as error:
+        server = Server((values.host, values.port), values.name, model)
+    except (OSError, OverflowError) as error:  # no model, or no such port, or a taken one
         sys.exit(f"Error: {error}")
-    with Server((values.host, values.port), values.name, model) as server:
+    with server:
         host, port = server.server_address[:2]
         print(f"Serving http://{host}:{port}/v1/models/{values.name}", flush=True)
         with contextlib.suppress(KeyboardInterrupt):

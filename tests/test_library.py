@@ -13,8 +13,9 @@ from absl import logging as absl_logging
 
 import electra
 from electra.finetune import outputs
+from electra.finetune.runner import FinetuningResult
 from electra.train.loop import Loop
-from electra.train.result import FinetuningResult, RunResult
+from electra.train.result import RunResult
 from tests.finetune.runs import HPARAMS, make_data
 from tests.pretrain import runs
 from tests.shared import ROOT

@@ -4,11 +4,13 @@ fine-tuned."""
 import shutil
 
 import numpy as np
+import pytest
 
 import electra
 from electra.finetune.config import FinetuningConfig
 from electra.finetune.runner import Finetuning
 from electra.saving import checkpoints
+from electra.saving.shapes import infer_hparams
 from electra.train.compare import differences
 from tests.finetune.runs import HPARAMS, make_data
 from tests.pretrain import runs
@@ -65,3 +67,16 @@ def test_shared_layers_are_trained_gone_on_with_opened_and_fine_tuned(tmp_path):
     assert run.run() is None
     name = "electra/encoder/layer_1/output/dense/kernel"
     assert np.abs(before[name] - run.trainer.variables[name].numpy()).max() > 0
+
+
+@pytest.mark.parametrize("damaged", [4, {"electra": "4"}, {"generator": 2}])
+def test_a_state_that_does_not_tell_the_layers_is_refused(damaged):
+    shapes = {
+        "electra/embeddings/word_embeddings": (9, 4),
+        "electra/embeddings/position_embeddings": (8, 4),
+        "electra/embeddings/token_type_embeddings": (2, 4),
+        "electra/encoder/layer_0/attention/self/query/kernel": (4, 4),
+        "electra/encoder/layer_0/intermediate/dense/kernel": (4, 8),
+    }
+    with pytest.raises(ValueError, match="of the checkpoint's state"):
+        infer_hparams(shapes, {"num_hidden_layers": damaged})

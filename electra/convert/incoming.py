@@ -12,7 +12,8 @@ from electra.convert import heads
 from electra.saving import checkpoints
 from electra.saving.folder import MODEL_HPARAMS, ModelFolder, write_folder
 from electra.saving.tensors import Tensors
-from electra.storage import read_json, read_json_dict, write_json, write_text
+from electra.storage import read_json, read_json_dict, write_json
+from electra.text.vocab import write_vocab
 
 ELECTRA, TF1, HUGGING_FACE, KERAS_HUB = FORMATS = ("electra", "tf1", "huggingface", "keras_hub")
 FOREIGN = (HUGGING_FACE, KERAS_HUB)
@@ -104,7 +105,7 @@ def write(folder, hparams, tensors, vocab, step=0):
         step: of the checkpoint.
     """
     path = os.path.join(folder, "vocab.txt")
-    write_text(path, "".join(f"{token}\n" for token in vocab.tokens))
+    write_vocab(path, vocab.tokens)
     write_folder(folder, hparams, path)
     checkpoints.save(folder, step, tensors, {"vocab_sha256": vocab.sha256})
 

@@ -9,8 +9,8 @@ import os
 from absl import logging
 
 from electra.features import SPECIAL_TOKENS
-from electra.storage import check_shape, parse_json_dict, write_json, write_text
-from electra.text.vocab import Vocabulary, read_vocab
+from electra.storage import check_shape, parse_json_dict, write_json
+from electra.text.vocab import Vocabulary, read_vocab, write_vocab
 from electra.text.wordpiece import MAX_WORD_CHARACTERS, SUFFIX, UNKNOWN
 
 _FILE, _CONFIG = "tokenizer.json", "tokenizer_config.json"
@@ -37,7 +37,7 @@ def write_tokenizer(folder, tokenizer, max_seq_length):
     write_json(os.path.join(folder, _CONFIG), about)
     write_json(os.path.join(folder, "special_tokens_map.json"), specials)
     write_json(os.path.join(folder, _FILE), _pipeline(vocab, **flags))
-    write_text(os.path.join(folder, "vocab.txt"), "".join(f"{token}\n" for token in vocab.tokens))
+    write_vocab(os.path.join(folder, "vocab.txt"), vocab.tokens)
 
 
 def read_tokenizer(folder):

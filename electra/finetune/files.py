@@ -22,12 +22,20 @@ _LONGEST_LINE = 1 << 28  # bytes: a few packed ones may hold a line without an e
 
 def format_of(path, source, task):
     """Returns the format of a file: as its row says, else as family and name say."""
-    formats, name = FAMILIES[task.family].formats, path.removesuffix(".gz")
-    matching = [kind for kind, endings in formats.items() if name.endswith(endings)]
-    if source.format or matching:
-        return source.format or matching[0]
+    formats = FAMILIES[task.family].formats
+    if kind := source.format or format_by_name(path, formats):
+        return kind
     known = ", ".join(formats)
     raise ValueError(f"{path}: the name does not tell the format. Give the task one of {known}")
+
+
+def format_by_name(path, formats):
+    """Returns which of the formats a file's name tells, None for none.
+
+    Args: formats: dict format -> tuple of the endings of a name; .gz may follow.
+    """
+    name = path.removesuffix(".gz")
+    return next((kind for kind, endings in formats.items() if name.endswith(endings)), None)
 
 
 def layout(path, source, task):

@@ -98,13 +98,6 @@ class FinetuningModel(NamedModel):
             for task in tasks or self.heads
         }
 
-    def summed_loss(self, batch, outputs):
-        """Sums the losses of the rows, each row's by its own task.
-
-        Args, Returns: the sum over the tasks of what task_losses returns.
-        """
-        return sum(self.task_losses(batch, outputs))
-
     def task_losses(self, batch, outputs):
         """Sums the losses of the rows of each task.
 

@@ -19,8 +19,25 @@ from electra.saving import checkpoints
 from electra.saving.folder import ModelFolder, locked_folder, write_folder
 from electra.text.vocab import read_vocab
 from electra.train import resume
-from electra.train.result import FinetuningResult
+from electra.train.result import RunResult
 from electra.train.strategy import placement_of
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuningResult(RunResult):
+    """What run_finetuning returns.
+
+    Attributes:
+        folder: of the best trial, or of the one that was stopped.
+        step: of its model.
+        scores: dict dev split -> metric -> float, of that trial.
+        summary: dict dev split -> metric -> mean, std, median, best and number of all trials.
+        baselines: dict dev split -> metric -> float, of predicting the commonest training label,
+            the mean, or no answer.
+    """
+
+    summary: dict = dataclasses.field(default_factory=dict)
+    baselines: dict = dataclasses.field(default_factory=dict)
 
 
 def run_finetuning(config):

@@ -26,6 +26,13 @@ def read_spans(tags):
     return spans
 
 
+def marked_spans(tags, has_spans):
+    """Returns what tags mark as (first, last, type): spans, or else the words that have a tag."""
+    if has_spans:
+        return read_spans(tags)
+    return [(place, place, tag) for place, tag in enumerate(tags) if tag]
+
+
 def all_tags(tags):
     """Returns the set of "O" and all four letters of every type that BIOES tags have."""
     kinds = {tag[2:] for tag in tags if tag[1:2] == "-"}

@@ -67,8 +67,7 @@ class Task:
         skipped_labels: tuple of str; rows with such a label are left out.
         label_range: (lowest, highest) score of a regression task, scaled to 0..1.
         is_unordered: bool, whether training sees both orders of the two texts.
-        ideographs_are_words: bool, whether each ideograph counts as a word, so that an answer may
-            begin and end at any of them; False in the official tasks.
+        ideographs_are_words: bool, whether an answer may begin and end at any ideograph.
         skips_short_rows: bool, whether rows that lack columns are left out instead of refused.
         languages: dict language -> how the files' names spell it, where it differs.
         model_of: name of the task whose model predicts this one, or "".
@@ -104,6 +103,11 @@ class Task:
         return FAMILIES[self.family].ranks_by.get(self.metrics[0], self.metrics[0])
 
     @property
+    def has_pairs(self):
+        """Whether a row of its files may hold two texts."""
+        return any("text_b" in x.columns for files in self.sources.values() for x in files)
+
+    @property
     def has_unanswerable(self):
         return "squad_v2" in self.metrics
 
@@ -116,8 +120,7 @@ def get_task(name, own=()):
     """Looks a task up.
 
     Args:
-        name: str.
-        own: Tasks besides the table's, as from `read_task_file`; they come first.
+        name: str; own: Tasks besides the table's, as from `read_task_file`; they come first.
     Raises:
         ValueError: no such task (the closest is named), or two of the name in `own`.
     """
@@ -132,11 +135,9 @@ def read_task_file(path):
     """Reads a user's own row.
 
     Args:
-        path: of a JSON dict as `make_task` takes it. Its files lie beside it, or below its
-            "folder".
+        path: of a JSON dict as `make_task` takes it; its files lie beside it or in its "folder".
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not JSON, or no task.
+        FileNotFoundError: no such file. ValueError: not JSON, or no task.
     """
     values = read_json_dict(os.fspath(path), "Task file", "a .json file")
     return make_task(values, os.fspath(path), os.path.dirname(os.path.abspath(path)))
@@ -149,8 +150,7 @@ def make_task(values, where, folder):
         values: dict with name, family, files (dict split -> file name), and as needed columns
             (dict role -> name or number), format, quoted, labels, label_range, metrics, folder,
             hparams.
-        where: str, what errors call it.
-        folder: str, what the files' names start from.
+        where: str, what errors call it; folder: str, what the files' names start from.
     Returns: Task.
     Raises:
         ValueError: a key is missing, unknown, or its value is impossible.

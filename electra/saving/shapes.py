@@ -2,6 +2,8 @@
 
 import re
 
+from electra.storage import check_shape
+
 LAYERS = "num_hidden_layers"  # in a checkpoint's state, where layers share weights
 _LAYER = re.compile(r"electra/encoder/layer_(\d{1,4})/attention/self/query/kernel")
 
@@ -26,7 +28,7 @@ def infer_hparams(shapes, state):
         state: of the checkpoint, perhaps with what layers_of returned.
     Returns: dict; of the number of heads and of the case of the text nothing is known.
     Raises:
-        KeyError, IndexError: a tensor is missing or misshapen.
+        KeyError, IndexError: a tensor is missing or misshapen. ValueError: the state is damaged.
     """
     layers = [match for name in shapes if (match := _LAYER.fullmatch(name))]
     words = shapes["electra/embeddings/word_embeddings"]
@@ -56,6 +58,8 @@ def infer_hparams(shapes, state):
         "generator" in name and "word_embeddings" in name for name in shapes
     )
     if LAYERS in state:
+        counts = {"electra": int, "generator?": int}
+        check_shape(state, {LAYERS: counts}, part="the checkpoint's state")
         _share_layers(hparams, state[LAYERS])
     return hparams
 
@@ -67,7 +71,7 @@ def _share_layers(hparams, counts):
     overrides |= {"num_hidden_layers": layers, "num_layer_groups": groups}
     if "generator_layers" in hparams:
         hparams["generator_layer_groups"] = round(hparams["generator_layers"] * groups)
-        hparams["generator_layers"] = counts["generator"] / layers
+        hparams["generator_layers"] = counts["generator"] / max(1, layers)
 
 
 def infer_generator_fractions(shapes):

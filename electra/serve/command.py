@@ -1,7 +1,8 @@
 """What the commands that answer texts share: flags, reading, answering chunk by chunk, writing.
 
     --text "..." --text "..."        or  --input FILE, - for standard input
-    --output FILE                    else standard output; it appears whole or not at all
+    --output FILE                    else standard output; it appears whole or not at all, packed
+                                     where its name ends in .gz
 
 Enters: absl's flags and a function of the loaded model. Leaves: an answer for each row. Uses tqdm
 for the progress, on standard error.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gzip
 import io
 import json
 import os
@@ -162,10 +164,12 @@ def _opened(path: str | None, kind: str) -> Iterator[Callable[[str], None]]:
     """Opens the output; yields the function that writes a text to it."""
     if path is None:
         if sys.stdout and kind != "text":
-            sys.stdout.reconfigure(encoding="utf-8")
+            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
         yield lambda text: print(text, end="", flush=True)
         return
-    with published(path) as file:
+    with published(path) as file, contextlib.ExitStack() as stack:
+        if path.endswith(".gz"):
+            file = stack.enter_context(gzip.GzipFile("", "wb", fileobj=file, mtime=0))
         yield lambda text: file.write(text.encode("utf-8", "backslashreplace"))
 
 

@@ -18,11 +18,10 @@ from absl import flags
 
 from electra.finetune.families import QA, TAGGING
 from electra.serve import demo_html as views
-from electra.serve.inputs import MASK
+from electra.serve.inputs import HYPOTHESIS, MASK
 from electra.serve.model import load
 
 TEXT = "The chef cooked the meal."
-TEMPLATE = "This example is {}."
 # A click on what has a value tells that value.
 _ON_CLICK = """element.addEventListener('click', event => {
   const clicked = event.target.closest('[data-value]');
@@ -188,8 +187,7 @@ def _add_label(gradio, choices, text):
 
     def is_pair(name):
         _, model, task = find(name)
-        sources = [source for split in model.tasks[task].sources.values() for source in split]
-        return any("text_b" in source.columns for source in sources)
+        return model.tasks[task].has_pairs
 
     first = gradio.Textbox(text, label="Text", lines=2)
     second = gradio.Textbox(label="Second text", visible=is_pair(choices[0].name))
@@ -223,7 +221,7 @@ def _add_zero_shot(gradio, choices, text):
     box, find = _add_choice(gradio, choices)
     sentence = gradio.Textbox(text, label="Text", lines=2)
     labels = gradio.Textbox(label="Labels, with commas between")
-    template = gradio.Textbox(TEMPLATE, label="Hypothesis, {} for the label")
+    template = gradio.Textbox(HYPOTHESIS, label="Hypothesis, {} for the label")
     multi_label = gradio.Checkbox(label="Several labels may fit")
 
     def show(name, *values):
@@ -313,7 +311,7 @@ def _define_flags():
     about = "Folder of a run, or a checkpoint; may be given several times."
     flags.DEFINE_multi_string("model_dir", None, about, required=True)
     flags.DEFINE_string("text", TEXT, "What the page starts with.")
-    flags.DEFINE_integer("port", 7860, "Where the page is served.", lower_bound=1)
+    flags.DEFINE_integer("port", 7860, "Where the page is served.", 1, 65535)
     about = "Address to listen on; 0.0.0.0 lets other machines in."
     flags.DEFINE_string("host", "127.0.0.1", about)
 

@@ -12,10 +12,11 @@ import itertools
 import re
 from typing import Any, NamedTuple
 
-from electra.finetune.spans import read_spans
+from electra.finetune.spans import marked_spans
 from electra.serve.inputs import MASK
+from electra.serve.results import best_answers, best_labels
 
-NUM_GUESSES, NUM_ANSWERS = 10, 5
+NUM_GUESSES = 10
 _COLOURS = ("#2f9e44", "#1971c2", "#9c36b5", "#e8590c", "#0c8599", "#e03131", "#6741d9", "#66a80f")
 
 # Shades are laid over the page's own colours, so that they fit a dark page too.
@@ -234,18 +235,14 @@ def show_zero_shot(
 
 def _show_probabilities(answer: dict[str, Any]) -> str:
     best = answer.get("labels", [answer.get("label")])
-    ranked = sorted(answer["probabilities"].items(), key=lambda row: -row[1])
-    return _framed(_bars(ranked, best))
+    return _framed(_bars(best_labels(answer), best))
 
 
 def show_tags(model: Any, task: str, text: str) -> str:
     """Shows the words of a text, the spans or words that have a tag marked."""
     places = find_words(model.tokenizer, _filled(text))
     tags = model.predict([[text[start:end] for start, end in places]], task)[0]["tags"]
-    if model.tasks[task].has_spans:
-        spans = read_spans(tags)
-    else:
-        spans = [(place, place, tag) for place, tag in enumerate(tags)]
+    spans = marked_spans(tags, model.tasks[task].has_spans)
     kinds = sorted({tag.partition("-")[2] or tag for tag in model.tasks[task].labels} - {"O"})
     shown, behind = [], 0
     for first, last, kind in spans:
@@ -269,10 +266,8 @@ def show_answer(model: Any, task: str, question: str, context: str) -> str:
     if text and context.count(text) == 1:
         shown = f"<mark>{escape(text)}</mark>".join(map(escape, context.split(text)))
     title = escape(text) if text else "No answer in this text"
-    best = [(row["text"], row["probability"]) for row in answer["n_best"][:NUM_ANSWERS]]
-    return _framed(
-        f"<h4>{title}</h4><p>{shown}</p><h4>The best spans</h4>{_bars(best, best=(text,))}"
-    )
+    best = _bars(best_answers(answer), best=(text,))
+    return _framed(f"<h4>{title}</h4><p>{shown}</p><h4>The best spans</h4>{best}")
 
 
 # ---- parts --------------------------------------------------------------------------------------

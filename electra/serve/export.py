@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags, logging
 
-from electra.storage import write_json, write_text
+from electra.storage import write_json
+from electra.text.vocab import write_vocab
 
 if TYPE_CHECKING:
     from electra.serve.model import LoadedModel
@@ -116,7 +117,7 @@ def signature_of(
     if not (type(top_k) is int and 1 <= top_k <= model.config.vocab_size):
         raise ValueError(f"top_k must be 1 to {model.config.vocab_size}. Received: {top_k!r}")
     if model.tasks:
-        row = model._task(task)
+        row = model.task(task)
         name, kind = row.name, FINETUNED[row.family]
     else:
         row, name = None, task or "encode"
@@ -126,7 +127,7 @@ def signature_of(
         kind = PRETRAINED[name]
     network = model._opened.build(PRECISIONS[precision])
     if row is None and not kind.fits(network):
-        raise ValueError(f"{model!r} holds {model._kind()}: it cannot {name}")
+        raise ValueError(f"{model!r} holds {model._opened.kind()}: it cannot {name}")
     for encoder in (network.electra, *getattr(network, "towers", ())):
         _fix_weights(encoder.layers)
     return kind(name, model, network, row, top_k)
@@ -198,7 +199,7 @@ def _write_about(folder, model, signature, precision):
         "labels": list(signature.task.labels) if signature.task else [],
     }
     write_json(folder / "about.json", about)
-    write_text(folder / "vocab.txt", "".join(f"{token}\n" for token in model.vocab.tokens))
+    write_vocab(folder / "vocab.txt", model.vocab.tokens)
 
 
 def _define_flags():

@@ -10,6 +10,7 @@ from electra.text.vocab import Vocabulary
 from electra.text.wordpiece import WordPieceTokenizer
 
 MASK = "[MASK]"
+HYPOTHESIS = "This example is {}."  # of zero_shot, unless another is given
 Text = str | Sequence[str]  # a text, or a pair of texts
 
 

@@ -18,6 +18,7 @@ from electra.finetune.tasks import Task
 from electra.model.config import EncoderConfig
 from electra.serve.finetuned import Finetuned
 from electra.serve.inputs import (
+    HYPOTHESIS,
     Text,
     collected,
     framed,
@@ -263,7 +264,7 @@ class LoadedModel(KerasParts):
         self,
         texts: str | Iterable[str],
         labels: Iterable[str],
-        hypothesis_template: str = "This example is {}.",
+        hypothesis_template: str = HYPOTHESIS,
         multi_label: bool = False,
         task: str | None = None,
         *,

@@ -82,7 +82,6 @@ class Opened:
 
 def checked(**hparams):
     """Returns hparams of pre-training as a dict; raises ValueError where one cannot be."""
-
     return {name: PretrainingConfig.fields[name].checked(name, v) for name, v in hparams.items()}
 
 
@@ -156,6 +155,10 @@ def _read(path):
             raise ValueError(
                 f"{checkpoint.path} is no ELECTRA checkpoint: a tensor of electra/encoder or "
                 "electra/embeddings is missing or misshapen. Expected: the official variable names"
+            ) from None
+        except ValueError as error:
+            raise ValueError(
+                f"{checkpoint.path} is damaged: {error}. {checkpoints.GO_BACK}"
             ) from None
         recorded |= official_tasks(shapes)
     return checkpoint, recorded, None

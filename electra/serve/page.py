@@ -9,9 +9,9 @@ import zlib
 from html import escape
 from typing import Any
 
-from electra.finetune.spans import read_spans
+from electra.finetune.spans import marked_spans
 from electra.serve.inputs import MASK
-from electra.serve.results import Guess, TokenScore
+from electra.serve.results import SHOWN, Guess, TokenScore, best_answers, best_labels
 from electra.serve.rows import plain
 
 _STYLE = """
@@ -23,7 +23,6 @@ table { font-size: 85%; border-spacing: .6em 0; }
 mark { color: inherit; background: #ffe08a; padding: .1em .2em; border-radius: .2em; }
 small { color: #333; }
 """.strip()
-_SHOWN = 5  # labels, guesses or answers
 
 
 def head(title: str, legend: str) -> str:
@@ -61,8 +60,7 @@ def labels(values: dict[str, Any], answer: dict[str, Any]) -> str:
     """Shows the text, what was predicted, and the probabilities of the best labels."""
     chosen = [answer["label"]] if "label" in answer else answer["labels"]
     marks = " ".join(f"<mark>{escape(label)}</mark>" for label in chosen) or "<small>none</small>"
-    best = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
-    return f"{_texts(values)}<p>{marks}</p>\n{_table(best[:_SHOWN])}"
+    return f"{_texts(values)}<p>{marks}</p>\n{_table(best_labels(answer)[:SHOWN])}"
 
 
 def value(values: dict[str, Any], answer: dict[str, Any]) -> str:
@@ -72,10 +70,7 @@ def value(values: dict[str, Any], answer: dict[str, Any]) -> str:
 
 def tags(values: dict[str, Any], answer: dict[str, Any], has_spans: bool) -> str:
     """Colours spans by their type; of single words' tags, each word by its own."""
-    words, found = answer["words"], answer["tags"]
-    spans = [(i, i, tag) for i, tag in enumerate(found) if tag]
-    if has_spans:
-        spans = read_spans(found)
+    words, spans = answer["words"], marked_spans(answer["tags"], has_spans)
     starts = {first: (last, kind) for first, last, kind in spans}
     parts, place = [], 0
     while place < len(words):
@@ -97,11 +92,11 @@ def answers(values: dict[str, Any], answer: dict[str, Any]) -> str:
         context = " ".join(context.split())
     before, found, after = context.partition(text) if text else (context, "", "")
     marked = f"<mark>{escape(found)}</mark>" if found else ""
-    best = [(each["text"], each["probability"]) for each in answer["n_best"][:_SHOWN]]
     said = "" if text else "<p><mark>no answer</mark></p>\n"
     return (
         f"<p><b>{escape(values['question'])}</b></p>\n{said}"
-        f"<p>{escape(before)}{marked}{escape(after)}</p>\n{_table(best)}"
+        f"<p>{escape(before)}{marked}{escape(after)}</p>\n"
+        f"{_table(best_answers(answer))}"
     )
 
 

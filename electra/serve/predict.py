@@ -56,8 +56,8 @@ def columns_of(task, values):
         usual = ("words", "tokens", "text", "sentence")
         text = Column("text_column", values.text_column, usual, may_be_words=True)
         return {"text": text, **columns}
-    is_pair = any("text_b" in source.columns for files in task.sources.values() for source in files)
-    second = Column("text_b_column", values.text_b_column, (*trained["text_b"], "text_b"), is_pair)
+    usual = (*trained["text_b"], "text_b")
+    second = Column("text_b_column", values.text_b_column, usual, is_needed=task.has_pairs)
     return {"text": command.text_column(values, *trained["text_a"]), "text_b": second, **columns}
 
 

@@ -15,6 +15,7 @@ from electra.finetune.command import column as name_or_number
 from electra.finetune.files import (
     DELIMITERS,
     STANDARD_INPUT,
+    format_by_name,
     json_lines,
     read_lines,
     split_lines,
@@ -76,10 +77,8 @@ def format_of(path: str, given: str | None, endings: dict[str, tuple[str, ...]],
     Raises:
         ValueError: the name does not tell it.
     """
-    name = path.removesuffix(".gz")
-    matching = [kind for kind, ends in endings.items() if name.endswith(ends)]
-    if given or matching:
-        return given or matching[0]
+    if kind := given or format_by_name(path, endings):
+        return kind
     raise ValueError(
         f"{path}: the name does not tell the format. Expected: a name that ends in "
         f"{', '.join(end for ends in endings.values() for end in ends)}; or give {flag} one of "

@@ -41,20 +41,13 @@ class Signature:
         self.tokenizer = GraphTokenizer(model.tokenizer, self.by_words, self.has_masks)
         rest = range(len(model.vocab), model.config.vocab_size)
         self.tokens = [*model.vocab.tokens, *(f"#{id_}" for id_ in rest)]
-        if self.reads_pairs(task):
+        if task is not None and task.has_pairs:
             self.texts = ("text", "text_pair")
 
     @staticmethod
     def fits(network):
         """Whether a pre-trained network has what this wants of it."""
         return True
-
-    @staticmethod
-    def reads_pairs(task):
-        """Whether a row of a task may have two texts."""
-        sources = task.sources.values() if task is not None else ()
-        columns = [_columns(source) for of_split in sources for source in of_split]
-        return any("text_b" in names for names in columns)
 
     def of_strings(self, *texts):
         """Returns the outputs of strings (B,), by name."""
@@ -323,7 +316,3 @@ def framed(vocab, first, second=None, always_second=False):
         "input_mask": tf.ones_like(ids).to_tensor(0),
         "segment_ids": tf.concat(segments, axis=1).to_tensor(0),
     }
-
-
-def _columns(source):
-    return source["columns"] if isinstance(source, dict) else source.columns

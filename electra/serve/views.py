@@ -13,10 +13,9 @@ from typing import Any
 from electra.finetune.families import CLASSIFICATION, MULTILABEL, QA, REGRESSION, TAGGING
 from electra.finetune.tasks import Task
 from electra.serve import page
-from electra.serve.results import Guess, TokenScore
+from electra.serve.results import SHOWN, Guess, TokenScore, best_answers, best_labels
 
 _BAR_WIDTH = 30
-_SHOWN = 5  # labels or answers a text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +75,7 @@ def _short(value: float) -> float:
 
 
 def _labels_text(answer: dict[str, Any]) -> str:
-    best = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
-    return format_scores(best[:_SHOWN])
+    return format_scores(best_labels(answer)[:SHOWN])
 
 
 def _labels_cells(answer: dict[str, Any]) -> dict[str, Any]:
@@ -96,8 +94,7 @@ def _tags_text(answer: dict[str, Any]) -> str:
 
 
 def _answers_text(answer: dict[str, Any]) -> str:
-    best = [(n["text"], n["probability"]) for n in answer["n_best"][:_SHOWN]]
-    return f"  {answer['text'] or '(no answer)'}\n{format_scores(best)}"
+    return f"  {answer['text'] or '(no answer)'}\n{format_scores(best_answers(answer))}"
 
 
 DETECT = View(format_scores, page.scores, record=_scores_record, legend=page.SCORES_LEGEND)

@@ -10,6 +10,7 @@ of each label.
 from absl import flags
 
 from electra.serve import command
+from electra.serve.inputs import HYPOTHESIS
 from electra.serve.views import LABELS
 
 
@@ -37,7 +38,7 @@ def _define_flags():
     text = flags.DEFINE_string
     flags.DEFINE_list("labels", None, "Words or phrases, with commas between.", required=True)
     about = "A sentence in the texts' language, {} in place of the label."
-    text("hypothesis_template", "This example is {}.", about)
+    text("hypothesis_template", HYPOTHESIS, about)
     flags.DEFINE_boolean("multi_label", False, "Each label is judged by itself; none may fit.")
     text("task", None, "Of a model with several tasks, this one.")
     text("entailment_label", None, "The task's label that means it. Default: the one called so.")

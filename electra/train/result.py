@@ -31,20 +31,3 @@ class RunResult:
     def exit_status(self):
         """0, or 128 and the number of the signal."""
         return 128 + self.stop_signal if self.was_stopped else 0
-
-
-@dataclasses.dataclass(frozen=True)
-class FinetuningResult(RunResult):
-    """What run_finetuning returns.
-
-    Attributes:
-        folder: of the best trial, or of the one that was stopped.
-        step: of its model.
-        scores: dict dev split -> metric -> float, of that trial.
-        summary: dict dev split -> metric -> mean, std, median, best and number of all trials.
-        baselines: dict dev split -> metric -> float, of predicting the commonest training label,
-            the mean, or no answer.
-    """
-
-    summary: dict = dataclasses.field(default_factory=dict)
-    baselines: dict = dataclasses.field(default_factory=dict)

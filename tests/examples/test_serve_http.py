@@ -123,11 +123,12 @@ def test_what_is_not_there_gets_404(server):
 def test_wrong_methods_and_sizes_are_refused(server):
     assert _ask(server, "GET", f"{MODEL}:predict")[0] == 405
     assert _ask(server, "POST", MODEL, {"instances": TEXTS})[0] == 405
-    connection = http.client.HTTPConnection(*server, timeout=60)
-    connection.putrequest("POST", f"{MODEL}:predict")
-    connection.putheader("Content-Length", str(1 << 40))
-    connection.endheaders()
-    assert connection.getresponse().status == 413
+    for size, status in ((str(1 << 40), 413), ("9" * 5000, 413), ("x", 411)):
+        connection = http.client.HTTPConnection(*server, timeout=60)
+        connection.putrequest("POST", f"{MODEL}:predict")
+        connection.putheader("Content-Length", size)
+        connection.endheaders()
+        assert connection.getresponse().status == status
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):

@@ -74,7 +74,7 @@ def test_outputs_equal_the_official_ones(variant, training):
         outputs = model(batch, tasks=[task], training=training)
         for name, value in expected.items():
             if name == "total_loss":
-                assert_close(model.summed_loss(batch, outputs), value, LOSS)
+                assert_close(sum(model.task_losses(batch, outputs)), value, LOSS)
             elif name == "loss":
                 assert_close(outputs[task][name], value, LOSS, each=True, name=task)
             elif name not in outputs[task]:  # labels passed through, or the unused beams' zeros
@@ -164,7 +164,7 @@ def test_steps_of_training_equal_the_official_ones(task):
         path, prefix = FOLDER / "optimizer" / f"{task}.npz", f"step_{step}/"
         batch = tensors(load_arrays(path, prefix + "input/"))
         with tf.GradientTape() as tape:
-            loss = model.summed_loss(batch, model(batch, training=True))
+            loss = sum(model.task_losses(batch, model(batch, training=True)))
         gradients = tape.gradient(loss, [v.value for v in variables.values()])
         assert_close(loss, expected["loss"], LOSS)
         norm = tf.linalg.global_norm([tf.convert_to_tensor(g) for g in gradients])

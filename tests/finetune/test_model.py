@@ -110,12 +110,12 @@ def test_each_row_counts_for_its_own_task_only(model):
     outputs = model(batch, training=True)
     tasks = list(HEADS)
     by_hand = sum(float(outputs[tasks[i % 5]]["loss"][i]) for i in range(6))
-    np.testing.assert_allclose(model.summed_loss(batch, outputs), by_hand, rtol=1e-5)
+    np.testing.assert_allclose(sum(model.task_losses(batch, outputs)), by_hand, rtol=1e-5)
     chunk = model(batch, tasks=["chunk"])
     by_hand = float(chunk["chunk"]["loss"][2])
-    np.testing.assert_allclose(model.summed_loss(batch, chunk), by_hand, rtol=1e-5)
+    np.testing.assert_allclose(sum(model.task_losses(batch, chunk)), by_hand, rtol=1e-5)
     padding = dict(batch, task_id=tf.fill([6], -1))
-    assert float(model.summed_loss(padding, outputs)) == 0.0
+    assert float(sum(model.task_losses(padding, outputs))) == 0.0
 
 
 def test_without_labels_there_are_outputs_and_no_loss(model):

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 
+from electra.cli import end_run
 from electra.data.manifest import write_manifest
 from electra.data.records import encode_examples
 from electra.pretrain import runner
@@ -76,8 +77,8 @@ def write_records(path, ids, lengths):
 
 
 def run_pretraining(config):
-    """Returns the exit status."""
-    return runner.run_pretraining(config).exit_status
+    """Runs as the command does. Returns the exit status."""
+    return end_run(runner.run_pretraining(config))
 
 
 def train(data, model_name="m", **hparams):

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import gzip
 import html.parser
 import io
 import json
@@ -249,6 +250,22 @@ def test_an_output_file_appears_whole_or_not_at_all(answered, finetuned, tmp_pat
     path.write_text("text\nw5\n")
     assert answered("predict", finetuned, **given) == ""
     assert output.read_text().startswith("text,label,probability_no,probability_yes\nw5,")
+
+
+def test_an_output_that_is_called_packed_is_packed(answered, finetuned, tmp_path):
+    output = tmp_path / "predicted.jsonl.gz"
+    given = {"task": "topic", "text": ["w5"]}
+    answered("predict", finetuned, output=str(output), **given)
+    plain = answered("predict", finetuned, output_format="jsonl", **given)
+    assert gzip.decompress(output.read_bytes()).decode() == plain
+
+
+def test_half_a_character_is_spelled_out_on_standard_output(answered, finetuned, tmp_path):
+    path = tmp_path / "new.jsonl"
+    path.write_text('{"text": "w5 \\ud800"}\n')
+    given = {"task": "topic", "input": str(path), "output_format": "jsonl"}
+    (found,) = records(answered("predict", finetuned, **given))
+    assert found["text"] == "w5 \ud800"
 
 
 # ---- errors -------------------------------------------------------------------------------------

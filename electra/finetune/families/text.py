@@ -17,7 +17,7 @@ from electra.model import kernels
 from electra.model.layers import Dense, float32, truncated_normal
 from electra.storage import excerpt
 
-OFFICIAL, HUGGING_FACE = HEADS = ("official", "huggingface")  # values of classifier_head
+OFFICIAL, HUGGING_FACE = "official", "huggingface"  # values of classifier_head
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
