@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import electra
-from electra.data.features import collect
 from electra.publish.formats import convert
 from electra.storage import read_json
 from tests.convert.models import LINEAR, TEXT_TASKS, THEIR_HEAD, needs_interop, write_task
@@ -99,15 +98,9 @@ def test_a_classifier_gives_its_logits(family, row, head, tmp_path):
 
 def own_outputs(folder, rows):
     """Returns the outputs of our model's head for rows, and the features."""
-    from electra.finetune.featurize import featurize
-    from electra.finetune.readers import examples_of
-
     model = electra.load(folder, precision="float32")
-    task = next(iter(model.tasks.values()))
-    examples = examples_of(task, rows)
-    features = collect(
-        featurize(task, examples, model.tokenizer, is_training=False, **model._sizes())
-    )
+    task = model.task()
+    _, features = model._finetuned._features(task, rows)
     batch = padded(features)
     outputs = model._network(batch, tasks=[task.name])[task.name]
     return {name: np.asarray(value) for name, value in outputs.items()}, batch
