@@ -116,7 +116,7 @@ def signature_of(
     if not (type(top_k) is int and 1 <= top_k <= model.config.vocab_size):
         raise ValueError(f"top_k must be 1 to {model.config.vocab_size}. Received: {top_k!r}")
     if model.tasks:
-        row = model._task(task)
+        row = model.task(task)
         name, kind = row.name, FINETUNED[row.family]
     else:
         row, name = None, task or "encode"
@@ -126,7 +126,7 @@ def signature_of(
         kind = PRETRAINED[name]
     network = model._opened.build(PRECISIONS[precision])
     if row is None and not kind.fits(network):
-        raise ValueError(f"{model!r} holds {model._kind()}: it cannot {name}")
+        raise ValueError(f"{model!r} holds {model._opened.kind()}: it cannot {name}")
     for encoder in (network.electra, *getattr(network, "towers", ())):
         _fix_weights(encoder.layers)
     return kind(name, model, network, row, top_k)
