@@ -10,7 +10,8 @@ GET  /v1/models/NAME                      the version that is served
 GET  /v1/models/NAME/metadata             the signatures: names, types and shapes
 POST /v1/models/NAME[/versions/N]:predict {"signature_name": ..., "instances": [...]}, a row each,
                                           or {"inputs": {...}}, a column each
-Errors: {"error": "..."} with status 400 (a wrong request), 404 (no such thing), 413, 500.
+Errors: {"error": "..."} with status 400 (a wrong request), 404 (no such thing), 408 (too slow),
+413 (too long), 500.
 """
 
 import argparse
@@ -30,6 +31,7 @@ import numpy as np
 import tensorflow as tf
 
 LARGEST_REQUEST = 16 << 20  # bytes
+PATIENCE = 60  # seconds without a byte of a request, after which its connection ends
 PATH = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+))?(/metadata|:predict)?")
 
 
@@ -72,9 +74,9 @@ class Model:
     def predict(self, request):
         """Answers the dict of a request with a dict. Raises: RequestError."""
         name = request.get("signature_name") or "serving_default"
-        if name not in self.signatures:
+        if not isinstance(name, str) or name not in self.signatures:
             known = ", ".join(self.signatures)
-            raise RequestError(400, f"signature_name {name!r} is unknown. Known: {known}")
+            raise RequestError(400, f"signature_name {name!r:.80} is unknown. Known: {known}")
         signature = self.signatures[name]
         specs = inputs_of(signature)
         by_row = "instances" in request
@@ -127,8 +129,10 @@ def _tensor(name, values, spec):
         if not (is_text or (spec.dtype.is_integer and array.dtype.kind == "i")):
             raise ValueError(f"its values are no {spec.dtype.name}")
         spec.shape.assert_is_compatible_with(array.shape)
+        if not is_text and not np.array_equal(array, array.astype(spec.dtype.as_numpy_dtype)):
+            raise ValueError(f"a value is too large for {spec.dtype.name}")
         return tf.constant(array.tolist(), spec.dtype, array.shape)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:  # RuntimeError: nested too deep
         raise RequestError(400, f"Input {name!r}: {error}") from None
 
 
@@ -153,6 +157,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"  # a client keeps its connection
     disable_nagle_algorithm = True
+    timeout = PATIENCE
 
     def do_GET(self):
         self._answer(self._get)
@@ -173,11 +178,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _post(self):
         size = self.headers.get("Content-Length", "")
-        if not size.isdecimal() or int(size) > LARGEST_REQUEST:
+        if not size.isdecimal() or len(size) > 20 or int(size) > LARGEST_REQUEST:
             self.close_connection = True  # what follows is not read
-            limit = f"Content-Length must be at most {LARGEST_REQUEST}. Received: {size!r}"
+            limit = f"Content-Length must be at most {LARGEST_REQUEST}. Received: {size!r:.40}"
             raise RequestError(413 if size.isdecimal() else 411, limit)
-        body = self.rfile.read(int(size))
+        try:
+            body = self.rfile.read(int(size))
+        except TimeoutError:
+            self.close_connection = True
+            raise RequestError(408, f"Nothing came for {PATIENCE} seconds") from None
         if self._what() != ":predict":
             raise RequestError(405, "Only predict takes POST")
         try:
@@ -225,6 +234,10 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(address, Handler)
         self.name, self.model = name, model
 
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exc_info()[1], OSError):  # the client has gone
+            super().handle_error(request, client_address)
+
 
 def main():
     """Serves until it is interrupted."""
@@ -237,9 +250,10 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         model = Model(values.model_dir)
-    except OSError as error:
+        server = Server((values.host, values.port), values.name, model)
+    except (OSError, OverflowError) as error:  # OverflowError: no such port
         sys.exit(f"Error: {error}")
-    with Server((values.host, values.port), values.name, model) as server:
+    with server:
         host, port = server.server_address[:2]
         print(f"Serving http://{host}:{port}/v1/models/{values.name}", flush=True)
         with contextlib.suppress(KeyboardInterrupt):

@@ -162,7 +162,7 @@ def _opened(path: str | None, kind: str) -> Iterator[Callable[[str], None]]:
     """Opens the output; yields the function that writes a text to it."""
     if path is None:
         if sys.stdout and kind != "text":
-            sys.stdout.reconfigure(encoding="utf-8")
+            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
         yield lambda text: print(text, end="", flush=True)
         return
     with published(path) as file:
@@ -226,7 +226,12 @@ def _cells(view: View, answered: Answered) -> Iterator[list[Any]]:
         cells = view.cells(answer)
         if not names:
             names = list(cells)
-            yield [*row.names, *(f"predicted_{n}" if n in row.names else n for n in names)]
+            header = list(row.names)
+            for name in names:
+                while name in header:  # it may have been predicted before
+                    name = f"predicted_{name}"
+                header.append(name)
+            yield header
         yield [*row.fields, *(cells[name] for name in names)]
 
 
