@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 import electra
+from electra.finetune.tasks import Source
 from electra.model import kernels
 from electra.serve import export as export_module
 from electra.serve.signatures import cut, framed
@@ -61,7 +62,7 @@ def finetuned(tmp_path_factory):
 def paired(finetuned):
     """The topic task, whose rows have two texts."""
     task = finetuned.tasks["topic"]
-    sources = {"train": [{"columns": {"text_a": 0, "text_b": 1}}]}
+    sources = {"train": (Source("x", {"text_a": 0, "text_b": 1}),)}
     finetuned.tasks["topic"] = dataclasses.replace(task, sources=sources)
     yield finetuned
     finetuned.tasks["topic"] = task
