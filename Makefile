@@ -5,9 +5,10 @@ TPU_VENV := .venv-tpu
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint docs bench check-tpu constraints clean
+.PHONY: help install quickstart test lint docs bench check-tpu constraints clean
 
 help:
+	@echo "make install      make .venv and install into it; the targets below do it by themselves"
 	@echo "make quickstart   train a small ELECTRA on the documentation of installed packages"
 	@echo "make test         run the tests (ARGS='-k reader' passes arguments to pytest)"
 	@echo "make lint         ruff: rules and layout"
@@ -17,6 +18,8 @@ help:
 	@echo "                  DATA_DIR=folder (vocab.txt, finetuning_data/) fine-tuning and inference"
 	@echo "make check-tpu    compile the programs for TPUs that are not there (jax and libtpu, apart)"
 	@echo "make clean        remove .venv, caches and the quickstart's output"
+
+install: $(VENV)/installed
 
 quickstart: $(VENV)/installed
 	$(BIN)/python examples/quickstart.py $(ARGS)
@@ -28,7 +31,7 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 docs: $(VENV)/installed-docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	@echo "build/site/index.html"
 
 # What the tests ran with here: `pip install -c constraints.txt .` installs the same versions.

@@ -3,7 +3,7 @@
     python run_finetuning.py --data_dir D --model_name M \
         --hparams '{"model_size": "small", "task_names": ["cola"]}'
 
-See configure_finetuning.py for the hparams and README.md for the folders.
+See configure_finetuning.py for the hparams and docs/data.md for the folders.
 """
 
 import runpy

@@ -2,7 +2,7 @@
 
     python run_pretraining.py --data_dir D --model_name M --hparams '{"debug": true}'
 
-See configure_pretraining.py for the hparams and README.md for the folders.
+See configure_pretraining.py for the hparams and docs/data.md for the folders.
 """
 
 import runpy

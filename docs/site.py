@@ -28,7 +28,7 @@ def _inside(text, folder):
     """Turns links to files outside docs/ into links to their pages; others lose their link."""
 
     def page_of(match):
-        label, target, anchor = match.groups()
+        label, target, anchor = match.groups("")
         path = (ROOT / folder / target).resolve()
         if not path.is_relative_to(ROOT) or not path.exists() or path.parent == ROOT / "docs":
             return match[0]

@@ -12,6 +12,8 @@ import tqdm
 from electra.data import batches
 from electra.model import kernels
 
+_LARGEST_BATCH = 1 << 12  # features, of a call that has no more
+
 
 class Predictor:
     """Predicts with the weights as they are; needs no training run.
@@ -61,6 +63,7 @@ class Predictor:
                 f"batch_size must be an integer of at least 1. Received: {batch_size!r:.80}"
             )
         lengths, replicas = features.lengths(), self.placement.num_replicas
+        batch_size = min(batch_size, max(_LARGEST_BATCH, len(lengths)))  # memory goes with it
         batch_size, calls = -(-batch_size // replicas) * replicas, self.placement.calls_at_once
         # Rows that are shared make batches of many shapes, each a program.
         packs = packs and replicas == 1 and not self.placement.compile_step

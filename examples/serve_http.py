@@ -11,7 +11,7 @@ GET  /v1/models/NAME/metadata             the signatures: names, types and shape
 POST /v1/models/NAME[/versions/N]:predict {"signature_name": ..., "instances": [...]}, a row each,
                                           or {"inputs": {...}}, a column each
 Errors: {"error": "..."} with status 400 (a wrong request), 404 (no such thing), 405 (another
-method), 411 (no length), 413 (too long), 500.
+method), 408 (too slow), 411 (no length), 413 (too long), 500.
 """
 
 import argparse
@@ -30,6 +30,7 @@ import numpy as np
 import tensorflow as tf
 
 LARGEST_REQUEST = 16 << 20  # bytes
+PATIENCE = 60  # seconds without a byte of a request, after which its connection ends
 PATH = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+))?(/metadata|:predict)?")
 
 
@@ -72,9 +73,9 @@ class Model:
     def predict(self, request):
         """Answers the dict of a request with a dict. Raises: RequestError."""
         name = request.get("signature_name") or "serving_default"
-        if name not in self.signatures:
+        if not isinstance(name, str) or name not in self.signatures:
             known = ", ".join(self.signatures)
-            raise RequestError(400, f"signature_name {name!r} is unknown. Known: {known}")
+            raise RequestError(400, f"signature_name {name!r:.80} is unknown. Known: {known}")
         signature = self.signatures[name]
         specs = inputs_of(signature)
         by_row = "instances" in request
@@ -127,8 +128,10 @@ def _tensor(name, values, spec):
         if not (is_text or (spec.dtype.is_integer and array.dtype.kind == "i")):
             raise ValueError(f"its values are no {spec.dtype.name}")
         spec.shape.assert_is_compatible_with(array.shape)
+        if not is_text and not np.array_equal(array, array.astype(spec.dtype.as_numpy_dtype)):
+            raise ValueError(f"a value is too large for {spec.dtype.name}")
         return tf.constant(array.tolist(), spec.dtype, array.shape)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:  # RuntimeError: nested too deep
         raise RequestError(400, f"Input {name!r}: {error}") from None
 
 
@@ -153,6 +156,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"  # a client keeps its connection
     disable_nagle_algorithm = True
+    timeout = PATIENCE
 
     def do_GET(self):
         self._answer(self._get)
@@ -176,9 +180,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         is_known = size.isdecimal() and len(size) <= 10
         if not is_known or int(size) > LARGEST_REQUEST:
             self.close_connection = True  # what follows is not read
-            limit = f"Content-Length must be at most {LARGEST_REQUEST}. Received: {size!r}"
+            limit = f"Content-Length must be at most {LARGEST_REQUEST}. Received: {size!r:.40}"
             raise RequestError(413 if size.isdecimal() else 411, limit)
-        body = self.rfile.read(int(size))
+        try:
+            body = self.rfile.read(int(size))
+        except TimeoutError:
+            self.close_connection = True
+            raise RequestError(408, f"Nothing came for {PATIENCE} seconds") from None
         if self._what() != ":predict":
             raise RequestError(405, "Only predict takes POST")
         try:
@@ -225,6 +233,10 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, address, name, model):
         super().__init__(address, Handler)
         self.name, self.model = name, model
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exc_info()[1], OSError):  # the client has gone
+            super().handle_error(request, client_address)
 
 
 def main():

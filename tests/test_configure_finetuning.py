@@ -164,6 +164,7 @@ def test_from_scratch_another_network_may_be_chosen(pretrained):
         ({"task_names": ["ax"]}, "'ax' has no training data. It is predicted with the model of"),
         ({"do_train": False, "do_eval": False}, "nothing to do"),
         ({"num_trials": 0}, "'num_trials' must be at least 1"),
+        ({"num_train_epochs": 1e300}, "'num_train_epochs' must be above 0 and at most 1048576"),
         ({"max_seq_length": 513}, "max_seq_length 513 is more than the position table"),
         ({"model_hparam_overrides": {"hiden_size": 1}}, "'hiden_size' is unknown. Closest"),
         ({"task_files": ["none.json"]}, "none.json"),

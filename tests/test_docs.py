@@ -15,7 +15,11 @@ from tests.test_architecture import BASE, MAY_IMPORT
 LONGEST_README = 250
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [README, *DOCS, ROOT / "benchmarks" / "RESULTS.md"]
+PAGES = [
+    README,
+    *DOCS,
+    *(ROOT / name for name in ("benchmarks/RESULTS.md", "CONTRIBUTING.md", "SECURITY.md")),
+]
 FIELDS = {**PretrainingConfig.fields, **FinetuningConfig.fields}
 
 

@@ -50,9 +50,10 @@ def main(_):
     from electra.publish.formats import convert
     from electra.publish.hub import check_hub, push
 
-    if values.push_to_hub and values.to != "huggingface":
+    pushes = values.push_to_hub is not None  # "" is a variable of the shell that is not set
+    if pushes and values.to != "huggingface":
         raise ValueError(f"--push_to_hub goes with --to huggingface. Received: --to {values.to}")
-    if values.push_to_hub:
+    if pushes:
         check_hub(values.push_to_hub)
     folders = convert(
         values.model,
@@ -66,7 +67,7 @@ def main(_):
         print(f"Wrote {folder}", flush=True)
         if values.to == "electra":
             print(f"To pre-train from it, --hparams '{json.dumps(hparams_of_a_new_run(folder))}'")
-    if values.push_to_hub:
+    if pushes:
         for url in push(folders, values.push_to_hub, values.private):
             print(f"Uploaded to {url}")
 

@@ -170,7 +170,7 @@ def family_of(main):
         kinds = {problem: family for family, problem in _PROBLEMS.items()}
         count = main.tensors.shapes()["classifier.out_proj.weight"][0]
         usual = REGRESSION if count == 1 else CLASSIFICATION
-        return kinds.get(main.values.get("problem_type"), usual)
+        return kinds.get(str(main.values.get("problem_type")), usual)
     if "classifier.weight" in main.tensors:
         return TAGGING
     return QA if "qa_outputs.weight" in main.tensors else None

@@ -85,6 +85,8 @@ def _renamed(tensors):
 
 
 def _open_safe(path):
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise ValueError(f"{path} is no file. Copy the model anew")
     try:
         return open_safetensors(path, halves=True)
     except ValueError as error:

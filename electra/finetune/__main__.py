@@ -1,10 +1,10 @@
 """Fine-tunes an ELECTRA model on tasks and scores it.
 
-    python -m electra.finetune --data_dir D --model_name M \
+    python -m electra.finetune --data_dir D --model_name M \\
         --hparams '{"model_size": "small", "task_names": ["cola"]}'
 
 `python run_finetuning.py` and `electra finetune` are the same command. See
-configure_finetuning.py for the hparams and README.md for the folders.
+configure_finetuning.py for the hparams and docs/data.md for the folders.
 """
 
 from electra.cli import define_run_flags, end_run, run_command, start_run

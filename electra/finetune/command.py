@@ -107,6 +107,8 @@ def settings(values, row):
         raise ValueError("--dev_file and --dev_fraction exclude each other. Leave one out")
     if not files and values.predict_file:  # they say how what is predicted is laid out
         files = {"test": os.path.abspath(values.predict_file[0])}
+    if fraction is not None:
+        _DEV_FRACTION.checked("--dev_fraction", fraction)
     row = {"name": values.name, **row, "files": files}
     shared = {name: getattr(values, name, None) for name in ("metrics", "labels", "format")}
     row |= {name: value for name, value in shared.items() if value is not None}

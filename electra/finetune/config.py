@@ -118,7 +118,12 @@ class FinetuningConfig(RunConfig):
         **SHARE,
     )
     num_train_epochs = Field(
-        3.0, "Passes over the data; rte and sts: 10, QA: 2.", unit="epochs", above=0, of_task=True
+        3.0,
+        "Passes over the data; rte and sts: 10, QA: 2.",
+        unit="epochs",
+        above=0,
+        at_most=LARGEST,
+        of_task=True,
     )
     warmup_proportion = Field(0.1, "Warm-up as a share of the steps.", of_task=True, **SHARE)
 

@@ -152,3 +152,6 @@ def read_lines(path):
         ) from None
     except compressed.DAMAGE as error:
         raise ValueError(f"{path} is damaged behind line {number}: {error}. Get it anew") from None
+    except OSError as error:
+        error.filename = error.filename or path  # what fails while it is read has no name
+        raise

@@ -98,7 +98,8 @@ def draw_curves(title, curves):
     axes = _axes(title, "step", "training loss")
     for name, (steps, losses) in curves.items():
         axes.plot(steps, losses, label=f"trial {name}", marker="." if len(steps) < 2 else "")
-    axes.legend()
+    if curves:  # one that stopped early may have none
+        axes.legend()
     return axes.figure
 
 

@@ -101,8 +101,10 @@ def write_table(stem, task, path, source, cells):
     width = max(map(len, lines))
     lines = [fields + [""] * (width - len(fields)) for fields in lines]
     if has_header:
-        names = [name + "_" * (name in lines[0]) for name in cells[0]]  # it may have been predicted
-        lines[0] += names
+        for name in cells[0]:
+            while name in lines[0]:  # it may have been predicted before
+                name += "_"
+            lines[0].append(name)
     for fields, values in zip(lines[has_header:], cells, strict=True):
         fields += map(str, values.values())
     text = io.StringIO()

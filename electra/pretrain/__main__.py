@@ -3,7 +3,7 @@
     python -m electra.pretrain --data_dir D --model_name M --hparams '{"debug": true}'
 
 `python run_pretraining.py` and `electra pretrain` are the same command. See
-configure_pretraining.py for the hparams and README.md for the folders.
+configure_pretraining.py for the hparams and docs/data.md for the folders.
 """
 
 from electra.cli import define_run_flags, end_run, run_command, start_run

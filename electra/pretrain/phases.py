@@ -14,6 +14,7 @@ from electra.train import resume
 
 STEPS = Field(0, "Updates of the phase.", unit="steps", at_least=1, at_most=2**31 - 1)
 PLACES = ("pretrain_tfrecords", "eval_tfrecords")
+_MOST = 1000  # phases: beyond any run
 NUMBERS = (
     *("max_seq_length", "mask_prob", "train_batch_size", "eval_batch_size"),
     *("gradient_accumulation_steps", "iterations_per_loop", "learning_rate", "num_warmup_steps"),
@@ -98,6 +99,8 @@ def checked_phases(config):
     """
     fields = {"steps": STEPS, **{name: config.fields[name] for name in (*NUMBERS, *PLACES)}}
     phases = []
+    if len(config.phases) > _MOST:
+        raise ValueError(f"phases holds {len(config.phases)}. Expected: at most {_MOST}")
     for number, given in enumerate(config.phases, 1):
         if type(given) is not dict:
             raise ValueError(f"Phase {number} must be a dict. Received: {excerpt(repr(given))}")

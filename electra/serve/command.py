@@ -230,7 +230,12 @@ def _cells(view: View, answered: Answered) -> Iterator[list[Any]]:
         cells = view.cells(answer)
         if not names:
             names = list(cells)
-            yield [*row.names, *(f"predicted_{n}" if n in row.names else n for n in names)]
+            header = list(row.names)
+            for name in names:
+                while name in header:  # it may have been predicted before
+                    name = f"predicted_{name}"
+                header.append(name)
+            yield header
         yield [*row.fields, *(cells[name] for name in names)]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from electra.finetune.families import CLASSIFICATION
 from electra.finetune.tasks import Task
 from electra.hparams import refuse_unknown
-from electra.serve.inputs import listed, texts_of
+from electra.serve.inputs import TextError, listed, texts_of
 from electra.serve.opening import Opened
 
 
@@ -56,6 +56,8 @@ class Finetuned:
         if not rows:
             return []
         examples, features = self._features(task, rows)
+        if not features.columns:  # of a text without words no question is answered
+            raise TextError(0, f"has no words. Received: {rows[0]!r:.80}. Give some")
         predictions, _ = self._predictor.predict(
             task, examples, features, batch_size, progress(rows)
         )

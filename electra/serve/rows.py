@@ -197,8 +197,12 @@ def _row(where: str, number: int, columns: dict[str, Column], found: dict) -> Ro
 
     values = {}
     for role, value in found.items():
-        is_list = columns[role].may_be_words and isinstance(value, list)
-        if is_list and all(isinstance(word, str) and word.strip() for word in value):
+        if columns[role].may_be_words and isinstance(value, list):
+            if not all(isinstance(word, str) and word.strip() for word in value):
+                raise ValueError(
+                    f"{where}: {role} must be a text, or a list of words, none empty. Received: "
+                    f"{excerpt(value)}. Mend the line"
+                )
             text = " ".join(value)
         else:
             value = text = as_text(value)

@@ -97,6 +97,28 @@ def test_a_config_that_lacks_a_size(folder):
     refused(folder, "config.json: not JSON at line 1")
 
 
+def test_weights_that_are_no_file_are_not_waited_for(folder):
+    for make in (os.mkdir, os.mkfifo):
+        (folder / "model.safetensors").unlink(missing_ok=True)
+        make(folder / "model.safetensors")
+        refused(folder, "model.safetensors is no file. Copy the model anew")
+        if make is os.mkdir:
+            (folder / "model.safetensors").rmdir()
+
+
+def test_a_kind_of_problem_that_is_no_text_counts_for_nothing(folder):
+    rows = np.eye(16, dtype=np.float32)
+    names = {"dense.weight": rows, "dense.bias": rows[0], "out_proj.weight": rows[:2]}
+    names = {f"classifier.{name}": value for name, value in names.items()}
+    rewrite(
+        folder, lambda tensors: tensors.update(names, **{"classifier.out_proj.bias": rows[0, :2]})
+    )
+    configure(folder, problem_type=["x"], id2label={"0": "a", "1": "b"})
+    (written,) = convert(folder, "electra", folder.parent / "out")
+    (task,) = json.loads((folder.parent / "out" / "hparams.json").read_text())["tasks"]
+    assert written and task["family"] == "classification"
+
+
 def test_weights_that_are_damaged(folder):
     path = folder / "model.safetensors"
     whole = path.read_bytes()

@@ -2,9 +2,12 @@
 
 import base64
 import http.client
+import importlib.util
 import json
 import subprocess
 import sys
+import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from tests.shared import ROOT
 
 MODEL = "/v1/models/topic"
 TEXTS = ["w5 w6 w7", "w8"]
+IDS = ("input_ids", "input_mask", "segment_ids")
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +102,17 @@ def test_the_model_tells_its_state_and_its_signatures(server):
         ({"instances": [{"text": "w5"}, {"words": "w5"}]}, "the same names"),
         ({"inputs": {"words": ["w5"]}}, "Expected the inputs text. Received: words"),
         ({"signature_name": "x", "instances": TEXTS}, "'x' is unknown. Known: "),
+        ({"signature_name": ["x"], "instances": TEXTS}, "['x'] is unknown. Known: "),
+        (b'{"instances": %s"a"%s}' % (b"[" * 50, b"]" * 50), "Input 'text'"),
+        (b'{"instances": %s"a"%s}' % (b"[" * 900, b"]" * 900), "Input 'text'"),
+        (
+            {"signature_name": "ids", "inputs": {key: [[1 << 40]] for key in IDS}},
+            "is too large for",
+        ),
         (
             {
                 "signature_name": "ids",
-                "inputs": {key: [[1] * 600] for key in ("input_ids", "input_mask", "segment_ids")},
+                "inputs": {key: [[1] * 600] for key in IDS},
             },
             "more than the 512 tokens",
         ),
@@ -137,3 +148,30 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
         [*command, f"--model_dir={tmp_path}"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1 and "has no SavedModel" in done.stderr
+
+
+def test_a_port_that_is_taken_is_told_in_a_line(server, tmp_path, model):
+    command = [sys.executable, str(ROOT / "examples" / "serve_http.py"), f"--port={server[1]}"]
+    folder = model.export(tmp_path, task="grade")
+    done = subprocess.run(
+        [*command, f"--model_dir={folder}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and done.stderr.endswith("Address already in use\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_client_that_sends_no_more_is_let_go():
+    """In this process, where the patience can be short."""
+    spec = importlib.util.spec_from_file_location("serve", ROOT / "examples" / "serve_http.py")
+    serve = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(serve)
+    serve.Handler.timeout = 0.2
+    with serve.Server(("localhost", 0), "m", SimpleNamespace(version=1)) as http_server:
+        threading.Thread(target=http_server.serve_forever, daemon=True).start()
+        connection = http.client.HTTPConnection(*http_server.server_address[:2], timeout=60)
+        connection.putrequest("POST", "/v1/models/m:predict")
+        connection.putheader("Content-Length", "9")
+        connection.endheaders(b"{")
+        response = connection.getresponse()
+        assert response.status == 408 and b"Nothing came for" in response.read()
+        http_server.shutdown()

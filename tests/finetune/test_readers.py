@@ -381,9 +381,9 @@ def test_a_tag_that_a_model_does_not_know_is_named_with_its_line(tmp_path):
 
 
 def test_lists_in_json_lines_are_joined(tmp_path):
-    write(tmp_path, "a.jsonl", '{"text": ["a", null, 3], "label": "no"}\n')
+    write(tmp_path, "a.jsonl", '{"text": ["a", null, "", 3], "label": "no"}\n')
     task = own(tmp_path, files={"train": "a.jsonl"}, columns=COLUMNS, labels=["no", "yes"])
-    assert [each.text_a for each in read_examples(task, "train", "")] == ["a null 3"]
+    assert [each.text_a for each in read_examples(task, "train", "")] == ["a null  3"]
 
 
 def test_questions_that_share_an_id_are_not_scored(tmp_path):

@@ -45,6 +45,12 @@ def test_a_tsv_file_is_not_quoted_and_may_lack_a_header(tmp_path):
         tmp_path, "new.tsv", "text\tprediction\nc\t?\n", [[0, 1]], {"text_a": "text"}, **YES_NO
     )
     assert named[1] == "text\tprediction\tprediction_\tprobability\nc\t?\tyes\t1.0\n"
+    again = predict(tmp_path, "new.tsv", named[1], [[0, 1]], {"text_a": "text"}, **YES_NO)
+    assert again[1].split("\n")[0].split("\t")[3:] == [
+        "probability",
+        "prediction__",
+        "probability_",
+    ]
 
 
 def test_numbers_and_several_labels_have_cells_of_their_own(tmp_path):

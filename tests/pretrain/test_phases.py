@@ -104,6 +104,7 @@ def test_the_last_phase_takes_what_is_left_of_num_train_steps():
         ),
         ([{"steps": 9}, {"steps": 2}], {"num_train_steps": 12}, r"is 12, .* 9 \+ 2 = 11. Leave"),
         ({"steps": 1}, {}, "'phases' must be a list"),
+        ([{"steps": 1}] * 1001, {}, "phases holds 1001. Expected: at most 1000"),
     ],
 )
 def test_impossible_phases_are_refused(phases, hparams, message):

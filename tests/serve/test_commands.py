@@ -169,6 +169,13 @@ def test_columns_of_the_input_stand_beside_the_prediction(answered, finetuned, t
     assert first[:3] == ["a", 'w5, "w6"', "x"] and first[3] in ("no", "yes")
 
 
+def test_what_was_predicted_is_predicted_again_beside_it(answered, finetuned, tmp_path):
+    path = tmp_path / "new.csv"
+    path.write_text("text,label,predicted_label\nw5,x,y\n")
+    found = answered("predict", finetuned, task="topic", input=str(path), output_format="csv")
+    assert found.startswith("text,label,predicted_label,predicted_predicted_label,probability_no,")
+
+
 def test_rows_without_header_have_numbered_columns(answered, finetuned, tmp_path):
     path = tmp_path / "new.tsv"
     path.write_text("x\tw5\ny\tw6\n")
@@ -328,6 +335,33 @@ def test_what_is_no_utf8_or_not_there_is_named(answered, finetuned, tmp_path):
         answered("predict", finetuned, task="topic", input=str(tmp_path / "b.txt"))
 
 
+def test_what_fails_while_it_is_read_is_named_and_not_the_output(answered, finetuned, tmp_path):
+    flags = {"task": "topic", "input_format": "text", "output": str(tmp_path / "o.csv")}
+    with pytest.raises(OSError, match="Input/output error: '/proc/self/mem'"):
+        answered("predict", finetuned, input="/proc/self/mem", **flags)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [[], ["w5", ""], ["w5", 6], [["w5"]]], ids=str)
+def test_lists_that_are_not_of_words_are_refused(answered, finetuned, tmp_path, words):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"words": words}) + "\n")
+    with pytest.raises(ValueError, match="a.jsonl, line 1: (no text|text must be a text, or a l)"):
+        answered("predict", finetuned, task="chunk", input=str(path))
+
+
+def test_a_question_about_a_text_without_words_is_named(answered, finetuned, tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"question": "w5", "context": "\\u0001"}\n')
+    with pytest.raises(ValueError, match="a.jsonl, line 1: the text has no words. Received"):
+        answered("predict", finetuned, task="ask", input=str(path))
+
+
+def test_a_huge_batch_takes_no_more_memory(answered, finetuned):
+    one = answered("predict", finetuned, task="topic", text=["w5"])
+    assert answered("predict", finetuned, task="topic", text=["w5"], batch_size=10**12) == one
+
+
 def test_a_text_that_a_model_cannot_use_is_named_by_its_line(answered, pretrained, tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("[MASK]\n\nw5\n")
@@ -360,10 +394,12 @@ def start(*arguments, **options):
 
 def test_standard_output_holds_nothing_but_results(folder):
     arguments = ("predict", "--model_dir", folder, "--task", "topic", "--input", "-")
-    process = start(*arguments, "--output_format", "jsonl", stdout=subprocess.PIPE)
-    printed, _ = process.communicate("w5 w6\n\u4e2d\n")
+    formats = ("--input_format", "jsonl", "--output_format", "jsonl")
+    process = start(*arguments, *formats, stdout=subprocess.PIPE)
+    lines = '{"text": "w5 w6"}\n{"text": "\u4e2d \\ud800"}\n'
+    printed, _ = process.communicate(lines)
     assert process.returncode == 0
-    assert [record["text"] for record in records(printed)] == ["w5 w6", "\u4e2d"]
+    assert [record["text"] for record in records(printed)] == ["w5 w6", "\u4e2d \ud800"]
 
 
 def test_output_that_nobody_reads_ends_the_command_with_141(folder):

@@ -287,7 +287,7 @@ def featurize_texts(example, tokenizer, max_seq_length):
 def as_text(value):
     """A JSON value as text; a list is joined by spaces."""
     if isinstance(value, list):
-        return " ".join(as_text(part) or "null" for part in value)
+        return " ".join("null" if part is None else as_text(part) for part in value)
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
