@@ -217,7 +217,7 @@ def open_folder(folder):
     if prefix is None:
         raise ValueError(
             f"{path} lacks {kind}.embeddings.word_embeddings.weight: it is no {kind} model. "
-            f"Its first tensor: {next(iter(tensors), None)}"
+            f"Its first tensor: {next(iter(tensors), None)}. Name another folder"
         )
     return Incoming(os.fspath(folder), path, config, values, tensors, prefix)
 

@@ -53,7 +53,7 @@ def read_weights(weights, tensors, path):
         if weight.theirs not in shapes:
             raise ValueError(
                 f"{path} lacks {weight.theirs}, expected of shape {weight.torch_shape}. Do the "
-                "layers in config.json fit the file, and is it whole?"
+                "layers in config.json fit the file, and is it whole? Copy both anew"
             )
         if shapes[weight.theirs] != weight.torch_shape:
             raise ValueError(
@@ -62,10 +62,14 @@ def read_weights(weights, tensors, path):
             )
         value = tensors[weight.theirs]
         if value.dtype.name not in ("float32", "float16", "bfloat16"):
-            raise ValueError(f"{path}: {weight.theirs} is of type {value.dtype}, expected float32")
+            raise ValueError(
+                f"{path}: {weight.theirs} is of type {value.dtype}, expected float32. Save it so"
+            )
         value = value.astype(np.float32)
         if not np.isfinite(value).all():
-            raise ValueError(f"{path}: {weight.theirs} holds numbers that are not finite")
+            raise ValueError(
+                f"{path}: {weight.theirs} holds numbers that are not finite. Copy it anew"
+            )
         found[weight.ours] = weight.turned(value)
     return found
 
@@ -128,7 +132,8 @@ def _open_pickled(path):
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds, as the file has it
-        first = str(error).split("\n")[0]
+        lines = str(error).split("\n")  # the first may advise to unpickle it all the same
+        first = next((line for line in lines if "WeightsUnpickler error" in line), lines[0]).strip()
         raise ValueError(
             f"{path} holds more than weights, or is damaged: {first:.200}. It is not unpickled. "
             f"Get the model as {_SAFE}"

@@ -351,7 +351,7 @@ def test_a_pickled_file_with_code_is_not_run(tmp_path):
 
     write_config(tmp_path / "o")
     torch.save({"w": Runs()}, tmp_path / "o" / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="holds more than weights, or is damaged"):
+    with pytest.raises(ValueError, match="holds more than weights, .*: WeightsUnpickler error"):
         convert(tmp_path / "o", "electra", tmp_path / "ours")
     torch.save([1, 2], tmp_path / "o" / "pytorch_model.bin")
     with pytest.raises(ValueError, match="holds no dict of tensors"):

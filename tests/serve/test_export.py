@@ -62,8 +62,9 @@ def finetuned(tmp_path_factory):
 def paired(finetuned):
     """The topic task, whose rows have two texts."""
     task = finetuned.tasks["topic"]
-    sources = {"train": (Source("x", {"text_a": 0, "text_b": 1}),)}
-    finetuned.tasks["topic"] = dataclasses.replace(task, sources=sources)
+    (source,) = task.sources["train"]
+    source = dataclasses.replace(source, columns={"text_a": 0, "text_b": 1})
+    finetuned.tasks["topic"] = dataclasses.replace(task, sources={"train": (source,)})
     yield finetuned
     finetuned.tasks["topic"] = task
 
