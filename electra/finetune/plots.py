@@ -17,6 +17,7 @@ from electra.finetune.families import get_family
 from electra.storage import published
 from electra.train.logs import TRAIN_LOG, read_lines
 
+_MOST_NAMES = 200  # labels: more have no room, and take minutes to lay out
 _MOST_NUMBERS = 25  # labels up to which a matrix shows its counts
 _LONGEST_TEXT = 40  # characters shown of a label or title
 
@@ -71,8 +72,9 @@ def draw_confusion(title, labels, counts):
     axes = _axes(title, "predicted", "gold", (size, size))
     axes.imshow(counts / np.maximum(1, counts.sum(axis=1, keepdims=True)), "Blues", vmin=0, vmax=1)
     labels = [_plain(label) for label in labels]
-    axes.set_xticks(range(len(labels)), labels, rotation=90, parse_math=False)
-    axes.set_yticks(range(len(labels)), labels, parse_math=False)
+    if len(labels) <= _MOST_NAMES:  # else their numbers
+        axes.set_xticks(range(len(labels)), labels, rotation=90, parse_math=False)
+        axes.set_yticks(range(len(labels)), labels, parse_math=False)
     if len(labels) <= _MOST_NUMBERS:
         for (row, column), count in np.ndenumerate(counts):
             dark = 2 * count > counts[row].sum()

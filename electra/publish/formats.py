@@ -6,6 +6,7 @@ that format, and a sentence for each thing that was written or left out.
 
 import contextlib
 import os
+import shutil
 
 from absl import logging
 
@@ -70,21 +71,39 @@ def convert(
     of_hugging_face = {"part": part, "task": task, "generator": generator}
     _check_formats(model, found, from_, to, part)
     _check_options(found, to, of_ours, of_hugging_face, with_optimizer)
-    if found in FOREIGN:
-        incoming.write(output, *incoming.read(model, generator, part, task))
-        return [output]
-    opened = open_model(model, vocab_file, hparams)
-    if to == ELECTRA:
-        return [_from_tf1(opened, output, hparams or {}, with_optimizer)]
-    data = data_of(records_dir, opened)
-    if to == HUGGING_FACE:
-        return _to_huggingface(opened, output, part, task, data)
+    with _emptied_on_failure(output):
+        if found in FOREIGN:
+            incoming.write(output, *incoming.read(model, generator, part, task))
+            return [output]
+        opened = open_model(model, vocab_file, hparams)
+        if to == ELECTRA:
+            return [_from_tf1(opened, output, hparams or {}, with_optimizer)]
+        data = data_of(records_dir, opened)
+        if to == HUGGING_FACE:
+            return _to_huggingface(opened, output, part, task, data)
+        return [_to_keras_hub(opened, output, data)]
+
+
+@contextlib.contextmanager
+def _emptied_on_failure(folder):
+    """Removes what a failed conversion wrote, so that the same command begins again."""
+    is_there = os.path.isdir(folder)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        if is_there:
+            os.makedirs(folder, exist_ok=True)
+        raise
+
+
+def _to_keras_hub(opened, output, data):
     from electra.convert import keras_hub
 
     logging.warning("%s", KERAS_HUB_DIFFERS)
     parameters = keras_hub.write(opened, output)
     write_card(output, opened, keras_hub.CLASS, opened.config.encoder, parameters, data)
-    return [output]
+    return output
 
 
 def _check_formats(model, found, from_, to, part):

@@ -13,6 +13,7 @@ import pytest
 
 from electra.pretrain.config import PretrainingConfig
 from electra.publish.formats import convert
+from electra.saving import checkpoints
 from electra.saving.tensors import open_safetensors, write_safetensors
 from tests.pretrain.runs import TOKENS
 from tests.serve.models import write_pretrained
@@ -300,3 +301,20 @@ def test_the_command(folder, tmp_path):
     failed = run("--model", folder, "--to", "electra", "--output", tmp_path / "o")
     assert failed.returncode == 1
     assert failed.stderr.startswith("Error: ") and failed.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_full_disk_leaves_nothing_and_the_command_begins_again(folder, monkeypatch, is_there):
+    output = folder.parent / "out"
+    if is_there:
+        output.mkdir()
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save", fail)
+        with pytest.raises(OSError, match="No space left"):
+            convert(folder, "electra", output)
+    assert (list(output.iterdir()) == []) if is_there else not output.exists()
+    assert convert(folder, "electra", output) == [str(output)]

@@ -145,7 +145,7 @@ def test_a_checkpoint_names_the_model(model, tmp_path):
         ),
         (tagging, {"name": "a b"}, "Command line: 'name' must be of letters"),
         (tagging, {"dev_file": "b", "dev_fraction": 0.1}, "--dev_fraction exclude each other"),
-        (tagging, {"dev_fraction": float("nan")}, "--dev_fraction must be a finite number"),
+        (tagging, {"dev_fraction": float("nan")}, "--dev_fraction must be a number of at most"),
         (classification, {"text_column": "t", "score_range": ["a"]}, "two numbers, e.g. 0,5. Rec"),
         (classification, {"text_column": "t", "labels": ["a"]}, "labels must be two or more"),
     ],

@@ -56,6 +56,19 @@ def test_a_confusion_matrix_counts_gold_in_rows(tmp_path):
     assert is_drawn(tmp_path / "m.png", figure)
 
 
+def test_labels_without_room_are_not_named(tmp_path):
+    labels = [f"label {number}" for number in range(1000)]
+    figure = plots.draw_confusion("many", labels, np.eye(1000))
+    assert is_drawn(tmp_path / "m.png", figure)
+    shown = {text.get_text() for text in figure.axes[0].get_xticklabels()}
+    assert len(shown) < 20 and not shown & set(labels)
+
+
+def test_runs_without_points_are_drawn_without_a_warning(tmp_path, recwarn):
+    assert is_drawn(tmp_path / "c.png", plots.draw_curves("none", {}))
+    assert list(recwarn) == []
+
+
 @pytest.mark.parametrize(
     "label", ["under $5 or 10% of $20", r"$\frac$", "\ud800", "体育", "a\0b", "x" * 5000, ""]
 )
