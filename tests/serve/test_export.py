@@ -11,7 +11,6 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 import electra
-from electra.finetune.tasks import Source
 from electra.model import kernels
 from electra.serve import export as export_module
 from electra.serve.signatures import cut, framed
