@@ -207,7 +207,7 @@ def test_slots_are_never_more_than_tokens():
     assert config(mask_prob=0.999, max_seq_length=512).max_predictions_per_seq == 512
 
 
-@pytest.mark.parametrize("name", ["a/b", "", ".", "..", "a\0", "\udcff"])
+@pytest.mark.parametrize("name", ["a/b", "", ".", "..", "a\0", "\udcff", 5, None])
 def test_a_model_name_is_one_folder(name):
     with pytest.raises(ValueError, match="model_name must be the name of a folder"):
         PretrainingConfig(name, "D")

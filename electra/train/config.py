@@ -116,6 +116,10 @@ class RunConfig(Config):
     gcp_project = Place("Project of the Cloud TPU.")
 
     def __init__(self, model_name, data_dir, **hparams):
+        if not isinstance(model_name, str):
+            raise ValueError(
+                f"model_name must be the name of a folder. Received: {model_name!r:.80}"
+            )
         self.model_name, self.data_dir = model_name, os.fspath(data_dir)
         as_text = {k: os.fspath(v) for k, v in hparams.items() if isinstance(v, os.PathLike)}
         hparams = {**hparams, **as_text}
