@@ -11,9 +11,6 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 import electra
-from electra.data.features import collect
-from electra.finetune.featurize import featurize
-from electra.finetune.readers import examples_of
 from electra.model import kernels
 from electra.serve import export as export_module
 from electra.serve.signatures import cut, framed
@@ -172,10 +169,7 @@ def test_tags_of_words_equal(served, finetuned):
 
 def test_scores_of_answers_equal(served, finetuned):
     outputs, task = served[1]["ask"], finetuned.tasks["ask"]
-    examples = examples_of(task, list(zip(*QUESTIONS, strict=True)))
-    features = collect(
-        featurize(task, examples, finetuned.tokenizer, is_training=False, **finetuned._sizes())
-    )
+    _, features = finetuned._finetuned._features(task, list(zip(*QUESTIONS, strict=True)))
     windows = features.columns["window"].tolist()
     for i, row in enumerate([place for place, window in enumerate(windows) if window == 0]):
         feature = features.row(row)
