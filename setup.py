@@ -1,4 +1,4 @@
-"""The package, the commands and configs at the root, and what they need.
+"""The package, its console command, and what they need.
 
 Extras: `test` (pytest with xdist, ruff, what runs the notebook), `bench` (the peers that
 benchmarks/ measures beside ours), `interop` (the libraries that converted models are tested with;
@@ -28,7 +28,7 @@ setup(
     packages=find_packages(include=["electra", "electra.*"]),
     package_data={"electra": ["py.typed"]},
     entry_points={"console_scripts": ["electra = electra.__main__:main"]},
-    py_modules=sorted(path.stem for path in ROOT.glob("*.py") if path.stem != "setup"),
+    py_modules=[],  # the scripts at the root are for those who work in the repository
     # tensorflow-text is built against one minor release of tensorflow: the two move together.
     install_requires=[
         "tensorflow>=2.21,<2.22",

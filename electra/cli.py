@@ -38,7 +38,11 @@ def run_command(main, booleans=()):
         return exit_status(lambda: refuse_positionals(argv) or main(argv))
 
     make_tensorflow_quiet()
-    app.run(guarded, argv=normalize_argv(sys.argv, booleans))
+    try:
+        app.run(guarded, argv=normalize_argv(sys.argv, booleans))
+    except BrokenPipeError:  # of --help
+        _drop_output()
+        sys.exit(_NOBODY_READS)
 
 
 def exit_status(command):
@@ -69,9 +73,8 @@ def exit_status(command):
         finally:  # what Python does at its end has no say in the status
             for number in _STOPPING:
                 signal.signal(number, signal.SIG_IGN)
-    except BrokenPipeError:  # `| head`; Python would flush what is left
-        if sys.stdout:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `| head`
+        _drop_output()
     except (Exception, KeyboardInterrupt) as error:
         message = _explained(error)
         if received or isinstance(error, KeyboardInterrupt):  # an import may raise another one
@@ -85,6 +88,12 @@ def exit_status(command):
             traceback.print_exception(error)
         _say(message)
     return status
+
+
+def _drop_output():
+    """Keeps Python from flushing at its end what nobody reads."""
+    if sys.stdout:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def make_tensorflow_quiet():
