@@ -39,8 +39,12 @@ def run_command(main, booleans=()):
 
     make_tensorflow_quiet()
     try:
-        app.run(guarded, argv=normalize_argv(sys.argv, booleans))
-    except BrokenPipeError:  # of --help
+        try:
+            app.run(guarded, argv=normalize_argv(sys.argv, booleans))
+        finally:  # what --help left in the buffer
+            if sys.stdout:
+                sys.stdout.flush()
+    except BrokenPipeError:
         _drop_output()
         sys.exit(_NOBODY_READS)
 

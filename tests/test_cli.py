@@ -162,11 +162,13 @@ def test_a_signal_after_the_end_leaves_the_status():
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(("mode", "status"), [(0, 0), ("much", 141)])
-def test_output_that_nobody_reads_ends_a_command_quietly(mode, status):
+@pytest.mark.parametrize(
+    ("mode", "arguments", "status"), [(0, [], 0), ("much", [], 141), (0, ["--help"], 141)]
+)
+def test_output_that_nobody_reads_ends_a_command_quietly(mode, arguments, status):
     read_end, write_end = os.pipe()
     os.close(read_end)
-    done = run_command_with(mode, stdout=write_end, PYTHONUNBUFFERED="")
+    done = run_command_with(mode, *arguments, stdout=write_end, PYTHONUNBUFFERED="")
     os.close(write_end)
     assert (done.returncode, done.stderr) == (status, "")
 
