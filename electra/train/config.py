@@ -171,6 +171,10 @@ class RunConfig(Config):
         self.encoder = encoder
         self.embedding_size, self.vocab_size = encoder.embedding_size, encoder.vocab_size
 
+    def check_files(self):
+        """Compares the config with the files that a run goes on from; before TensorFlow is
+        imported. Raises: ValueError, FileNotFoundError."""
+
     def check_run(self):
         """Checks what pre-training and fine-tuning have in common. Raises: ValueError."""
         name = self.model_name
