@@ -362,6 +362,7 @@ def test_the_module_prints_its_table():
     command = [sys.executable, str(ROOT / "configure_pretraining.py")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert "| `mask_prob` | `0.15` | above 0 and below 1 | official |" in done.stdout
+    assert '`"model_size": "mini"` the defaults are `generator_hidden_size`' in done.stdout
 
 
 @needs_fixtures

@@ -32,8 +32,8 @@ def build_model(config, vocab, dtype="float32"):
 
 
 def describe_sizes(config, model):
-    """Returns the parameter counts of a PretrainingModel in words, and the width of its tables where
-    an overridden hidden_size made it another than the size's own."""
+    """Returns the parameter counts of a PretrainingModel in words, and the width of its tables
+    where an overridden hidden_size made it another than the size's own."""
     counts = {name: math.prod(v.shape) for name, v in model.named_variables().items()}
     own, total = "electra/|discriminator_predictions/", sum(counts.values())
     first = sum(count for name, count in counts.items() if re.match(own, name))

@@ -10,9 +10,9 @@ from electra.data.patterns import escaped
 from electra.hparams import Field
 from electra.model.config import generator_config
 from electra.pretrain.agreement import config_to_run
-from electra.pretrain.defaults import OVERRIDES, defaults
+from electra.pretrain.defaults import OF_SIZE, OVERRIDES, defaults
 from electra.pretrain.phases import NUMBERS, checked_phases, phases_of
-from electra.train.config import EXAMPLES, LARGEST, SHARE, STEPS, Place, RunConfig
+from electra.train.config import AS_KNOWN, EXAMPLES, LARGEST, SHARE, STEPS, Place, RunConfig
 
 
 class PretrainingConfig(RunConfig):
@@ -148,7 +148,7 @@ class PretrainingConfig(RunConfig):
     temperature = Field(1.0, "Temperature of the generator's draw.", above=0)
 
     # --- batches ---
-    max_seq_length = Field(128, "Length L of an example.", unit="tokens", at_least=5)
+    max_seq_length = Field(128, f"Length L of an example{AS_KNOWN}", unit="tokens", at_least=5)
     train_batch_size = Field(128, "Global batch of an update.", **EXAMPLES)
     eval_batch_size = Field(128, "Global batch of an evaluation.", may_change=True, **EXAMPLES)
 
@@ -219,6 +219,16 @@ class PretrainingConfig(RunConfig):
                 f'rows of the word table stay unused. A new run may have "vocab_size": {len(vocab)}'
             )
         return None
+
+    @classmethod
+    def markdown(cls):
+        own = [
+            f'With `"model_size": "{size}"` the defaults are '
+            + ", ".join(f"`{name}` {value}" for name, value in values.items())
+            + "."
+            for size, values in OF_SIZE.items()
+        ]
+        return "\n\n".join([super().markdown(), *own])
 
     def check_files(self):
         config_to_run(self)

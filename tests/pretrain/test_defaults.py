@@ -49,7 +49,7 @@ QUICKSTART = {
 
 
 def write_records(folder, length=24, **about):
-    """Writes a vocabulary and the manifest of records, which are empty files; returns the folder."""
+    """Writes a vocabulary, a manifest and records, which are empty files. Returns: folder."""
     records = folder / "pretrain_tfrecords"
     records.mkdir(parents=True)
     (folder / "vocab.txt").write_text("\n".join(TOKENS) + "\n")
