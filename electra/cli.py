@@ -226,6 +226,7 @@ def start_run(config_class, settings=run_settings):
     logging.set_verbosity(logging.INFO)
     model_name, data_dir, hparams = settings(flags.FLAGS)
     config = config_class(model_name, data_dir, **hparams)
+    config.check_files()
     import_tensorflow_quietly(config.compilation_cache_dir)
     return config
 

@@ -50,7 +50,7 @@ TENSORFLOW = {
     "model/scan": ANYWHERE,
     "optim": ANYWHERE,
     "saving": NOWHERE,
-    "saving/tensors": ANYWHERE,
+    "saving/tensors": IN_FUNCTIONS,
     "predictor": ANYWHERE,
     "train": ANYWHERE,
     "pretrain": NOWHERE,

@@ -148,6 +148,13 @@ def test_what_contradicts_the_model_is_refused(pretrained, hparams):
         config(pretrained, **hparams)
 
 
+def test_all_that_contradicts_the_model_is_in_one_message(pretrained):
+    with pytest.raises(ValueError) as error:
+        config(pretrained, vocab_size=60, do_lower_case=True)
+    for part in ("'vocab_size' is 60, but", "'do_lower_case' is True, but"):
+        assert str(error.value).count(part) == 1
+
+
 def test_from_scratch_another_network_may_be_chosen(pretrained):
     assert config(pretrained, from_scratch=True).encoder.hidden_size == 128
     result = config(pretrained, from_scratch=True, model_hparam_overrides={"hidden_size": 64})

@@ -163,7 +163,7 @@ def test_electric_wins_and_brings_two_towers():
         ({"train_batch_size": 8.0}, "'train_batch_size' must be a whole number"),
         ({"debug": "true"}, "'debug' must be true or false"),
         ({"seed": -1}, "'seed' must be at least 0"),
-        ({"model_size": "tiny"}, '\'model_size\' must be one of "small", "medium"'),
+        ({"model_size": "huge"}, '\'model_size\' must be one of "mini", "tiny", "small"'),
         ({"strategy": "horovod"}, "'strategy' must be one of"),
         ({"precision": "float16"}, "'precision' must be one of"),
         ({"xla": 1}, "'xla' must be one of"),
@@ -362,6 +362,7 @@ def test_the_module_prints_its_table():
     command = [sys.executable, str(ROOT / "configure_pretraining.py")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert "| `mask_prob` | `0.15` | above 0 and below 1 | official |" in done.stdout
+    assert '`"model_size": "mini"` the defaults are `generator_hidden_size`' in done.stdout
 
 
 @needs_fixtures

@@ -256,10 +256,12 @@ def pretrained(main, other=None, part=None):
 
 def hparams_of(config):
     """Returns the hparams that say an encoder's sizes, as a dict."""
-    fitting = [
-        name for name, own in MODEL_SIZES.items() if own["hidden_size"] <= config.hidden_size
-    ]
-    size = (fitting or ["small"])[-1]
+    widths = {
+        name: own["hidden_size"]
+        for name, own in MODEL_SIZES.items()
+        if name != "mini" and own["hidden_size"] <= config.hidden_size
+    }
+    size = max(widths, key=widths.get, default="small")
     tables = {"vocab_size": config.vocab_size, "embedding_size": config.embedding_size}
     sizes = {"hidden_size": config.hidden_size, "num_hidden_layers": config.num_hidden_layers}
     usual = encoder_config(size, **tables, overrides=sizes)

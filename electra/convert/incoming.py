@@ -10,7 +10,7 @@ from absl import logging
 
 from electra.convert import heads
 from electra.saving import checkpoints
-from electra.saving.folder import MODEL_HPARAMS, ModelFolder, write_folder
+from electra.saving.folder import ModelFolder, write_folder
 from electra.saving.tensors import Tensors
 from electra.storage import read_json, read_json_dict, write_json
 from electra.text.vocab import write_vocab
@@ -112,10 +112,7 @@ def write(folder, hparams, tensors, vocab, step=0):
 
 def hparams_of_a_new_run(folder):
     """Returns the hparams with which pre-training starts from the weights of a folder of ours."""
-    model = ModelFolder(folder)
-    recorded, places = model.recorded(), {"init_checkpoint": folder, "vocab_file": model.vocab_file}
-    names = (*MODEL_HPARAMS, "untied_generator_embeddings")
-    return {**places, **{name: recorded[name] for name in names if name in recorded}}
+    return {"init_checkpoint": folder, "vocab_file": ModelFolder(folder).vocab_file}
 
 
 def own_folder(path, folder):

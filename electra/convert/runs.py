@@ -13,7 +13,7 @@ def from_anywhere(hparams, home, start, to_pretrain):
 
     A model of Hugging Face or KerasHub is converted into the folder init_checkpoint of the run's
     own folder, unless it was before, and the run starts from there. Pre-training takes over its
-    sizes and its vocabulary where they are not given.
+    vocabulary where none is given; its sizes stand in that folder.
 
     Args:
         hparams: dict, as given.
@@ -31,12 +31,8 @@ def from_anywhere(hparams, home, start, to_pretrain):
     if incoming.format_of(start) not in incoming.FOREIGN:
         return hparams
     folder = incoming.own_folder(start, os.path.join(home, "init_checkpoint"))
-    given = incoming.hparams_of_a_new_run(folder) if to_pretrain else {}
-    both = {**given, **hparams, "init_checkpoint": folder}
-    overrides = "model_hparam_overrides"
-    if type(given.get(overrides)) is type(hparams.get(overrides)) is dict:
-        both[overrides] = {**given[overrides], **hparams[overrides]}
-    return both
+    places = incoming.hparams_of_a_new_run(folder) if to_pretrain else {}
+    return {**places, **hparams, "init_checkpoint": folder}
 
 
 def _has_config(path):

@@ -7,13 +7,23 @@ eval_examples, eval_tokens, documents, and identity (what a build must agree in 
 
 import os
 
+from electra.data.patterns import find_files
 from electra.storage import read_json, write_json
 
 MANIFEST_NAME = "manifest.json"
 VERSION = 1
+AS_BUILT = "Set it as they were built, or leave it out, or build them anew"
 _COUNTS = ("train_examples", "train_tokens", "eval_examples", "eval_tokens")
 # Of what is read again. A manifest with an identity has all of it.
-_SHAPE = {"version": int, "files?": [{"name": str, "examples": int}], "identity?": dict}
+_SHAPE = {
+    "version": int,
+    "files?": [{"name": str, "examples": int}],
+    "identity?": dict,
+    "max_seq_length?": int,
+    "vocab_size?": int,
+    "do_lower_case?": bool,
+    "strip_accents?": bool,
+}
 _WHOLE_SHAPE = {"files": list, **dict.fromkeys(_COUNTS, int)}
 
 
@@ -39,3 +49,27 @@ def read_manifest(folder):
             f"{path} has version {manifest['version']}, this code reads up to {VERSION}"
         )
     return manifest
+
+
+def manifests_of(pattern):
+    """Returns dict folder -> manifest of the records that match a pattern; those without one are
+    left out. Raises: ValueError, as read_manifest."""
+    folders = sorted({os.path.dirname(path) or "." for path in find_files(pattern)})
+    found = {folder: read_manifest(folder) for folder in folders}
+    return {folder: manifest for folder, manifest in found.items() if manifest is not None}
+
+
+def contradictions(manifest, made_with, folder, kind):
+    """Lists what records were built with and a model has otherwise.
+
+    Args:
+        manifest: dict. made_with: dict of the model's values of some of its keys; None: not known.
+        folder: of the records; kind: "training" or "held-out".
+    Returns: list of sentences without their full stop.
+    """
+    return [
+        f"The {kind} records in {folder} were built with {key} {manifest[key]!r}, the model has "
+        f"{wanted!r}"
+        for key, wanted in made_with.items()
+        if None not in (wanted, manifest.get(key)) and manifest[key] != wanted
+    ]

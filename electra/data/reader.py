@@ -13,7 +13,7 @@ import tensorflow as tf
 from absl import logging
 
 from electra.data.frames import Frames
-from electra.data.manifest import read_manifest
+from electra.data.manifest import AS_BUILT, contradictions, read_manifest
 from electra.data.patterns import find_files, matches, split
 from electra.features import RECORD_FEATURES, ROW
 
@@ -70,7 +70,8 @@ class Records:
             if manifest is None:
                 logging.warning(f"No manifest in {folder}: the records' vocabulary is not checked")
             else:
-                self._check_manifest(folder, manifest, made_with)
+                if wrong := contradictions(manifest, made_with, folder, kind):
+                    raise ValueError(f"{'. '.join(wrong)}. {AS_BUILT}")
                 self._check_files(folder, manifest.get("files", ()))
         self.max_seq_length = self._length_of_first()
         if max_seq_length not in (None, self.max_seq_length):
@@ -142,15 +143,6 @@ class Records:
         if not features["input_ids"].int64_list.value:
             raise ValueError(f"{where} has no feature input_ids. {_BUILD}")
         return len(features["input_ids"].int64_list.value)
-
-    def _check_manifest(self, folder, manifest, made_with):
-        for key, wanted in made_with.items():
-            recorded = manifest.get(key)
-            if None not in (wanted, recorded) and recorded != wanted:
-                raise ValueError(
-                    f"The {self.kind} records in {folder} were built with {key} {recorded!r}, the "
-                    f"model has {wanted!r}. Set it as they were built, or build them anew"
-                )
 
     def _check_files(self, folder, entries):
         """Refuses files that are missing, or hold another number of examples than promised."""

@@ -49,9 +49,12 @@ class Pretrained:
             ValueError: `given` contradicts the model, or the record is damaged.
         """
         fixed = checked_record(self.recorded, MODEL_HPARAMS, fields, self.folder)
-        for name, value in fixed.items():
-            if name != "model_hparam_overrides" and given.get(name) not in (None, value):
-                self._refuse(name, given[name], value, given.get("from_scratch"))
+        if given.get("from_scratch") is not True:
+            self._refuse(
+                (name, given[name], value)
+                for name, value in fixed.items()
+                if name != "model_hparam_overrides" and given.get(name) not in (None, value)
+            )
         is_large = given.get("model_size", fixed.get("model_size")) == "large"
         return {**fixed, **(LARGE if is_large else {})}
 
@@ -72,17 +75,21 @@ class Pretrained:
         if not self.recorded or config.from_scratch:
             return
         before = config.make_encoder(self.recorded.get("model_hparam_overrides", {}))
-        for name, value in sorted(dataclasses.asdict(before).items()):
-            now = getattr(encoder, name)
-            if name not in _RATES and now != value:
-                self._refuse(name, now, value, False)
+        self._refuse(
+            (name, getattr(encoder, name), value)
+            for name, value in sorted(dataclasses.asdict(before).items())
+            if name not in _RATES and getattr(encoder, name) != value
+        )
 
-    def _refuse(self, name, given, value, from_scratch):
-        if from_scratch is not True:
-            raise ValueError(
-                f"hparam {name!r} is {given!r}, but the model in {self.path} was "
-                f"pre-trained with {value!r}. Leave it out: it is taken over"
-            )
+    def _refuse(self, differing):
+        """Raises a ValueError if there are any; of each its name, as given, as the model has it."""
+        wrong = [
+            f"hparam {name!r} is {given!r}, but the model in {self.path} was pre-trained with "
+            f"{value!r}"
+            for name, given, value in differing
+        ]
+        if wrong:
+            raise ValueError(f"{'; '.join(wrong)}. Leave it out: it is taken over")
 
 
 def defaults_of_tasks(tasks, fields):

@@ -48,7 +48,10 @@ class Trainer:
     @functools.cached_property
     def model(self):
         with self.placement.strategy.scope():
-            return self._new_model()
+            model = self._new_model()
+        sizes = [math.prod(variable.shape) for variable in model.named_variables().values()]
+        logging.info("Parameters: %s", f"{sum(sizes):,}")
+        return model
 
     @functools.cached_property
     def variables(self):

@@ -6,8 +6,22 @@ Enters: a model size with overrides. Leaves: an EncoderConfig that has checked i
 import dataclasses
 import sys
 
-# Layers and hidden size of the named sizes; heads, feed-forward and embedding sizes follow.
+# Of the named sizes; heads, feed-forward and embedding sizes follow where they are not given.
 MODEL_SIZES = {
+    "mini": {  # learns on a laptop; electra/pretrain/defaults.py has its settings of training
+        "hidden_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "initializer_range": 0.13,
+    },
+    "tiny": {  # TinyBERT, CLUE's ELECTRA-tiny
+        "hidden_size": 312,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 12,
+        "intermediate_size": 1200,
+    },
     "small": {"hidden_size": 256, "num_hidden_layers": 12, "embedding_size": 128},
     "medium": {"hidden_size": 384, "num_hidden_layers": 12},  # SELECTRA
     "base": {"hidden_size": 768, "num_hidden_layers": 12},
@@ -106,7 +120,8 @@ def encoder_config(model_size, *, vocab_size, embedding_size=None, overrides=Non
     Returns: EncoderConfig.
     Raises:
         ValueError: unknown size or field, or sizes that do not fit together.
-    Source: training_utils.get_bert_config of the official code; "medium" is SELECTRA's.
+    Source: training_utils.get_bert_config of the official code; "medium" is SELECTRA's, "tiny"
+        CLUE's and TinyBERT's.
     """
     known = sorted(MODEL_SIZES)
     if model_size not in known:
@@ -118,6 +133,9 @@ def encoder_config(model_size, *, vocab_size, embedding_size=None, overrides=Non
             f"model_hparam_overrides must be a dict with names of {known}. Received: {overrides!r}"
         )
     sizes = dict(MODEL_SIZES[model_size], vocab_size=vocab_size)
+    if overrides.get("hidden_size", sizes["hidden_size"]) != sizes["hidden_size"]:
+        for name in ("num_attention_heads", "intermediate_size"):
+            sizes.pop(name, None)
     if embedding_size is not None:
         sizes["embedding_size"] = embedding_size
     sizes.update(overrides)

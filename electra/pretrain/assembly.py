@@ -1,7 +1,10 @@
 """From a config to the model, the optimizer and the training step it describes."""
 
 import functools
+import math
+import re
 
+from electra.model.config import MODEL_SIZES
 from electra.optim import adamw, schedule
 from electra.pretrain.model import OPTIONS, PretrainingModel
 from electra.pretrain.phases import phases_of
@@ -26,6 +29,30 @@ def build_model(config, vocab, dtype="float32"):
         dtype=dtype,
         **config.values(*OPTIONS),
     )
+
+
+def describe_sizes(config, model):
+    """Returns the parameter counts of a PretrainingModel in words, and the width of its tables
+    where an overridden hidden_size made it another than the size's own."""
+    counts = {name: math.prod(v.shape) for name, v in model.named_variables().items()}
+    own, total = "electra/|discriminator_predictions/", sum(counts.values())
+    first = sum(count for name, count in counts.items() if re.match(own, name))
+    if config.objective == "mlm":
+        text = f"Parameters: masked LM {total:,}"
+    else:
+        text = (
+            f"Parameters: discriminator {first:,}, generator {total - first:,} of its own, "
+            f"together {total:,}"
+        )
+    size, encoder = MODEL_SIZES[config.model_size], config.encoder
+    usual = size.get("embedding_size", size["hidden_size"])
+    is_given = "embedding_size" in {*config.given, *config.model_hparam_overrides}
+    if usual != encoder.embedding_size == encoder.hidden_size and not is_given:
+        text += (
+            f". embedding_size follows hidden_size: {encoder.embedding_size}, {config.model_size} "
+            f"has {usual}"
+        )
+    return text
 
 
 def build_optimizer(config, model, compiled=True):

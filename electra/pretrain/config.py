@@ -9,18 +9,10 @@ import os
 from electra.data.patterns import escaped
 from electra.hparams import Field
 from electra.model.config import generator_config
+from electra.pretrain.agreement import config_to_run
+from electra.pretrain.defaults import OF_SIZE, OVERRIDES, defaults
 from electra.pretrain.phases import NUMBERS, checked_phases, phases_of
-from electra.train.config import EXAMPLES, LARGEST, SHARE, STEPS, Place, RunConfig
-
-# What `debug` stands for; hparams given beside it win.
-DEBUG = {
-    "train_batch_size": 8,
-    "num_train_steps": 20,
-    "eval_batch_size": 4,
-    "iterations_per_loop": 1,
-    "num_eval_steps": 2,
-    "log_every_steps": 1,
-}
+from electra.train.config import AS_KNOWN, EXAMPLES, LARGEST, SHARE, STEPS, Place, RunConfig
 
 
 class PretrainingConfig(RunConfig):
@@ -156,7 +148,7 @@ class PretrainingConfig(RunConfig):
     temperature = Field(1.0, "Temperature of the generator's draw.", above=0)
 
     # --- batches ---
-    max_seq_length = Field(128, "Length L of an example.", unit="tokens", at_least=5)
+    max_seq_length = Field(128, f"Length L of an example{AS_KNOWN}", unit="tokens", at_least=5)
     train_batch_size = Field(128, "Global batch of an update.", **EXAMPLES)
     eval_batch_size = Field(128, "Global batch of an evaluation.", may_change=True, **EXAMPLES)
 
@@ -173,13 +165,19 @@ class PretrainingConfig(RunConfig):
     results_txt = Place("Scores as text. null: results/unsup_results.txt in model_dir")
 
     def resolve(self, hparams):
-        derived = dict(DEBUG) if hparams.get("debug") is True else {}
+        self._refuse_computed(hparams)
+        self.check_given(hparams)
+        home, _ = self.places(hparams)
+        derived = defaults(hparams, self.fields, home, self._records(hparams))
         if hparams.get("electric_objective") is True:
             derived["two_tower_generator"] = True
-        self._refuse_computed(hparams)
         self.fill(hparams, derived)
-        self._fill_phases()
+        self.model_hparam_overrides = {
+            **derived.get(OVERRIDES, {}),
+            **self.model_hparam_overrides,
+        }
         self._fill_places()
+        self._fill_phases()
         self.keep_checkpoint_max = self.keep_checkpoint_max or 0
         self.set_encoder(self.make_encoder(self.model_hparam_overrides))
         self.generator = None
@@ -222,6 +220,19 @@ class PretrainingConfig(RunConfig):
             )
         return None
 
+    @classmethod
+    def markdown(cls):
+        own = [
+            f'With `"model_size": "{size}"` the defaults are '
+            + ", ".join(f"`{name}` {value}" for name, value in values.items())
+            + "."
+            for size, values in OF_SIZE.items()
+        ]
+        return "\n\n".join([super().markdown(), *own])
+
+    def check_files(self):
+        config_to_run(self)
+
     def _refuse_computed(self, hparams):
         if "max_predictions_per_seq" in hparams:
             raise ValueError(
@@ -238,12 +249,18 @@ class PretrainingConfig(RunConfig):
             total = sum(phase["steps"] for phase in self.phases)
             self.num_train_steps = self.fields["num_train_steps"].checked("num_train_steps", total)
 
+    def _records(self, hparams):
+        """Returns the patterns of the training and the held-out records."""
+        folder = os.path.join(escaped(self.data_dir), "pretrain_tfrecords")
+        names = {"pretrain_tfrecords": "pretrain_data", "eval_tfrecords": "eval_data"}
+        return [
+            hparams.get(hparam) or os.path.join(folder, f"{name}.tfrecord*")
+            for hparam, name in names.items()
+        ]
+
     def _fill_places(self):
-        records = os.path.join(escaped(self.data_dir), "pretrain_tfrecords")
-        self.pretrain_tfrecords = self.pretrain_tfrecords or os.path.join(
-            records, "pretrain_data.tfrecord*"
-        )
-        self.eval_tfrecords = self.eval_tfrecords or os.path.join(records, "eval_data.tfrecord*")
+        places = self.values("pretrain_tfrecords", "eval_tfrecords")
+        self.pretrain_tfrecords, self.eval_tfrecords = self._records(places)
         self.model_dir = self.model_dir or os.path.join(self.data_dir, "models", self.model_name)
         of_data, of_model = (os.path.join(d, "vocab.txt") for d in (self.data_dir, self.model_dir))
         is_only_the_models = os.path.exists(of_model) and not os.path.exists(of_data)

@@ -9,6 +9,7 @@ import functools
 import itertools
 
 from electra.hparams import Field
+from electra.pretrain.defaults import OF_MODEL, of_records
 from electra.storage import excerpt
 from electra.train import resume
 
@@ -69,6 +70,7 @@ def phases_of(config):
     for number, values in enumerate(config.phases, 1):
         own = {name: value for name, value in values.items() if value is not None}
         own |= {"phases": [], "num_train_steps": own.pop("steps")}
+        own = {**config.values(*OF_MODEL), **own}
         try:
             derived = config.with_hparams(**own)
         except ValueError as error:
@@ -81,6 +83,12 @@ def phases_of(config):
         first_step = phases[-1].last_step if phases else 0
         phases.append(Phase(number, len(config.phases), first_step, examples, derived))
     return phases
+
+
+def phases_left(config, phases, step):
+    """Returns the phases whose records a run needs: those to train, or the one to evaluate."""
+    left = [phase for phase in phases if config.do_train and step < phase.last_step]
+    return left or [phase_at(phases, step)]
 
 
 def phase_at(phases, step):
@@ -110,6 +118,11 @@ def checked_phases(config):
                 f"whole run or unknown. A phase may set: {', '.join(fields)}"
             )
         values = {**config.values(*NUMBERS), **dict.fromkeys(PLACES), **given}
+        if "max_seq_length" not in {*given, *config.given}:
+            patterns = [values[name] or getattr(config, name) for name in PLACES]
+            values["max_seq_length"] = of_records(patterns).get(
+                "max_seq_length", values["max_seq_length"]
+            )
         if "steps" not in given:
             left = config.num_train_steps - sum(phase["steps"] for phase in phases)
             if number < len(config.phases) or left < 1:

@@ -13,14 +13,15 @@ import tensorflow as tf
 from absl import logging
 
 from electra.data import reader
-from electra.pretrain.assembly import build_model, build_optimizer, build_step
+from electra.pretrain.agreement import config_to_run
+from electra.pretrain.assembly import build_model, build_optimizer, build_step, describe_sizes
 from electra.pretrain.evaluation import Evaluator, write_results
 from electra.pretrain.flops import official_training_flops, training_flops
 from electra.pretrain.interval import PretrainingInterval
-from electra.pretrain.phases import phase_at, phases_of, resumed
+from electra.pretrain.phases import phase_at, phases_left, phases_of
 from electra.pretrain.records import log_unigram_of, open_records
 from electra.saving import checkpoints
-from electra.saving.folder import ModelFolder, locked_folder, write_folder
+from electra.saving.folder import locked_folder, write_folder
 from electra.saving.shapes import infer_generator_fractions, layers_of
 from electra.storage import write_text
 from electra.text.vocab import read_vocab
@@ -47,10 +48,7 @@ def run_pretraining(config):
             be known then.
         NonFiniteLossError: the training diverged.
     """
-    folder, newest = config.model_dir, checkpoints.latest(config.model_dir)
-    if newest is not None:
-        step = checkpoints.read(newest, verify=False).step
-        config = resumed(config, ModelFolder(folder).recorded(), folder, step)
+    config = config_to_run(config)
     placement = placement_of(config)
     config = config.replace(precision=placement.precision)
     with contextlib.ExitStack() as stack:
@@ -67,16 +65,9 @@ class Pretraining:
         if note:
             logging.warning("%s", note)
         newest = checkpoints.latest(self.folder)
-        newest = newest and checkpoints.read(newest, verify=False)
-        resume.check_vocab(
-            self.vocab,
-            config.vocab_file,
-            self.folder,
-            newest,
-            "Set vocab_file to that one, or model_name to a new model",
-        )
+        step = checkpoints.read(newest, verify=False).step if newest else 0
         self.records = {}  # number of a phase -> training and held-out Records
-        for phase in _phases_left(config, phases_of(config), newest.step if newest else 0):
+        for phase in phases_left(config, phases_of(config), step):
             sizes = phase.config.train_batch_size, phase.config.gradient_accumulation_steps
             if config.do_train:
                 placement.check_batch_size(*sizes)
@@ -95,12 +86,13 @@ class Pretraining:
         keras.utils.set_random_seed(config.seed)
         with placement.strategy.scope():
             self.model = build_model(config, self.vocab, placement.dtype)
+            logging.info("%s", describe_sizes(config, self.model))
             self.optimizer = None
             if config.do_train:  # a compiled step compiles its update too
                 compiled = not placement.compile_step
                 self.optimizer = build_optimizer(config, self.model, compiled)
         self.step, restored = self._restore()
-        self.interval = self._interval(_phases_left(config, self.phases, self.step)[0])
+        self.interval = self._interval(phases_left(config, self.phases, self.step)[0])
         if restored is not None:
             self.interval.load(restored)
         self._check_workers_agree()
@@ -234,7 +226,7 @@ class Pretraining:
             enabled=self.placement.is_chief,
         ) as log:
             log.hparams(config.to_json())
-            for phase in _phases_left(config, self.phases, self.step):
+            for phase in phases_left(config, self.phases, self.step):
                 if phase.count > 1:
                     logging.info("%s", phase)
                     log.aim(phase.last_step, f"phase {phase.number}/{phase.count}")
@@ -314,12 +306,6 @@ class Pretraining:
             state |= layers_of(electra=self.config.encoder, generator=self.config.generator)
             kept = self.config.keep_checkpoint_max
             checkpoints.save(self.folder, step, tensors, state, keep_max=kept)
-
-
-def _phases_left(config, phases, step):
-    """Returns the phases whose records a run needs: those to train, or the one to evaluate."""
-    left = [phase for phase in phases if config.do_train and step < phase.last_step]
-    return left or [phase_at(phases, step)]
 
 
 def _with_generator_of(config, checkpoint):

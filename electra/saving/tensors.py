@@ -1,5 +1,7 @@
 """Files of named tensors: safetensors, and the bundles of TF1. A tensor is read when asked for.
 
+TensorFlow is imported for TF1's only.
+
 Uses safetensors for tensors on disk.
 """
 
@@ -11,10 +13,8 @@ import re
 import zlib
 from collections.abc import Mapping
 
-import keras
 import numpy as np
 import safetensors
-import tensorflow as tf
 
 CHECKSUM = "crc32"  # in the metadata: of the whole file, but for the eight digits themselves
 _TYPES = {"float32": "F32", "int32": "I32", "int64": "I64"}  # as safetensors spells them
@@ -131,6 +131,8 @@ def latest_tf1(folder):
     """
     listing = os.path.join(folder, "checkpoint")
     if os.path.exists(listing):
+        import tensorflow as tf
+
         state = None
         with contextlib.suppress(ValueError):  # empty, or not UTF-8
             state = tf.train.get_checkpoint_state(folder)
@@ -160,6 +162,7 @@ def open_tf1(path):
     Raises:
         ValueError: it is damaged; later too, when a damaged tensor is read.
     """
+    import tensorflow as tf
 
     def read(function, *arguments):
         try:
@@ -177,5 +180,7 @@ def open_tf1(path):
 
 
 def _to_numpy(tensor):
+    import keras
+
     value = tensor.value if isinstance(tensor, keras.Variable) else tensor
     return np.ascontiguousarray(value.numpy() if hasattr(value, "numpy") else value)

@@ -112,7 +112,8 @@ def open_model(path, vocab_file=None, hparams=None):
         recorded[name] = {**recorded[name], **value} if both else value
     tasks = _tasks(recorded.get("tasks", []), recorded.get("task_labels", {}))
     known = {name: recorded[name] for name in PretrainingConfig.fields if name in recorded}
-    for name in ("phases", "init_checkpoint"):  # a model is as they left it
+    of_run = ("phases", "init_checkpoint", "model_dir", "pretrain_tfrecords", "eval_tfrecords")
+    for name in of_run:  # a model is as they left it
         known.pop(name, None)
     if tasks:  # of fine-tuning's own hparams only those of the network
         known = {name: known[name] for name in (*MODEL_HPARAMS, "max_seq_length") if name in known}

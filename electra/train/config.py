@@ -12,6 +12,7 @@ from electra.convert.runs import from_anywhere
 from electra.hparams import Config, Field, is_text, refuse_unknown
 from electra.model.config import MODEL_SIZES, EncoderConfig, encoder_config
 
+AS_KNOWN = "; by default as the model or the records' manifest says."
 LARGEST = 2**20  # of batches and lengths: beyond any run, so that a slip ends at once
 EXAMPLES = {"unit": "examples", "at_least": 1, "at_most": LARGEST}  # of a batch
 STEPS = {"unit": "steps", "at_least": 1, "may_change": True}  # after which something is due
@@ -50,7 +51,11 @@ class RunConfig(Config):
     )
 
     # --- network ---
-    model_size = Field("small", "Size of the discriminator.", choices=tuple(MODEL_SIZES))
+    model_size = Field(
+        "small",
+        "Size of the discriminator; by default that of the model to start from.",
+        choices=tuple(MODEL_SIZES),
+    )
     model_hparam_overrides = Field({}, "Sizes that replace those of model_size; see EncoderConfig.")
     embedding_size = Field(
         None,
@@ -58,8 +63,10 @@ class RunConfig(Config):
         unit="units",
         kinds=(int,),
     )
-    vocab_size = Field(30522, "Rows of the word table.", unit="tokens", at_least=1, at_most=2**24)
-    do_lower_case = Field(True, "Lower-case the input.")
+    vocab_size = Field(
+        30522, f"Rows of the word table{AS_KNOWN}", unit="tokens", at_least=1, at_most=2**24
+    )
+    do_lower_case = Field(True, f"Lower-case the input{AS_KNOWN}")
     strip_accents = Field(
         None, "Strip accents from the input. null: as do_lower_case.", source="ours", kinds=(bool,)
     )
@@ -170,6 +177,10 @@ class RunConfig(Config):
         """Sets the encoder and the sizes that follow from it."""
         self.encoder = encoder
         self.embedding_size, self.vocab_size = encoder.embedding_size, encoder.vocab_size
+
+    def check_files(self):
+        """Compares the config with the files that a run goes on from; before TensorFlow is
+        imported. Raises: ValueError, FileNotFoundError."""
 
     def check_run(self):
         """Checks what pre-training and fine-tuning have in common. Raises: ValueError."""

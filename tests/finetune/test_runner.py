@@ -245,6 +245,14 @@ def test_what_is_wrong_is_said_before_the_first_step(data, tmp_path):
         Finetuning(config_of(data, vocab_file=str(vocab), task_names=["sts"]))
 
 
+def test_the_log_says_how_many_parameters_the_network_has(data, tmp_path, caplog):
+    caplog.set_level("INFO", logger="absl")
+    hparams = {"init_checkpoint": str(data / "models" / "m"), "output_dir": str(tmp_path / "out")}
+    model = Finetuning(config_of(data, **hparams)).trainer.model
+    count = sum(np.prod(weight.shape) for weight in model.trainable_weights)
+    assert f"Parameters: {count:,}" in caplog.messages
+
+
 def cut_vocab(path):
     path.write_text("\n".join(TOKENS[:-1]))
 

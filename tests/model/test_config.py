@@ -118,8 +118,8 @@ def test_impossible_sizes_are_refused(overrides, message):
 
 
 def test_unknown_size_names_the_known_ones():
-    with pytest.raises(ValueError, match=r"medium.*Received: 'tiny'"):
-        encoder_config("tiny", vocab_size=100)
+    with pytest.raises(ValueError, match=r"medium.*Received: 'huge'"):
+        encoder_config("huge", vocab_size=100)
 
 
 @pytest.mark.parametrize(

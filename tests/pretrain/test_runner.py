@@ -356,6 +356,25 @@ def test_records_without_a_manifest_train_with_a_warning(data_copy, caplog):
     assert "No manifest in " in caplog.text
 
 
+def test_the_log_begins_with_sizes_and_says_what_is_wasted_or_too_little(data, caplog):
+    caplog.set_level("INFO", logger="absl")
+    hparams = {k: v for k, v in runs.TINY.items() if k not in ("embedding_size", "max_seq_length")}
+    hparams |= {"model_size": "base", "vocab_size": 48, "num_train_steps": 1}
+    assert runs.run_pretraining(PretrainingConfig("sizes", str(data), **hparams)) == 0
+    tensors = checkpoints.read(data / "models" / "sizes").tensors
+    sizes = {n: tensors[n].size for n in tensors if not n.endswith(checkpoints.SLOTS)}
+    own = sum(size for n, size in sizes.items() if n.startswith(("electra/", "discriminator_")))
+    total = sum(sizes.values())
+    assert (
+        f"Parameters: discriminator {own:,}, generator {total - own:,} of its own, together "
+        f"{total:,}. embedding_size follows hidden_size: 16, base has 768"
+    ) in caplog.messages
+    assert "8 of the 48 rows of the word table stay unused" in caplog.text
+    assert 'A new run may have "vocab_size": 40' in caplog.text
+    assert "The held-out text has 10 examples, fewer than 1,000: " in caplog.text
+    assert "with an --eval_fraction 100 times as large" in caplog.text
+
+
 def test_a_data_folder_of_any_name_is_found(data, tmp_path):
     home = shutil.copytree(data, tmp_path / "a,b [1]", ignore=shutil.ignore_patterns("models"))
     config = PretrainingConfig("m", str(home))
