@@ -1,10 +1,10 @@
 """The package, its console command, and what they need.
 
-Extras: `test` (pytest with xdist, ruff, mypy, what runs the notebook), `bench` (the peers that
-benchmarks/ measures beside ours), `interop` (the libraries that converted models are tested with;
-converting needs neither), `hub` (uploads to Hugging Face), `onnx` (what writes and runs ONNX
-models), `demo` (the page of electra.serve.demo), `browser` (what its test drives an installed
-Chromium with), `docs` (the documentation as a site).
+Extras: `test` (pytest with xdist, ruff, mypy, what builds the package and what runs the notebook),
+`bench` (the peers that benchmarks/ measures beside ours), `interop` (the libraries that converted
+models are tested with; converting needs neither), `hub` (uploads to Hugging Face), `onnx` (what
+writes and runs ONNX models), `demo` (the page of electra.serve.demo), `browser` (what its test
+drives an installed Chromium with), `docs` (the documentation as a site).
 """
 
 import re
@@ -75,6 +75,8 @@ setup(
             "pytest-xdist>=3.5",
             "ruff>=0.9",
             "mypy>=1.13",
+            "build>=1.2",
+            "setuptools>=77",
             "nbclient>=0.10",
             "ipykernel>=6.29",
         ],
