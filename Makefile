@@ -11,7 +11,7 @@ help:
 	@echo "make install      make .venv and install into it; the targets below do it by themselves"
 	@echo "make quickstart   train a small ELECTRA on the documentation of installed packages"
 	@echo "make test         run the tests (ARGS='-k reader' passes arguments to pytest)"
-	@echo "make lint         ruff: rules and layout"
+	@echo "make lint         ruff: rules and layout; mypy: the annotations of the public interface"
 	@echo "make docs         write the documentation as a site to build/site; broken links fail"
 	@echo "make bench        measure ours beside its peers (installs torch and transformers);"
 	@echo "                  CORPUS_DIR=folder VOCAB_FILE=file measures building records too"
@@ -28,7 +28,7 @@ test: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/installed
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
@@ -82,14 +82,14 @@ $(TPU_VENV)/installed: | $(BIN)/python
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { \
-	  echo "'$(PYTHON)' is not found. Python 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.12 ..."; \
+	  echo "'$(PYTHON)' is not found. Python 3.11, 3.12 or 3.13 is needed: make PYTHON=/path/to/python3.12 ..."; \
 	  exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || { \
-	  echo "'$(PYTHON)' is $$($(PYTHON) --version 2>&1). Python 3.11 or 3.12 is needed:" \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12), (3, 13)))' || { \
+	  echo "'$(PYTHON)' is $$($(PYTHON) --version 2>&1). Python 3.11, 3.12 or 3.13 is needed:" \
 	    "make PYTHON=/path/to/python3.12 ..."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 
 clean:
-	rm -rf $(VENV) $(TPU_VENV) .pytest_cache .ruff_cache build *.egg-info quickstart_data
+	rm -rf $(VENV) $(TPU_VENV) .mypy_cache .pytest_cache .ruff_cache build *.egg-info quickstart_data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

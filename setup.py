@@ -1,10 +1,10 @@
 """The package, its console command, and what they need.
 
-Extras: `test` (pytest with xdist, ruff, what runs the notebook), `bench` (the peers that
-benchmarks/ measures beside ours), `interop` (the libraries that converted models are tested with;
-converting needs neither), `hub` (uploads to Hugging Face), `onnx` (what writes and runs ONNX
-models), `demo` (the page of electra.serve.demo), `browser` (what its test drives an installed
-Chromium with), `docs` (the documentation as a site).
+Extras: `test` (pytest with xdist, ruff, mypy, what builds the package and what runs the notebook),
+`bench` (the peers that benchmarks/ measures beside ours), `interop` (the libraries that converted
+models are tested with; converting needs neither), `hub` (uploads to Hugging Face), `onnx` (what
+writes and runs ONNX models), `demo` (the page of electra.serve.demo), `browser` (what its test
+drives an installed Chromium with), `docs` (the documentation as a site).
 """
 
 import re
@@ -23,16 +23,39 @@ setup(
     description="ELECTRA pre-training and fine-tuning on TensorFlow 2 and Keras 3",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    author="The ELECTRA for TensorFlow 2 maintainers",
     license="Apache-2.0",
-    python_requires=">=3.11,<3.13",
+    license_files=["LICENSE"],
+    keywords=["ELECTRA", "pre-training", "language model", "NLP", "TensorFlow", "Keras"],
+    project_urls={
+        "Paper": "https://openreview.net/pdf?id=r1xMH1BtvB",
+        "Official code": "https://github.com/google-research/electra",
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Natural Language :: English",
+        "Operating System :: MacOS",
+        "Operating System :: Microsoft :: Windows",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Text Processing :: Linguistic",
+        "Typing :: Typed",
+    ],
+    python_requires=">=3.11,<3.14",
     packages=find_packages(include=["electra", "electra.*"]),
     package_data={"electra": ["py.typed"]},
     entry_points={"console_scripts": ["electra = electra.__main__:main"]},
     py_modules=[],  # the scripts at the root are for those who work in the repository
-    # tensorflow-text is built against one minor release of tensorflow: the two move together.
+    # tensorflow-text is built against one minor release of tensorflow: the two move together. There
+    # are no wheels of it for Windows, where the reference tokenizer takes over.
     install_requires=[
         "tensorflow>=2.21,<2.22",
-        "tensorflow-text>=2.21,<2.22",
+        "tensorflow-text>=2.21,<2.22; platform_system != 'Windows'",
         "keras>=3.10,<4",
         "keras-nlp>=0.21",
         "absl-py>=2.1",
@@ -51,6 +74,9 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.9",
+            "mypy>=1.13",
+            "build>=1.2",
+            "setuptools>=77",
             "nbclient>=0.10",
             "ipykernel>=6.29",
         ],

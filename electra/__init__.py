@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from electra.pretrain.runner import run_pretraining
     from electra.serve.model import LoadedModel, load
 
-__version__ = "0.1.0"  # setup.py reads it
+__version__ = "0.2.0"  # setup.py reads it
 __all__ = [
     "FinetuningConfig",
     "LoadedModel",
@@ -40,10 +40,12 @@ _PLACES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module 'electra' has no attribute {name!r}")
-    return getattr(importlib.import_module(_PLACES[name]), name)
+if not TYPE_CHECKING:  # whose names are the imports above, and no others
+
+    def __getattr__(name: str) -> Any:
+        if name not in _PLACES:
+            raise AttributeError(f"module 'electra' has no attribute {name!r}")
+        return getattr(importlib.import_module(_PLACES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -13,6 +13,8 @@ import json
 import operator
 import os
 import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from electra.storage import KIND_NAMES, excerpt, parse_json_dict, read_json_dict
 
@@ -25,7 +27,7 @@ _BOUNDS = {
 }
 
 
-def load_hparams(text):
+def load_hparams(text: str | list[str] | None) -> dict[str, Any]:
     """Reads `--hparams`.
 
     Args:
@@ -66,15 +68,15 @@ class Field:
             of training, never a place, a device, or what is to be done.
     """
 
-    default: object
+    default: Any
     help: str
     _: dataclasses.KW_ONLY
     unit: str = ""
     source: str = "official"
-    kinds: tuple = ()
+    kinds: tuple[type, ...] = ()
     null: bool = False
-    choices: tuple = ()
-    words: tuple = ()
+    choices: tuple[Any, ...] = ()
+    words: tuple[str, ...] = ()
     at_least: float | None = None
     above: float | None = None
     at_most: float | None = None
@@ -82,12 +84,16 @@ class Field:
     may_change: bool = False
     of_task: bool = False
 
-    def __post_init__(self):
+    if TYPE_CHECKING:  # a config has the value under the field's name
+
+        def __get__(self, config: object, owner: type | None = None) -> Any: ...
+
+    def __post_init__(self) -> None:
         own = str if self.default is None else type(self.default)
         object.__setattr__(self, "kinds", self.kinds or (own,))
         object.__setattr__(self, "null", self.null or self.default is None)
 
-    def checked(self, name, value):
+    def checked(self, name: str, value: Any) -> Any:
         """Returns value, an int made a float where a float belongs.
 
         Raises:
@@ -109,8 +115,8 @@ class Field:
         if float in self.kinds and type(value) is int and not is_too_large:
             value = float(value)
         if type(value) not in self.kinds or is_too_large or not is_text(value):
-            expected = [_KIND_NAMES[kind] for kind in self.kinds] + [*map(json.dumps, self.words)]
-            expected = " or ".join(expected)
+            names = [_KIND_NAMES[kind] for kind in self.kinds] + [*map(json.dumps, self.words)]
+            expected = " or ".join(names)
             expected += f" of at most {largest:g}" if is_too_large else ""
             expected += " or null" if self.null else ""
             expected += "" if is_text(value) else ", in UTF-8 without NUL"
@@ -119,14 +125,14 @@ class Field:
             raise ValueError(f"{name} must be {self.range()}. Received: {received}")
         return copy.deepcopy(value)
 
-    def range(self):
+    def range(self) -> str:
         """Returns the allowed range in words, empty without one."""
         return " and ".join(
             f"{name.replace('_', ' ')} {bound if type(bound) is int else format(bound, 'g')}"
             for name, bound in self._bounds()
         )
 
-    def _bounds(self):
+    def _bounds(self) -> list[tuple[str, float]]:
         return [(name, getattr(self, name)) for name in _BOUNDS if getattr(self, name) is not None]
 
 
@@ -142,13 +148,15 @@ class Config:
     """
 
     prefix, _is_frozen = "", False
+    fields: ClassVar[dict[str, Field]] = {}
+    given: frozenset[str]
 
-    def __init_subclass__(cls):
+    def __init_subclass__(cls) -> None:
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}
-        inherited = getattr(cls, "fields", {})
-        cls.fields = {**own, **{k: field for k, field in inherited.items() if k not in own}}
+        inherited = {k: field for k, field in cls.fields.items() if k not in own}
+        cls.fields = {**own, **inherited}
 
-    def fill(self, given, derived):
+    def fill(self, given: Mapping[str, Any], derived: Mapping[str, Any]) -> None:
         """Sets every field: to what was given, else to what was derived, else to the default.
 
         Raises:
@@ -160,33 +168,33 @@ class Config:
             value = given.get(name, derived.get(name, field.default))
             setattr(self, name, field.checked(f"{self.prefix}{name}", value))
 
-    def check_given(self, given):
+    def check_given(self, given: Mapping[str, Any]) -> None:
         """Checks names and values that the user gave. Raises: ValueError."""
         refuse_unknown(given, self.fields)
         for name, value in given.items():
             self.fields[name].checked(f"{self.prefix}{name}", value)
 
-    def freeze(self):
+    def freeze(self) -> None:
         """Ends the making of the config: no attribute can be set any more."""
         self._is_frozen = True
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         if self._is_frozen:
             raise AttributeError(
                 f"{type(self).__name__} is frozen: {name} cannot be set. Make another with replace"
             )
         super().__setattr__(name, value)
 
-    def values(self, *names):
+    def values(self, *names: str) -> dict[str, Any]:
         """Returns some of the config's attributes as a dict."""
         return {name: getattr(self, name) for name in names}
 
-    def to_json(self):
+    def to_json(self) -> dict[str, Any]:
         """Returns the values of all fields as a dict of JSON values."""
         return {name: copy.deepcopy(getattr(self, name)) for name in self.fields}
 
     @classmethod
-    def markdown(cls):
+    def markdown(cls) -> str:
         """Returns a table of the fields in Markdown."""
         head = "| hparam | default | unit or range | source | may change in a run | meaning |"
         rows = [head, "|---|---|---|---|---|---|"]
@@ -203,7 +211,9 @@ class Config:
         return "\n".join(rows)
 
 
-def checked_record(recorded, names, fields, folder):
+def checked_record(
+    recorded: Mapping[str, Any], names: Collection[str], fields: Mapping[str, Field], folder: str
+) -> dict[str, Any]:
     """Returns some of the hparams that a folder's hparams.json holds.
 
     Args:
@@ -219,7 +229,7 @@ def checked_record(recorded, names, fields, folder):
 
 
 @contextlib.contextmanager
-def damaged_record(folder):
+def damaged_record(folder: str) -> Iterator[None]:
     """Blames a ValueError inside on a folder's hparams.json."""
     try:
         yield
@@ -229,17 +239,17 @@ def damaged_record(folder):
         raise ValueError(f"{path} is damaged: {error}. {advice}") from None
 
 
-def is_text(value):
+def is_text(value: object) -> bool:
     """Returns whether a value can be in a file's name: False for a str that UTF-8 or C cannot hold.
 
     A byte of the command line that is not UTF-8 arrives as a lone surrogate.
     """
-    if type(value) is not str:
+    if not isinstance(value, str):
         return True
     return value.encode("utf-8", "ignore").replace(b"\0", b"").decode() == value
 
 
-def refuse_unknown(given, known, what="hparam"):
+def refuse_unknown(given: Iterable[str], known: Collection[str], what: str = "hparam") -> None:
     """Refuses names that are not known, naming the closest that is.
 
     Raises:

@@ -63,7 +63,9 @@ def excerpt(value, at=0):
 
 def _open_now(path, flags):
     """Opens a file as open does, but does not wait until somebody writes to a named pipe."""
-    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if not hasattr(os, "O_NONBLOCK"):  # on Windows, where no file is such a pipe
+        return os.open(path, flags)
+    number = os.open(path, flags | os.O_NONBLOCK)
     os.set_blocking(number, True)
     return number
 

@@ -6,6 +6,8 @@ has checked itself. `python configure_finetuning.py` prints the table of hparams
 
 import dataclasses
 import os
+from collections.abc import Sized
+from typing import Any
 
 from electra.finetune.checks import are_strings, checked
 from electra.finetune.defaults import DEBUG, Pretrained, defaults_of_tasks
@@ -262,7 +264,7 @@ class FinetuningConfig(RunConfig):
     qa_preds_file = Place("QA answers of the best trial. null: .../T_qa/{:}_preds.json")
     qa_na_file = Place("QA null odds of the best trial. null: .../T_qa/{:}_null_odds.json")
 
-    def resolve(self, hparams):
+    def resolve(self, hparams: dict[str, Any]) -> None:
         self.check_given(hparams)
         names, files = (hparams.get(name, []) for name in ("task_names", "task_files"))
         for name, values in (("task_names", names), ("task_files", files)):
@@ -286,7 +288,7 @@ class FinetuningConfig(RunConfig):
         self.check_run()
         self.predict_files = checked(self)
 
-    def check_vocab(self, vocab):
+    def check_vocab(self, vocab: Sized) -> None:
         """Compares the vocabulary with the word table.
 
         Args:

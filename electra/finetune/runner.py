@@ -6,11 +6,13 @@ is not run again.
 """
 
 import dataclasses
+from typing import Any
 
 from absl import logging
 
 from electra.finetune import outputs, results, trials
 from electra.finetune.baselines import baseline_scores, label_priors
+from electra.finetune.config import FinetuningConfig
 from electra.finetune.ensemble import score_ensemble
 from electra.finetune.families import get_family
 from electra.finetune.run_data import FinetuningData
@@ -36,11 +38,11 @@ class FinetuningResult(RunResult):
             the mean, or no answer.
     """
 
-    summary: dict = dataclasses.field(default_factory=dict)
-    baselines: dict = dataclasses.field(default_factory=dict)
+    summary: dict[str, Any] = dataclasses.field(default_factory=dict)
+    baselines: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
 
 
-def run_finetuning(config):
+def run_finetuning(config: FinetuningConfig) -> FinetuningResult:
     """Trains and scores as config says.
 
     Args:

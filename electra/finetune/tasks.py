@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import re
+from typing import Any
 
 from electra.finetune import families
 from electra.finetune.families import FAMILIES, FROM_FILES, FROM_TRAIN
@@ -46,7 +47,7 @@ class Source:
     """
 
     path: str
-    columns: dict = dataclasses.field(default_factory=dict)
+    columns: dict[str, str | int] = dataclasses.field(default_factory=dict)
     format: str = ""
     is_quoted: bool | None = None
 
@@ -56,8 +57,7 @@ class Task:
     """A row of the table.
 
     Attributes:
-        name: str.
-        family: a name in families.FAMILIES.
+        name: str; family: a name in families.FAMILIES.
         folder: str, below finetuning_data, or an absolute path.
         sources: dict split -> tuple of Source; the first that exists is read. Splits whose names
             begin with "test" need no labels.
@@ -78,41 +78,41 @@ class Task:
     name: str
     family: str
     folder: str
-    sources: dict
-    metrics: tuple
-    labels: tuple | str = ()
-    label_aliases: dict = dataclasses.field(default_factory=dict)
-    skipped_labels: tuple = ()
-    label_range: tuple = (0.0, 1.0)
+    sources: dict[str, tuple[Source, ...]]
+    metrics: tuple[str, ...]
+    labels: tuple[str, ...] | str = ()
+    label_aliases: dict[str, str] = dataclasses.field(default_factory=dict)
+    skipped_labels: tuple[str, ...] = ()
+    label_range: tuple[float, float] = (0.0, 1.0)
     is_unordered: bool = False
     ideographs_are_words: bool = False
     skips_short_rows: bool = False
-    languages: dict = dataclasses.field(default_factory=dict)
+    languages: dict[str, str] = dataclasses.field(default_factory=dict)
     model_of: str = ""
-    leaderboard: dict = dataclasses.field(default_factory=dict)
-    hparams: dict = dataclasses.field(default_factory=dict)
+    leaderboard: dict[str, str] = dataclasses.field(default_factory=dict)
+    hparams: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
-    def label_ids(self):
+    def label_ids(self) -> dict[str, int]:
         """Dict label -> its id."""
         return {label: index for index, label in enumerate(self.labels)}
 
     @property
-    def main_metric(self):
+    def main_metric(self) -> str:
         """The name of the score that ranks trials."""
         return FAMILIES[self.family].ranks_by.get(self.metrics[0], self.metrics[0])
 
     @property
-    def has_pairs(self):
+    def has_pairs(self) -> bool:
         """Whether a row of its files may hold two texts."""
         return any("text_b" in x.columns for files in self.sources.values() for x in files)
 
     @property
-    def has_unanswerable(self):
+    def has_unanswerable(self) -> bool:
         return "squad_v2" in self.metrics
 
     @property
-    def has_spans(self):
+    def has_spans(self) -> bool:
         return "span_f1" in self.metrics
 
 

@@ -60,9 +60,9 @@ class EncoderConfig:
     max_position_embeddings: int = 512
     type_vocab_size: int = 2
     initializer_range: float = 0.02
-    num_layer_groups: int = None
+    num_layer_groups: int = None  # type: ignore[assignment]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.num_layer_groups is None:
             object.__setattr__(self, "num_layer_groups", self.num_hidden_layers)
         for field in dataclasses.fields(self):
@@ -102,7 +102,7 @@ class EncoderConfig:
             )
 
     @property
-    def shares_layers(self):
+    def shares_layers(self) -> bool:
         """Whether layers share weights."""
         return self.num_layer_groups < self.num_hidden_layers
 

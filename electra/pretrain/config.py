@@ -5,10 +5,12 @@ has checked itself. `python configure_pretraining.py` prints the table of hparam
 """
 
 import os
+from collections.abc import Sized
+from typing import Any
 
 from electra.data.patterns import escaped
 from electra.hparams import Field
-from electra.model.config import generator_config
+from electra.model.config import EncoderConfig, generator_config
 from electra.pretrain.agreement import config_to_run
 from electra.pretrain.defaults import OF_SIZE, OVERRIDES, defaults
 from electra.pretrain.phases import NUMBERS, checked_phases, phases_of
@@ -164,7 +166,7 @@ class PretrainingConfig(RunConfig):
     model_dir = Place("The run's folder. null: D/models/M")
     results_txt = Place("Scores as text. null: results/unsup_results.txt in model_dir")
 
-    def resolve(self, hparams):
+    def resolve(self, hparams: dict[str, Any]) -> None:
         self._refuse_computed(hparams)
         self.check_given(hparams)
         home, _ = self.places(hparams)
@@ -186,19 +188,19 @@ class PretrainingConfig(RunConfig):
         self._check()
 
     @property
-    def objective(self):
+    def objective(self) -> str:
         """Returns "electric", "electra" or "mlm"."""
         if self.electric_objective:
             return "electric"
         return "electra" if self.electra_objective else "mlm"
 
     @property
-    def max_predictions_per_seq(self):
+    def max_predictions_per_seq(self) -> int:
         """Returns N, the masked slots of an example: 1 to max_seq_length."""
         slots = int((self.mask_prob + 0.005) * self.max_seq_length)
         return min(max(1, slots), self.max_seq_length)
 
-    def check_vocab(self, vocab):
+    def check_vocab(self, vocab: Sized) -> str | None:
         """Compares the vocabulary with the word table.
 
         Args:
@@ -269,7 +271,7 @@ class PretrainingConfig(RunConfig):
         self.results_txt = self.results_txt or os.path.join(results, "unsup_results.txt")
         self.results_pkl = self.results_pkl or os.path.join(results, "unsup_results.pkl")
 
-    def make_generator(self, hidden_size_fraction, layers_fraction):
+    def make_generator(self, hidden_size_fraction: float, layers_fraction: float) -> EncoderConfig:
         """Returns the generator's EncoderConfig, of these shares of the discriminator's sizes."""
         return generator_config(
             self.encoder,

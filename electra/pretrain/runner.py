@@ -15,6 +15,7 @@ from absl import logging
 from electra.data import reader
 from electra.pretrain.agreement import config_to_run
 from electra.pretrain.assembly import build_model, build_optimizer, build_step, describe_sizes
+from electra.pretrain.config import PretrainingConfig
 from electra.pretrain.evaluation import Evaluator, write_results
 from electra.pretrain.flops import official_training_flops, training_flops
 from electra.pretrain.interval import PretrainingInterval
@@ -36,7 +37,7 @@ from electra.train.strategy import placement_of
 INIT_REPORT = "init_checkpoint.txt"  # in the model's folder
 
 
-def run_pretraining(config):
+def run_pretraining(config: PretrainingConfig) -> RunResult:
     """Trains and evaluates as config says.
 
     Args:

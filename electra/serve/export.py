@@ -30,7 +30,7 @@ _EXTRA = "assets.extra"  # what a SavedModel carries along and does not load
 
 def export(
     model: LoadedModel,
-    output_dir: str | os.PathLike,
+    output_dir: str | os.PathLike[str],
     *,
     task: str | None = None,
     precision: str = "float32",

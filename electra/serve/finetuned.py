@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
 from electra.finetune.families import CLASSIFICATION
 from electra.finetune.tasks import Task
 from electra.hparams import refuse_unknown
-from electra.serve.inputs import TextError, listed, texts_of
+from electra.serve.inputs import BATCH_SIZE, HYPOTHESIS, TextError, listed, texts_of
 from electra.serve.opening import Opened
 
 
@@ -96,8 +96,8 @@ class Finetuned:
         outputs = self._predictor.outputs(inference.task, features, batch_size, progress(pairs))
         logits = np.stack(outputs["logits"]).reshape(len(texts), len(labels), -1)
         if by_itself:
-            against = logits[..., [inference.entailment, inference.contradiction]]
-            scores = base.softmax(against)[..., 0]
+            both: Any = [inference.entailment, inference.contradiction]
+            scores = base.softmax(logits[..., both])[..., 0]
         else:
             scores = base.softmax(logits[..., inference.entailment])  # over the labels
         answers = [
@@ -174,6 +174,121 @@ class Finetuned:
     def _recorded(self, *names: str) -> dict[str, Any]:
         hparams = self._opened.hparams
         return {name: hparams[name] for name in names if name in hparams}
+
+
+class FinetunedMethods:
+    """The part of LoadedModel that fine-tuned models have."""
+
+    _finetuned: Finetuned
+    _progress: Callable[[Any], str]
+
+    @overload
+    def predict(
+        self, rows: str, task: str | None = ..., *, batch_size: int = ...
+    ) -> dict[str, Any]: ...
+    @overload
+    def predict(
+        self, rows: Iterable[Any], task: str | None = ..., *, batch_size: int = ...
+    ) -> list[dict[str, Any]]: ...
+    def predict(
+        self, rows: str | Iterable[Any], task: str | None = None, *, batch_size: int = BATCH_SIZE
+    ) -> dict[str, Any] | list[dict[str, Any]]:
+        """Predicts with a fine-tuned model.
+
+        Args:
+            rows: n of them, or one as a string. Of classification and regression texts or pairs;
+                of tagging sentences, as lists of words or as strings that are split at spaces; of
+                question answering pairs (question, text).
+            task: name; None where the model has one task only.
+            batch_size: rows of max_seq_length at once.
+        Returns: a dict for each row: id, its place; label and the probabilities of all labels;
+            value; words and tags; or text, null_odds and the n_best answers.
+        Raises:
+            ValueError: the model is not fine-tuned, has no such task, or a row has another form.
+
+        >>> model = electra.load("data/models/electra_small/finetuning_models/sst_model_1")
+        >>> sorted(model.predict(["A fine film.", "A bore."])[0])
+        ['id', 'label', 'probabilities']
+        """
+        return self._finetuned.predict(rows, task, batch_size, self._progress)
+
+    def task(self, name: str | None = None) -> Task:
+        """Returns the task of a name, None for the only one. Raises: ValueError."""
+        return self._finetuned.task(name)
+
+    @overload
+    def zero_shot(
+        self,
+        texts: str,
+        labels: Iterable[str],
+        hypothesis_template: str = ...,
+        multi_label: bool = ...,
+        task: str | None = ...,
+        *,
+        entailment_label: str | None = ...,
+        contradiction_label: str | None = ...,
+        batch_size: int = ...,
+    ) -> dict[str, Any]: ...
+    @overload
+    def zero_shot(
+        self,
+        texts: Iterable[str],
+        labels: Iterable[str],
+        hypothesis_template: str = ...,
+        multi_label: bool = ...,
+        task: str | None = ...,
+        *,
+        entailment_label: str | None = ...,
+        contradiction_label: str | None = ...,
+        batch_size: int = ...,
+    ) -> list[dict[str, Any]]: ...
+    def zero_shot(
+        self,
+        texts: str | Iterable[str],
+        labels: Iterable[str],
+        hypothesis_template: str = HYPOTHESIS,
+        multi_label: bool = False,
+        task: str | None = None,
+        *,
+        entailment_label: str | None = None,
+        contradiction_label: str | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> dict[str, Any] | list[dict[str, Any]]:
+        """Sorts texts into labels that the model was not trained on, by natural language inference.
+
+        Does a text entail "This example is sports."? Each text makes a pair with each label.
+
+        Args:
+            texts: n of them, or one.
+            labels: words or phrases, each once.
+            hypothesis_template: a sentence in the texts' language, {} in place of the label.
+            multi_label: whether each label is judged by itself.
+            task: name; None where the model has one task only. One that tells entailment, such as
+                mnli, xnli, ocnli or rte.
+            entailment_label, contradiction_label: of the task; None for those called so.
+            batch_size: pairs of max_seq_length at once.
+        Returns: a dict for each text: id, its place; label, the best one, and the probabilities of
+            all labels, best first: softmax over the labels' entailment logits. With multi_label
+            labels, those above a half, and each label's softmax of entailment against
+            contradiction, as for one label alone.
+        Raises:
+            ValueError: the model is not fine-tuned, its task tells no entailment, or labels or
+                template have another form.
+        Source: Yin et al. 2019, section 5; ZeroShotClassificationPipeline of transformers.
+
+        >>> model = electra.load("data/models/electra_small/finetuning_models/mnli_model_1")
+        >>> sorted(model.zero_shot("The team won.", ["sports", "cooking"]))
+        ['id', 'label', 'probabilities']
+        """
+        return self._finetuned.zero_shot(
+            texts,
+            labels,
+            hypothesis_template,
+            multi_label,
+            self._finetuned.inference(task, entailment_label, contradiction_label),
+            batch_size,
+            self._progress,
+        )
 
 
 def _checked_labels(labels: Iterable[str], template: str) -> list[str]:

@@ -10,6 +10,7 @@ from electra.text.vocab import Vocabulary
 from electra.text.wordpiece import WordPieceTokenizer
 
 MASK = "[MASK]"
+BATCH_SIZE = 32  # texts of max_seq_length at once; more of shorter ones
 HYPOTHESIS = "This example is {}."  # of zero_shot, unless another is given
 Text = str | Sequence[str]  # a text, or a pair of texts
 
@@ -37,7 +38,7 @@ def listed(values: Iterable[Any]) -> list[Any]:
     return list(values)
 
 
-def texts_of(texts: str | Iterable[Text], pairs: bool = True) -> tuple[list[Text], bool]:
+def texts_of(texts: str | Iterable[Text], pairs: bool = True) -> tuple[list[Any], bool]:
     """Checks texts.
 
     Args:
@@ -46,15 +47,14 @@ def texts_of(texts: str | Iterable[Text], pairs: bool = True) -> tuple[list[Text
     Raises:
         TextError: a text is none.
     """
-    is_one = isinstance(texts, str)
-    texts = [texts] if is_one else listed(texts)
-    for number, text in enumerate(texts):
+    given = [texts] if isinstance(texts, str) else listed(texts)
+    for number, text in enumerate(given):
         is_pair = isinstance(text, tuple | list) and len(text) == 2
         is_pair = is_pair and all(isinstance(part, str) for part in text)
         if not (isinstance(text, str) or (pairs and is_pair)):
             expected = "a string or a pair of strings" if pairs else "a string"
             raise TextError(number, f"must be {expected}. Received: {text!r:.80}")
-    return texts, is_one
+    return given, isinstance(texts, str)
 
 
 def collected(features: Iterable[dict[str, Any]]) -> Features:

@@ -1,21 +1,36 @@
-"""What of a loaded model a Keras model of one's own is made of: the encoder, and its inputs.
+"""The network of a loaded model, and what of it a Keras model of one's own is made of.
 
-Enters: texts. Leaves: arrays of ids, and the layer that reads them.
+Enters: texts. Leaves: arrays of ids, and the layer that reads them; outputs of the network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from electra.features import RECORD_FEATURES
+from electra.model.config import EncoderConfig
 from electra.serve.inputs import Text, text_features, texts_of
+from electra.serve.opening import Opened
+from electra.text.vocab import Vocabulary
+from electra.text.wordpiece import WordPieceTokenizer
+
+_PROGRESS_FROM = 1000  # texts; fewer are not worth a bar
 
 
 class KerasParts:
-    """The part of LoadedModel that a keras.Model is built with."""
+    """The part of LoadedModel that holds the network, and that a keras.Model is built with."""
+
+    config: EncoderConfig
+    tokenizer: WordPieceTokenizer
+    vocab: Vocabulary
+    max_seq_length: int
+    _opened: Opened
+    _placement: Any
+    _streaming: bool
 
     @property
     def encoder(self) -> Any:
@@ -60,3 +75,33 @@ class KerasParts:
         leave = ("example",)
         padded = features.padded(range(len(texts)), int(features.lengths().max()), leave)
         return {name: padded[name] for name in RECORD_FEATURES}
+
+    @functools.cached_property
+    def _network(self) -> Any:
+        with self._placement.strategy.scope():
+            return self._opened.build(self._placement.dtype)
+
+    @functools.cached_property
+    def _predictor(self) -> Any:
+        from electra.predictor import Predictor
+
+        return Predictor(self._network.electra, self._placement, self._streaming)
+
+    def _run(
+        self, name: str, compute: Callable[..., Any], features: Any, batch_size: int
+    ) -> dict[str, Any]:
+        return self._predictor.run(
+            (name, ""),
+            compute,
+            features,
+            batch_size=batch_size,
+            leave=("example",),
+            max_seq_length=self.max_seq_length,
+            progress=self._progress(features),
+        )
+
+    def _progress(self, rows: Any) -> str:
+        return "texts" if not self._streaming and len(rows) >= _PROGRESS_FROM else ""
+
+    def _token(self, id_: int) -> str:
+        return self.vocab.tokens[id_] if id_ < len(self.vocab) else f"#{id_}"

@@ -10,15 +10,15 @@ import functools
 import itertools
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
 from electra.finetune.tasks import Task
 from electra.model.config import EncoderConfig
-from electra.serve.finetuned import Finetuned
+from electra.serve.finetuned import Finetuned, FinetunedMethods
 from electra.serve.inputs import (
-    HYPOTHESIS,
+    BATCH_SIZE,
     Text,
     collected,
     framed,
@@ -33,14 +33,11 @@ from electra.serve.results import Guess, TokenScore, TokenVectors
 from electra.text.vocab import Vocabulary
 from electra.text.wordpiece import WordPieceTokenizer
 
-BATCH_SIZE = 32  # texts of max_seq_length at once; more of shorter ones
-_PROGRESS_FROM = 1000  # texts; fewer are not worth a bar
-
 
 def load(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     *,
-    vocab_file: str | os.PathLike | None = None,
+    vocab_file: str | os.PathLike[str] | None = None,
     hparams: dict[str, Any] | None = None,
     precision: str = "auto",
     strategy: str = "auto",
@@ -79,7 +76,7 @@ def load(
     return LoadedModel(opened, placement, streaming)
 
 
-class LoadedModel(KerasParts):
+class LoadedModel(FinetunedMethods, KerasParts):
     """A trained model with its vocabulary and, fine-tuned, its tasks; see `load`.
 
     Wherever texts are given, a list, a tuple, a pandas Series or any other iterable will do, and
@@ -112,6 +109,23 @@ class LoadedModel(KerasParts):
         kind = f"fine-tuned on {', '.join(self.tasks)}" if self.tasks else "pre-trained"
         return f"<LoadedModel {self._opened.path}, {kind}, step {self.step}>"
 
+    @overload
+    def encode(
+        self,
+        texts: str | Iterable[Text],
+        *,
+        pooling: str = ...,
+        per_token: Literal[False] = ...,
+        batch_size: int = ...,
+    ) -> np.ndarray: ...
+    @overload
+    def encode(
+        self, texts: str, *, per_token: Literal[True], batch_size: int = ...
+    ) -> TokenVectors: ...
+    @overload
+    def encode(
+        self, texts: Iterable[Text], *, per_token: Literal[True], batch_size: int = ...
+    ) -> list[TokenVectors]: ...
     def encode(
         self,
         texts: str | Iterable[Text],
@@ -156,6 +170,10 @@ class LoadedModel(KerasParts):
             return vectors[0] if is_one else vectors
         return vectors[0] if is_one else np.stack(vectors)
 
+    @overload
+    def detect(self, texts: str, *, batch_size: int = ...) -> list[TokenScore]: ...
+    @overload
+    def detect(self, texts: Iterable[str], *, batch_size: int = ...) -> list[list[TokenScore]]: ...
     def detect(
         self, texts: str | Iterable[str], *, batch_size: int = BATCH_SIZE
     ) -> list[TokenScore] | list[list[TokenScore]]:
@@ -194,6 +212,14 @@ class LoadedModel(KerasParts):
                 scores[owner].append(TokenScore(self.vocab.tokens[id_], float(score)))
         return scores[0] if is_one else scores
 
+    @overload
+    def fill_mask(
+        self, texts: str, top_k: int = ..., *, batch_size: int = ...
+    ) -> list[list[Guess]]: ...
+    @overload
+    def fill_mask(
+        self, texts: Iterable[str], top_k: int = ..., *, batch_size: int = ...
+    ) -> list[list[list[Guess]]]: ...
     def fill_mask(
         self, texts: str | Iterable[str], top_k: int = 5, *, batch_size: int = BATCH_SIZE
     ) -> list[list[Guess]] | list[list[list[Guess]]]:
@@ -234,112 +260,8 @@ class LoadedModel(KerasParts):
         result = [list(itertools.islice(guesses, count)) for count in counts]
         return result[0] if is_one else result
 
-    def predict(
-        self, rows: str | Iterable[Any], task: str | None = None, *, batch_size: int = BATCH_SIZE
-    ) -> dict[str, Any] | list[dict[str, Any]]:
-        """Predicts with a fine-tuned model.
-
-        Args:
-            rows: n of them, or one as a string. Of classification and regression texts or pairs;
-                of tagging sentences, as lists of words or as strings that are split at spaces; of
-                question answering pairs (question, text).
-            task: name; None where the model has one task only.
-            batch_size: rows of max_seq_length at once.
-        Returns: a dict for each row: id, its place; label and the probabilities of all labels;
-            value; words and tags; or text, null_odds and the n_best answers.
-        Raises:
-            ValueError: the model is not fine-tuned, has no such task, or a row has another form.
-
-        >>> model = electra.load("data/models/electra_small/finetuning_models/sst_model_1")
-        >>> sorted(model.predict(["A fine film.", "A bore."])[0])
-        ['id', 'label', 'probabilities']
-        """
-        return self._finetuned.predict(rows, task, batch_size, self._progress)
-
-    def task(self, name: str | None = None) -> Task:
-        """Returns the task of a name, None for the only one. Raises: ValueError."""
-        return self._finetuned.task(name)
-
-    def zero_shot(
-        self,
-        texts: str | Iterable[str],
-        labels: Iterable[str],
-        hypothesis_template: str = HYPOTHESIS,
-        multi_label: bool = False,
-        task: str | None = None,
-        *,
-        entailment_label: str | None = None,
-        contradiction_label: str | None = None,
-        batch_size: int = BATCH_SIZE,
-    ) -> dict[str, Any] | list[dict[str, Any]]:
-        """Sorts texts into labels that the model was not trained on, by natural language inference.
-
-        Does a text entail "This example is sports."? Each text makes a pair with each label.
-
-        Args:
-            texts: n of them, or one.
-            labels: words or phrases, each once.
-            hypothesis_template: a sentence in the texts' language, {} in place of the label.
-            multi_label: whether each label is judged by itself.
-            task: name; None where the model has one task only. One that tells entailment, such as
-                mnli, xnli, ocnli or rte.
-            entailment_label, contradiction_label: of the task; None for those called so.
-            batch_size: pairs of max_seq_length at once.
-        Returns: a dict for each text: id, its place; label, the best one, and the probabilities of
-            all labels, best first: softmax over the labels' entailment logits. With multi_label
-            labels, those above a half, and each label's softmax of entailment against
-            contradiction, as for one label alone.
-        Raises:
-            ValueError: the model is not fine-tuned, its task tells no entailment, or labels or
-                template have another form.
-        Source: Yin et al. 2019, section 5; ZeroShotClassificationPipeline of transformers.
-
-        >>> model = electra.load("data/models/electra_small/finetuning_models/mnli_model_1")
-        >>> sorted(model.zero_shot("The team won.", ["sports", "cooking"]))
-        ['id', 'label', 'probabilities']
-        """
-        return self._finetuned.zero_shot(
-            texts,
-            labels,
-            hypothesis_template,
-            multi_label,
-            self._finetuned.inference(task, entailment_label, contradiction_label),
-            batch_size,
-            self._progress,
-        )
-
-    def export(self, output_dir: str | os.PathLike, **options: Any) -> str:
+    def export(self, output_dir: str | os.PathLike[str], **options: Any) -> str:
         """Writes a SavedModel for TensorFlow Serving: see electra.serve.export.export."""
         from electra.serve.export import export
 
         return export(self, output_dir, **options)
-
-    # ---- the network ------------------------------------------------------------------------
-
-    @functools.cached_property
-    def _network(self) -> Any:
-        with self._placement.strategy.scope():
-            return self._opened.build(self._placement.dtype)
-
-    @functools.cached_property
-    def _predictor(self) -> Any:
-        from electra.predictor import Predictor
-
-        return Predictor(self._network.electra, self._placement, self._streaming)
-
-    def _run(self, name: str, compute: Any, features: Any, batch_size: int) -> dict[str, list]:
-        return self._predictor.run(
-            (name, ""),
-            compute,
-            features,
-            batch_size=batch_size,
-            leave=("example",),
-            max_seq_length=self.max_seq_length,
-            progress=self._progress(features),
-        )
-
-    def _progress(self, rows: Any) -> str:
-        return "texts" if not self._streaming and len(rows) >= _PROGRESS_FROM else ""
-
-    def _token(self, id_: int) -> str:
-        return self.vocab.tokens[id_] if id_ < len(self.vocab) else f"#{id_}"

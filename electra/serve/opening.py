@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import os
 import re
+from typing import Any
 
 from electra.finetune.families import CLASSIFICATION, FAMILIES, QA, REGRESSION, TAGGING, get_family
 from electra.finetune.tasks import TASKS, Source, Task
@@ -37,10 +38,10 @@ class Opened:
     """
 
     path: str
-    checkpoint: object
-    config: object
-    tasks: dict
-    hparams: dict
+    checkpoint: Any
+    config: Any
+    tasks: dict[str, Task]
+    hparams: dict[str, Any]
     tokenizer: WordPieceTokenizer
 
     def build(self, dtype):

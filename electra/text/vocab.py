@@ -14,6 +14,7 @@ import os
 import random
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import tqdm
@@ -47,7 +48,7 @@ class Vocabulary:
         ValueError: a special token is missing.
     """
 
-    def __init__(self, tokens, source="the vocabulary"):
+    def __init__(self, tokens: Iterable[str], source: str = "the vocabulary"):
         self.tokens = tuple(tokens)
         self.ids = {token: index for index, token in enumerate(self.tokens)}
         missing = [token for token in SPECIAL_TOKENS if token not in self.ids]
@@ -58,11 +59,11 @@ class Vocabulary:
         )
         self.sha256 = hashlib.sha256("\n".join(self.tokens).encode("utf-8")).hexdigest()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.tokens)
 
 
-def read_vocab(path):
+def read_vocab(path: str | os.PathLike[str]) -> Vocabulary:
     """Reads a vocabulary file: UTF-8, one token a line, white space around it dropped.
 
     Args:

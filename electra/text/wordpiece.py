@@ -8,6 +8,10 @@ Differs from source: `strip_accents` works without `do_lower_case` too, and the 
 """
 
 import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from electra.text.vocab import Vocabulary
 
 UNKNOWN = "[UNK]"
 SUFFIX = "##"
@@ -38,11 +42,11 @@ class BasicTokenizer:
             means the same as do_lower_case.
     """
 
-    def __init__(self, do_lower_case=True, strip_accents=None):
+    def __init__(self, do_lower_case: bool = True, strip_accents: bool | None = None):
         self.do_lower_case = bool(do_lower_case)
         self.strip_accents = self.do_lower_case if strip_accents is None else bool(strip_accents)
 
-    def fold(self, text):
+    def fold(self, text: str) -> str:
         """Lower-cases `text` and strips its accents, as the flags say; whole lines at once.
 
         No rule of either step looks across white space, so a line folds as its words do.
@@ -53,7 +57,7 @@ class BasicTokenizer:
             text = unicodedata.normalize("NFD", text).translate(_WITHOUT_MARKS)
         return text
 
-    def tokens(self, text):
+    def tokens(self, text: str) -> list[str]:
         """Cuts `text`.
 
         Args:
@@ -63,7 +67,7 @@ class BasicTokenizer:
         """
         return self.fold(text.translate(_CLEAN)).translate(_SPLIT_PUNCTUATION).split()
 
-    def word_tokens(self, word):
+    def word_tokens(self, word: str) -> list[str]:
         """Cuts a word of a tagged sentence: list of str.
 
         Kept from the official code: here an ideograph does not end a piece
@@ -81,28 +85,30 @@ class WordPieceTokenizer:
         do_lower_case, strip_accents: as in BasicTokenizer.
     """
 
-    def __init__(self, vocab, do_lower_case=True, strip_accents=None):
+    def __init__(
+        self, vocab: "Vocabulary", do_lower_case: bool = True, strip_accents: bool | None = None
+    ):
         self.vocab = vocab
         self.basic = BasicTokenizer(do_lower_case, strip_accents)
 
-    def tokenize(self, text):
+    def tokenize(self, text: str) -> list[str]:
         """Cuts `text` into word pieces: list of str.
 
         Special tokens in the text are text: "[MASK]" gives "[", "mask", "]".
         """
         return [piece for word in self.basic.tokens(text) for piece in self._pieces(word)]
 
-    def encode(self, text):
+    def encode(self, text: str) -> list[int]:
         """Cuts `text` into word pieces: list of int, their ids."""
         ids = self.vocab.ids
         return [ids[piece] for piece in self.tokenize(text)]
 
-    def encode_word(self, word):
+    def encode_word(self, word: str) -> list[int]:
         """Cuts a word of a tagged sentence into pieces: list of int, their ids."""
         ids = self.vocab.ids
         return [ids[piece] for part in self.basic.word_tokens(word) for piece in self._pieces(part)]
 
-    def _pieces(self, word):
+    def _pieces(self, word: str) -> list[str]:
         """The longest pieces from the left; a word with a rest that no piece starts is unknown.
 
         With "un", "##aff" and "##able" known, "unaffable" gives all three.
@@ -123,7 +129,7 @@ class WordPieceTokenizer:
         return pieces
 
 
-class _Table(dict):
+class _Table(dict[int, str | None]):
     """A table for `str.translate` that asks its rule once for each code point."""
 
     def __init__(self, rule):

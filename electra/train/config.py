@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+from typing import Any, Self
 
 from electra.convert.runs import from_anywhere
 from electra.hparams import Config, Field, is_text, refuse_unknown
@@ -14,10 +15,11 @@ from electra.model.config import MODEL_SIZES, EncoderConfig, encoder_config
 
 AS_KNOWN = "; by default as the model or the records' manifest says."
 LARGEST = 2**20  # of batches and lengths: beyond any run, so that a slip ends at once
-EXAMPLES = {"unit": "examples", "at_least": 1, "at_most": LARGEST}  # of a batch
-STEPS = {"unit": "steps", "at_least": 1, "may_change": True}  # after which something is due
-COUNT = {"at_least": 1, "of_task": True}
-SHARE = {"at_least": 0, "at_most": 1}
+EXAMPLES: dict[str, Any] = {"unit": "examples", "at_least": 1, "at_most": LARGEST}  # of a batch
+# After which something is due.
+STEPS: dict[str, Any] = {"unit": "steps", "at_least": 1, "may_change": True}
+COUNT: dict[str, Any] = {"at_least": 1, "of_task": True}
+SHARE: dict[str, Any] = {"at_least": 0, "at_most": 1}
 Place = functools.partial(Field, None, may_change=True)  # a path or name; null: derived
 
 
@@ -37,7 +39,11 @@ class RunConfig(Config):
         pretrains: whether the run pre-trains.
     """
 
-    folder_hparam, shape_evaluation, pretrains = "model_name", (), True
+    folder_hparam, pretrains = "model_name", True
+    shape_evaluation: tuple[str, ...] = ()
+    encoder: EncoderConfig
+    max_seq_length: Any
+    results_txt: Any
 
     lr_decay_power = Field(
         1.0, "Power of the polynomial decay; 1 is linear.", at_least=0, of_task=True
@@ -122,7 +128,7 @@ class RunConfig(Config):
     tpu_zone = Place("Zone of the Cloud TPU.")
     gcp_project = Place("Project of the Cloud TPU.")
 
-    def __init__(self, model_name, data_dir, **hparams):
+    def __init__(self, model_name: str, data_dir: str | os.PathLike[str], **hparams: Any):
         if not isinstance(model_name, str):
             raise ValueError(
                 f"model_name must be the name of a folder. Received: {model_name!r:.80}"
@@ -137,32 +143,32 @@ class RunConfig(Config):
             self.strip_accents = self.do_lower_case
         self.freeze()
 
-    def places(self, hparams):
+    def places(self, hparams: dict[str, Any]) -> tuple[str, str | None]:
         """Returns the run's folder, and what a new run starts from or None; `hparams`: as given."""
         home = os.path.join(self.data_dir, "models", self.model_name)
         if self.pretrains:
             return hparams.get("model_dir") or home, hparams.get("init_checkpoint")
         return hparams.get("output_dir") or home, hparams.get("init_checkpoint") or home
 
-    def resolve(self, hparams):
+    def resolve(self, hparams: dict[str, Any]) -> None:
         """Sets every attribute and checks it; called once, with the hparams of `__init__`."""
         raise NotImplementedError
 
-    def replace(self, **hparams):
+    def replace(self, **hparams: Any) -> Self:
         """Returns a config with other values of some hparams; `given` stays as it is."""
         result = self.with_hparams(**hparams)
         result.__dict__["given"] = self.given
         return result
 
-    def with_hparams(self, **hparams):
+    def with_hparams(self, **hparams: Any) -> Self:
         """Returns a config for which these hparams were given too."""
         return type(self)(self.model_name, self.data_dir, **{**self._hparams, **hparams})
 
-    def to_json(self):
+    def to_json(self) -> dict[str, Any]:
         """Returns the model's name and every hparam, resolved, as a dict of JSON values."""
         return {"model_name": self.model_name, **super().to_json()}
 
-    def make_encoder(self, overrides):
+    def make_encoder(self, overrides: dict[str, Any]) -> EncoderConfig:
         """Returns the EncoderConfig of this config's sizes with overrides, a dict of its fields."""
         sizes = [field.name for field in dataclasses.fields(EncoderConfig)]
         refuse_unknown(overrides, sizes, "model_hparam_overrides:")
@@ -173,16 +179,16 @@ class RunConfig(Config):
             overrides=overrides,
         )
 
-    def set_encoder(self, encoder):
+    def set_encoder(self, encoder: EncoderConfig) -> None:
         """Sets the encoder and the sizes that follow from it."""
         self.encoder = encoder
         self.embedding_size, self.vocab_size = encoder.embedding_size, encoder.vocab_size
 
-    def check_files(self):
+    def check_files(self) -> None:
         """Compares the config with the files that a run goes on from; before TensorFlow is
         imported. Raises: ValueError, FileNotFoundError."""
 
-    def check_run(self):
+    def check_run(self) -> None:
         """Checks what pre-training and fine-tuning have in common. Raises: ValueError."""
         name = self.model_name
         is_name = name not in ("", os.curdir, os.pardir) and os.path.basename(name) == name

@@ -1,6 +1,7 @@
 """What a run came to, for who calls it from Python; commands print it and exit with its status."""
 
 import dataclasses
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,16 +19,16 @@ class RunResult:
 
     folder: str
     step: int
-    scores: dict
+    scores: dict[str, Any]
     stop_signal: int | None = None
     report: str = dataclasses.field(default="", repr=False)
 
     @property
-    def was_stopped(self):
+    def was_stopped(self) -> bool:
         """Whether a signal stopped the run before its end."""
         return self.stop_signal is not None
 
     @property
-    def exit_status(self):
+    def exit_status(self) -> int:
         """0, or 128 and the number of the signal."""
-        return 128 + self.stop_signal if self.was_stopped else 0
+        return 0 if self.stop_signal is None else 128 + self.stop_signal
