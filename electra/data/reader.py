@@ -13,7 +13,8 @@ import tensorflow as tf
 from absl import logging
 
 from electra.data.frames import Frames
-from electra.data.manifest import read_manifest
+from electra.data.index import INDEX_NAME
+from electra.data.manifest import MANIFEST_NAME, read_manifest
 from electra.data.patterns import find_files, matches, split
 from electra.features import RECORD_FEATURES, ROW
 
@@ -154,7 +155,6 @@ class Records:
 
     def _check_files(self, folder, entries):
         """Refuses files that are missing, or hold another number of examples than promised."""
-        counts = np.bincount(self._frames.owners, minlength=len(self.files))
         promised = {entry["name"]: entry["examples"] for entry in entries}
         parts = [os.path.split(pattern) for pattern in self._patterns]
         here = [name for parent, name in parts if folder in matches(parent or ".")]
@@ -162,7 +162,7 @@ class Records:
         missing = sorted(wanted - {os.path.basename(path) for path in self.files})
         if missing:
             raise ValueError(f"{folder} lacks {missing[:3]}, which its manifest names. {_BUILD}")
-        for path, count in zip(self.files, counts, strict=True):
+        for path, count in zip(self.files, self._frames.counts, strict=True):
             examples = promised.get(os.path.basename(path), count)
             if (os.path.dirname(path) or ".") == folder and count != examples:
                 raise ValueError(
@@ -171,7 +171,8 @@ class Records:
 
 
 def _find(pattern, kind):
-    files = find_files(pattern)
+    beside = (INDEX_NAME, MANIFEST_NAME)
+    files = [path for path in find_files(pattern) if os.path.basename(path) not in beside]
     if not files:
         folder = os.path.dirname(split(pattern)[0]) or "."
         inside = [sorted(os.listdir(path))[:5] for path in matches(folder) if os.path.isdir(path)]
