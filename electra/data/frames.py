@@ -19,6 +19,7 @@ _HEADER_BYTES = 12
 _OPEN_FILES = 512  # at a time: the official builder makes 1000, most systems allow 1024
 _CHUNK_BYTES = 1 << 22  # read at a time to find where the records lie
 _ANEW = "Remove the file, bring it back or build it anew, and leave it alone in training"
+_LARGEST_FILE = 1 << 62
 _LARGEST_BYTES = 1 << 18  # of a record's data; its checksum takes a table of 1 kB a byte
 
 
@@ -79,7 +80,7 @@ class Frames:
     def _frame(self, number, owner, place):
         """Returns a record's data and its checksum."""
         start, end = self._offsets[owner][place : place + 2].tolist()
-        if not FRAME_BYTES <= end - start <= FRAME_BYTES + _LARGEST_BYTES:
+        if not FRAME_BYTES <= end - start <= FRAME_BYTES + _LARGEST_BYTES or end > _LARGEST_FILE:
             raise self._damaged(number)
         # Read, not mapped: in a map, a file that became shorter ends the process without a word.
         problem, start = "the file became shorter", start + _HEADER_BYTES
@@ -124,8 +125,10 @@ def _fits(offsets, path):
     places = sorted({0, len(offsets) // 2 - 1, len(offsets) - 2} - {-1})
     with open(path, "rb", buffering=0) as file:
         for start, end in (offsets[place : place + 2].tolist() for place in places):
-            header = os.pread(file.fileno(), _HEADER.size, start) if start < 2**62 else b""
-            if header != _HEADER.pack(max(end - start - FRAME_BYTES, 0)):
+            if not start + FRAME_BYTES <= end <= _LARGEST_FILE:
+                return False
+            header = os.pread(file.fileno(), _HEADER.size, start)
+            if header != _HEADER.pack(end - start - FRAME_BYTES):
                 return False
     return True
 

@@ -1,4 +1,4 @@
-"""Reads records: an index of where each one lies, an order that needs no state, batches.
+"""Reads records: checked, and in batches.
 
 Enters: TFRecord files with input_ids, input_mask, segment_ids. Leaves: int32 (B, L) batches. Which
 records a batch holds is a function of (seed, step): going on needs no replay.
@@ -15,6 +15,7 @@ from absl import logging
 from electra.data.frames import Frames
 from electra.data.index import INDEX_NAME
 from electra.data.manifest import MANIFEST_NAME, read_manifest
+from electra.data.order import ORDERS, Order
 from electra.data.patterns import find_files, matches, split
 from electra.features import RECORD_FEATURES, ROW
 
@@ -182,42 +183,9 @@ def _find(pattern, kind):
     return files
 
 
-class Order:
-    """The order of training: every epoch a permutation of all records, by (seed, epoch)."""
-
-    def __init__(self, num_records, seed):
-        self.num_records, self.seed = num_records, seed
-        self._epochs = {}
-
-    def numbers(self, step, global_batch, rows):
-        """Returns which records some rows of a global batch hold.
-
-        Args:
-            step: updates made before this batch; rows: range of rows in it.
-        Returns: int64 (len(rows),).
-
-        Example g = step * global_batch + row is number g % n of epoch g // n.
-        """
-        examples = step * global_batch + np.arange(rows.start, rows.stop)
-        epochs, places = np.divmod(examples, self.num_records)
-        numbers = np.empty_like(examples)
-        for epoch in np.unique(epochs):
-            chosen = epochs == epoch
-            numbers[chosen] = self._permutation(int(epoch))[places[chosen]]
-        return numbers
-
-    def _permutation(self, epoch):
-        if epoch not in self._epochs:
-            generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
-            numbers = np.arange(self.num_records, dtype=np.uint32)
-            generator.shuffle(numbers)
-            for old in [e for e in self._epochs if e < epoch - 1]:
-                del self._epochs[old]
-            self._epochs[epoch] = numbers
-        return self._epochs[epoch]
-
-
-def dataset(records, *, seed, global_batch, start_step, replica_rows, first_example=0):
+def dataset(
+    records, *, seed, global_batch, start_step, replica_rows, first_example=0, order=ORDERS[0]
+):
     """Batches for the replicas that one input pipeline feeds, without end.
 
     Args:
@@ -228,11 +196,12 @@ def dataset(records, *, seed, global_batch, start_step, replica_rows, first_exam
         replica_rows: list of (start, stop), the rows of the global batch that each of the
             pipeline's replicas computes.
         first_example: with which step 0 begins in the order.
+        order: of ORDERS.
     Returns: tf.data.Dataset of dicts of int32: input_ids, input_mask, segment_ids (b, L) and row
         (b,), the rows' numbers in the global batch. Element i belongs to step
         start_step + i // len(replica_rows) and to replica i % len(replica_rows).
     """
-    order = Order(len(records), seed)
+    order = Order(len(records), seed, order)
     rows = [range(start, stop) for start, stop in replica_rows]
 
     def read(index):

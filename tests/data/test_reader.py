@@ -1,6 +1,5 @@
 """Reading records: literal ids, the order, damage, and records that do not fit the model."""
 
-import itertools
 import os
 
 import numpy as np
@@ -10,8 +9,9 @@ import tensorflow as tf
 from electra.data import frames
 from electra.data.crc import masked_crc32c
 from electra.data.frames import index_file
+from electra.data.order import Order
 from electra.data.patterns import escaped, find_files
-from electra.data.reader import Order, Records, dataset, eval_batches, unigram_counts
+from electra.data.reader import Records, dataset, eval_batches, unigram_counts
 from electra.text.vocab import read_vocab
 from tests.data.tiny import encode, write_records, write_vocab
 from tests.shared import FIXTURES, needs_fixtures
@@ -118,25 +118,7 @@ def test_a_comma_that_separates_nothing_is_explained(tmp_path):
         Records(f"{tmp_path}/a,b/r*")
 
 
-# ---- the order ----
-
-
-def test_every_epoch_has_each_record_once_in_another_order():
-    numbers = Order(10, seed=7).numbers(0, 30, range(30))
-    epochs = numbers.reshape(3, 10)
-    assert np.sort(epochs).tolist() == [list(range(10))] * 3
-    assert len({tuple(epoch) for epoch in epochs.tolist()}) == 3
-    other = Order(10, seed=8).numbers(0, 30, range(30))
-    assert other.tolist() != numbers.tolist()
-
-
-def test_the_order_depends_on_the_example_number_alone():
-    at_once = Order(7, seed=1).numbers(0, 24, range(24))
-    parts = [
-        Order(7, seed=1).numbers(step, 4, rows)
-        for step, rows in itertools.product(range(6), (range(3), range(3, 4)))
-    ]
-    assert np.concatenate(parts).tolist() == at_once.tolist()
+# ---- the dataset ----
 
 
 def test_the_dataset_feeds_replicas_in_turn_and_goes_on_by_position(folder):
