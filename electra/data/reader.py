@@ -22,6 +22,7 @@ from electra.features import RECORD_FEATURES, ROW
 _FIRST_LOOK = 256  # records that are read before the first step, to fail early
 # TensorFlow quotes what it cannot parse, and fails at that if it is no UTF-8.
 _PARSE_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
+_READERS = 4  # threads; more of them wait for Python
 _BUILD = "Build the records anew with build_pretraining_dataset.py"
 
 
@@ -221,7 +222,8 @@ def dataset(
             for name, array, shape in zip((*RECORD_FEATURES, ROW), arrays, shapes, strict=True)
         }
 
-    batches = tf.data.Dataset.range(np.iinfo(np.int64).max).map(element)
+    batches = tf.data.Dataset.range(np.iinfo(np.int64).max)
+    batches = batches.map(element, num_parallel_calls=_READERS, deterministic=True)
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     options.autotune.enabled = False  # its thread sleeps up to a minute before an iterator ends

@@ -107,7 +107,7 @@ def test_a_damaged_index_is_made_anew(folder, indexed):
 @pytest.mark.parametrize("value", [0, 7, 2**31, 2**62, 2**63, 2**64 - 1])
 @pytest.mark.parametrize("number", [1, 2])
 def test_wrong_offsets_never_give_wrong_records(folder, value, number):
-    """The index is found wrong at the opening, or else the record that it is wrong about is named."""
+    """Found at the opening, or else the record that the index is wrong about is named."""
     write_records(folder / NAMES[0], [ROWS[0]] * 9)
     right = frames.index_file(folder / NAMES[0])
     for place in range(len(right)):
