@@ -8,12 +8,14 @@ number of processes.
 import contextlib
 import glob
 import hashlib
+import itertools
 import os
 import shutil
 
 from absl import logging
 
 from electra.data import corpus, join, units
+from electra.data.index import write_index
 from electra.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
 from electra.hparams import Config, Field, is_text
 from electra.storage import locked, read_json, write_json
@@ -183,6 +185,9 @@ def _join(folders, work, output_dir, flags, vocab):
         split: join.join_files(paths[split], work, output_dir, name, numbers[split])
         for split, name in NAMES.items()
     }
+    examples = {e["name"]: e["examples"] for split in NAMES for e in files[split]}
+    parts = (join.offsets_of(paths[split], files[split]) for split in NAMES)
+    write_index(output_dir, examples, itertools.chain.from_iterable(parts))
     return {
         "max_seq_length": flags.max_seq_length,
         "vocab_sha256": vocab.sha256,

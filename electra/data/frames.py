@@ -4,28 +4,35 @@ A frame is a length (8 bytes), its checksum (4), so many bytes of data, their ch
 """
 
 import functools
+import itertools
 import os
 import struct
 
 import numpy as np
 
 from electra.data.crc import masked_crc32c
+from electra.data.index import INDEX_NAME, keep_index, read_index
 from electra.data.records import FRAME_BYTES
 
-_HEADER = struct.Struct("<Q")
+_HEADER = struct.Struct("<Q")  # the length; its checksum follows
+_HEADER_BYTES = 12
 _OPEN_FILES = 512  # at a time: the official builder makes 1000, most systems allow 1024
 _CHUNK_BYTES = 1 << 22  # read at a time to find where the records lie
 _ANEW = "Remove the file, bring it back or build it anew, and leave it alone in training"
+_LARGEST_FILE = 1 << 62
 _LARGEST_BYTES = 1 << 18  # of a record's data; its checksum takes a table of 1 kB a byte
 
 
 class Frames:
     """The records of TFRecord files, addressed by number.
 
+    Where each begins is taken from the folders' indexes; files that these do not know are read
+    through once, and indexed.
+
     Args:
         files: list of paths.
     Attributes:
-        owners: int32 (n,), the place in `files` of each record's file.
+        counts: list of int, the records of each file.
     Raises:
         ValueError: as in index_file.
     """
@@ -33,21 +40,21 @@ class Frames:
     def __init__(self, files):
         self.files = files
         self._opened = functools.lru_cache(_OPEN_FILES)(_open)
-        starts, sizes = zip(*map(index_file, files), strict=True)
-        self._starts, self._sizes = np.concatenate(starts), np.concatenate(sizes)
-        self.owners = np.repeat(np.arange(len(files), dtype=np.int32), [*map(len, starts)])
+        self._offsets = _offsets_of(files)
+        self.counts = [len(offsets) - 1 for offsets in self._offsets]
+        self._ends = np.cumsum(self.counts)  # in numbers of records, of each file
 
     def __len__(self):
-        return len(self._starts)
+        return int(self._ends[-1])
 
     def where(self, number):
         """Returns a record's place, for messages."""
-        owner = self.owners[number]
-        place = number - np.searchsorted(self.owners, owner)
-        return f"{self.files[owner]}, record {place} (byte {self._starts[number] - 12})"
+        (owner,), (place,) = self._places(np.array([number]))
+        start = self._offsets[owner][place]
+        return f"{self.files[owner]}, record {place} (byte {start})"
 
     def read(self, numbers):
-        """Reads records.
+        """Reads records. May be called by several threads at once.
 
         Args:
             numbers: int (n,), each below len(self).
@@ -56,27 +63,74 @@ class Frames:
             ValueError: a checksum does not fit, or the file became shorter than it was.
         """
         numbers = np.asarray(numbers)
-        places = [numbers, *(part[numbers] for part in (self.owners, self._starts, self._sizes))]
-        frames = list(map(self._frame, *(part.tolist() for part in places)))
+        frames = list(map(self._frame, numbers.tolist(), *self._places(numbers)))
         data = [frame[:-4] for frame in frames]
         computed = masked_crc32c(np.frombuffer(b"".join(data), np.uint8), list(map(len, data)))
         damaged = computed != np.frombuffer(b"".join([frame[-4:] for frame in frames]), "<u4")
         if damaged.any():
-            where = self.where(numbers[damaged.argmax()])
-            raise ValueError(f"{where} is damaged: its checksum does not fit. {_ANEW}")
+            raise self._damaged(numbers[damaged.argmax()])
         return data
 
-    def _frame(self, number, owner, start, size):
+    def _places(self, numbers):
+        """Returns the files of records, and their numbers in these: two lists."""
+        owners = np.searchsorted(self._ends, numbers, side="right")
+        places = numbers - self._ends[owners] + np.take(self.counts, owners)
+        return owners.tolist(), places.tolist()
+
+    def _frame(self, number, owner, place):
         """Returns a record's data and its checksum."""
+        start, end = self._offsets[owner][place : place + 2].tolist()
+        if not FRAME_BYTES <= end - start <= FRAME_BYTES + _LARGEST_BYTES or end > _LARGEST_FILE:
+            raise self._damaged(number)
         # Read, not mapped: in a map, a file that became shorter ends the process without a word.
-        problem = "the file became shorter"
+        problem, start = "the file became shorter", start + _HEADER_BYTES
         try:
-            raw = os.pread(self._opened(self.files[owner]).fileno(), size + 4, start)
+            file = self._opened(self.files[owner])  # kept open, whatever other threads open
+            raw = os.pread(file.fileno(), end - start, start)
         except OSError as error:
             raw, problem = b"", error.strerror
-        if len(raw) < size + 4:
+        if len(raw) < end - start:
             raise ValueError(f"{self.where(number)} cannot be read: {problem}. {_ANEW}")
         return raw
+
+    def _damaged(self, number):
+        (owner,), _ = self._places(np.array([number]))
+        index = os.path.join(os.path.dirname(self.files[owner]), INDEX_NAME)
+        return ValueError(
+            f"{self.where(number)} is damaged: its checksum does not fit. {_ANEW}. If the file is "
+            f"as it was built, remove {index}, which is then made anew"
+        )
+
+
+def _offsets_of(files):
+    """Returns where the frames of each file begin and the last ends: a list of uint64 arrays."""
+    offsets = {}
+    for folder, paths in itertools.groupby(sorted(files, key=os.path.dirname), os.path.dirname):
+        paths = list(paths)
+        known, found = read_index(folder), {}
+        for path in paths:
+            part = known.get(os.path.basename(path))
+            if part is None or not _fits(part, path):
+                found[os.path.basename(path)] = index_file(path)
+        if found:
+            known |= keep_index(folder, found)
+        offsets.update((path, known[os.path.basename(path)]) for path in paths)
+    return [offsets[path] for path in files]
+
+
+def _fits(offsets, path):
+    """Returns whether offsets are those of a file, by its size and a few of its records."""
+    if offsets[-1] != os.path.getsize(path):
+        return False
+    places = sorted({0, len(offsets) // 2 - 1, len(offsets) - 2} - {-1})
+    with open(path, "rb", buffering=0) as file:
+        for start, end in (offsets[place : place + 2].tolist() for place in places):
+            if not start + FRAME_BYTES <= end <= _LARGEST_FILE:
+                return False
+            header = os.pread(file.fileno(), _HEADER.size, start)
+            if header != _HEADER.pack(end - start - FRAME_BYTES):
+                return False
+    return True
 
 
 def _open(path):
@@ -86,15 +140,14 @@ def _open(path):
 def index_file(path):
     """Indexes a TFRecord file.
 
-    Returns: (where each record's data starts, its length in bytes): int64 (n,) and int32 (n,). A
-        record's frame begins 12 bytes before its data and ends 4 bytes after it.
+    Returns: uint64 (records + 1,), where the frame of each record begins and the last one ends.
     Raises:
         ValueError: the file does not end with a record, or a record's length is damaged or far
             larger than an example's.
     """
     size = os.path.getsize(path)
     if not size:
-        return np.zeros(0, np.int64), np.zeros(0, np.int32)
+        return np.zeros(1, np.uint64)
     parts, at, end = [], 0, size
     with open(path, "rb") as file:
         while at < size and end:
@@ -106,25 +159,25 @@ def index_file(path):
     if is_bad.any() or at != size:
         # A file that is cut off ends inside its last record, or inside the header of one more.
         number = is_bad.argmax() if is_bad.any() else len(starts) - (at > size)
-        byte = starts[number] - 12 if number < len(starts) else at
+        byte = starts[number] if number < len(starts) else at
         problem = "damaged" if is_bad.any() else "cut off"
         if is_bad.any() and not is_damaged[number]:
             problem += f" (a length of {sizes[number]} bytes)"
         place = f"in record {number}, which begins at byte {byte} of {size}"
         raise ValueError(f"{path} is {problem} {place}. {_ANEW}")
-    return starts, sizes.astype(np.int32)
+    return np.append(starts, size).astype(np.uint64)
 
 
 def _frames(chunk):
-    """Returns where the records of a chunk begin, their data that is, int64 (n,); their lengths,
-    uint64 (n,); which lengths do not fit their checksums; where the last record ends."""
+    """Returns where the frames of a chunk begin, int64 (n,); their lengths, uint64 (n,); which
+    lengths do not fit their checksums; where the last frame ends."""
     places, at, unpack = [], 0, _HEADER.unpack_from
     while at + FRAME_BYTES <= len(chunk):
         places.append(at)
         at += FRAME_BYTES + unpack(chunk, at)[0]
     places = np.array(places, np.int64)
-    heads = np.frombuffer(chunk, np.uint8)[places[:, None] + np.arange(12)]  # (n, 12)
+    heads = np.frombuffer(chunk, np.uint8)[places[:, None] + np.arange(_HEADER_BYTES)]  # (n, 12)
     lengths, checksums = heads[:, :8].copy(), heads[:, 8:].copy()
     computed = masked_crc32c(lengths.ravel(), np.full(len(heads), 8))
     is_damaged = computed != checksums.view("<u4")[:, 0]
-    return places + 12, lengths.view("<u8")[:, 0], is_damaged, at
+    return places, lengths.view("<u8")[:, 0], is_damaged, at

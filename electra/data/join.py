@@ -65,6 +65,26 @@ def join_files(paths, work, output_dir, name, number):
     return entries
 
 
+def offsets_of(paths, entries):
+    """Yields where the records of joined files begin, and each file ends, as its index has them.
+
+    Args:
+        paths: of the units' files, in order; entries: what join_files returned of them.
+    Returns: iterator of int64 arrays.
+    """
+    left, at = [entry["examples"] for entry in entries], 0
+    for path in paths:
+        sizes = _read_sizes(path)[:, 0]
+        while len(sizes):
+            taken, sizes = np.split(sizes, [min(left[0], _TOGETHER)])
+            ends = at + np.cumsum(taken, dtype=np.int64)
+            yield np.append(at, ends[:-1])
+            left[0], at = left[0] - len(taken), int(ends[-1])
+            if not left[0]:
+                yield np.array([at])
+                left, at = left[1:], 0
+
+
 @dataclasses.dataclass(frozen=True)
 class _Piece:
     """Records that lie together in a unit's file."""

@@ -1,4 +1,4 @@
-"""Reads records: an index of where each one lies, an order that needs no state, batches.
+"""Reads records: checked, and in batches.
 
 Enters: TFRecord files with input_ids, input_mask, segment_ids. Leaves: int32 (B, L) batches. Which
 records a batch holds is a function of (seed, step): going on needs no replay.
@@ -13,13 +13,16 @@ import tensorflow as tf
 from absl import logging
 
 from electra.data.frames import Frames
-from electra.data.manifest import AS_BUILT, contradictions, read_manifest
+from electra.data.index import INDEX_NAME
+from electra.data.manifest import AS_BUILT, MANIFEST_NAME, contradictions, read_manifest
+from electra.data.order import ORDERS, Order
 from electra.data.patterns import find_files, matches, split
 from electra.features import RECORD_FEATURES, ROW
 
 _FIRST_LOOK = 256  # records that are read before the first step, to fail early
 # TensorFlow quotes what it cannot parse, and fails at that if it is no UTF-8.
 _PARSE_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
+_READERS = 4  # threads; more of them wait for Python
 _BUILD = "Build the records anew with build_pretraining_dataset.py"
 
 
@@ -146,7 +149,6 @@ class Records:
 
     def _check_files(self, folder, entries):
         """Refuses files that are missing, or hold another number of examples than promised."""
-        counts = np.bincount(self._frames.owners, minlength=len(self.files))
         promised = {entry["name"]: entry["examples"] for entry in entries}
         parts = [os.path.split(pattern) for pattern in self._patterns]
         here = [name for parent, name in parts if folder in matches(parent or ".")]
@@ -154,7 +156,7 @@ class Records:
         missing = sorted(wanted - {os.path.basename(path) for path in self.files})
         if missing:
             raise ValueError(f"{folder} lacks {missing[:3]}, which its manifest names. {_BUILD}")
-        for path, count in zip(self.files, counts, strict=True):
+        for path, count in zip(self.files, self._frames.counts, strict=True):
             examples = promised.get(os.path.basename(path), count)
             if (os.path.dirname(path) or ".") == folder and count != examples:
                 raise ValueError(
@@ -163,7 +165,8 @@ class Records:
 
 
 def _find(pattern, kind):
-    files = find_files(pattern)
+    beside = (INDEX_NAME, MANIFEST_NAME)
+    files = [path for path in find_files(pattern) if os.path.basename(path) not in beside]
     if not files:
         folder = os.path.dirname(split(pattern)[0]) or "."
         inside = [sorted(os.listdir(path))[:5] for path in matches(folder) if os.path.isdir(path)]
@@ -173,42 +176,9 @@ def _find(pattern, kind):
     return files
 
 
-class Order:
-    """The order of training: every epoch a permutation of all records, by (seed, epoch)."""
-
-    def __init__(self, num_records, seed):
-        self.num_records, self.seed = num_records, seed
-        self._epochs = {}
-
-    def numbers(self, step, global_batch, rows):
-        """Returns which records some rows of a global batch hold.
-
-        Args:
-            step: updates made before this batch; rows: range of rows in it.
-        Returns: int64 (len(rows),).
-
-        Example g = step * global_batch + row is number g % n of epoch g // n.
-        """
-        examples = step * global_batch + np.arange(rows.start, rows.stop)
-        epochs, places = np.divmod(examples, self.num_records)
-        numbers = np.empty_like(examples)
-        for epoch in np.unique(epochs):
-            chosen = epochs == epoch
-            numbers[chosen] = self._permutation(int(epoch))[places[chosen]]
-        return numbers
-
-    def _permutation(self, epoch):
-        if epoch not in self._epochs:
-            generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
-            numbers = np.arange(self.num_records, dtype=np.uint32)
-            generator.shuffle(numbers)
-            for old in [e for e in self._epochs if e < epoch - 1]:
-                del self._epochs[old]
-            self._epochs[epoch] = numbers
-        return self._epochs[epoch]
-
-
-def dataset(records, *, seed, global_batch, start_step, replica_rows, first_example=0):
+def dataset(
+    records, *, seed, global_batch, start_step, replica_rows, first_example=0, order=ORDERS[0]
+):
     """Batches for the replicas that one input pipeline feeds, without end.
 
     Args:
@@ -219,11 +189,12 @@ def dataset(records, *, seed, global_batch, start_step, replica_rows, first_exam
         replica_rows: list of (start, stop), the rows of the global batch that each of the
             pipeline's replicas computes.
         first_example: with which step 0 begins in the order.
+        order: of ORDERS.
     Returns: tf.data.Dataset of dicts of int32: input_ids, input_mask, segment_ids (b, L) and row
         (b,), the rows' numbers in the global batch. Element i belongs to step
         start_step + i // len(replica_rows) and to replica i % len(replica_rows).
     """
-    order = Order(len(records), seed)
+    order = Order(len(records), seed, order)
     rows = [range(start, stop) for start, stop in replica_rows]
 
     def read(index):
@@ -243,7 +214,8 @@ def dataset(records, *, seed, global_batch, start_step, replica_rows, first_exam
             for name, array, shape in zip((*RECORD_FEATURES, ROW), arrays, shapes, strict=True)
         }
 
-    batches = tf.data.Dataset.range(np.iinfo(np.int64).max).map(element)
+    batches = tf.data.Dataset.range(np.iinfo(np.int64).max)
+    batches = batches.map(element, num_parallel_calls=_READERS, deterministic=True)
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     options.autotune.enabled = False  # its thread sleeps up to a minute before an iterator ends

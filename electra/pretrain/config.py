@@ -8,6 +8,7 @@ import os
 from collections.abc import Sized
 from typing import Any
 
+from electra.data.order import ORDERS
 from electra.data.patterns import escaped
 from electra.hparams import Field
 from electra.model.config import EncoderConfig, generator_config
@@ -119,6 +120,13 @@ class PretrainingConfig(RunConfig):
         source="ours",
         at_least=0,
         at_most=2**32 - 1,  # Keras takes no more
+    )
+    record_order = Field(
+        ORDERS[0],
+        "How each epoch's order of the records comes about. index_shuffle: every place is "
+        "computed, in constant memory; permutation: drawn in memory, as before version 0.2.",
+        source="ours",
+        choices=ORDERS,
     )
     init_checkpoint = Place(
         "Checkpoint whose weights a new run starts from, at step 0 with fresh moments. Read only "

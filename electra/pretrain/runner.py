@@ -276,6 +276,7 @@ class Pretraining:
                 start_step=step - phase.first_step,
                 replica_rows=rows,
                 first_example=phase.first_example,
+                order=config.record_order,
             )
 
         batches = placement.strategy.distribute_datasets_from_function(dataset)

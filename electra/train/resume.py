@@ -13,7 +13,9 @@ from electra.saving.folder import ModelFolder
 from electra.text.vocab import read_vocab
 
 # Hparams that a run finds out when it begins: going on takes them over unless they are given.
-_RESOLVED = ("precision", "generator_hidden_size", "generator_layers")
+_RESOLVED = ("precision", "generator_hidden_size", "generator_layers", "record_order")
+# What runs had that began before an hparam was, where that is not its default now.
+_BEFORE = {"record_order": "permutation"}
 # What a row has in common with the model that was trained on it.
 _TASK_OF_MODEL = ("family", "labels", "label_range")
 
@@ -53,6 +55,7 @@ def resumed(config, recorded, folder, refused_changes=refused_changes):
     """
     if recorded is None:
         return config
+    recorded = {**_BEFORE, **recorded}
     names = [name for name in _RESOLVED if name in config.fields]
     if not config.do_train:
         names = [name for name, field in config.fields.items() if not field.may_change]

@@ -11,6 +11,8 @@ import tensorflow as tf
 from electra.data import build as building
 from electra.data import corpus, join, units
 from electra.data.build import build
+from electra.data.frames import index_file
+from electra.data.index import read_index
 from electra.data.manifest import read_manifest
 from tests.data import dying
 from tests.data.tiny import (
@@ -78,10 +80,19 @@ def test_all_tokens_of_a_corpus_are_in_its_records(place, small_units):
     assert manifest == read_manifest(place / "out")
 
 
+def test_the_index_says_where_the_records_lie(place, small_units):
+    manifest = run(place, eval_fraction=0.2)
+    index = read_index(place / "out")
+    assert list(index) == [entry["name"] for entry in manifest["files"]]
+    assert len(index) > 2
+    for name, offsets in index.items():
+        assert offsets.tolist() == index_file(place / "out" / name).tolist()
+
+
 def test_the_manifest_counts_what_the_files_hold(place, small_units):
     manifest = run(place, eval_fraction=0.2)
     names = [entry["name"] for entry in manifest["files"]]
-    assert sorted(os.listdir(place / "out")) == sorted([*names, "manifest.json"])
+    assert sorted(os.listdir(place / "out")) == sorted([*names, "manifest.json", "records.index"])
     n = sum(name.startswith("pretrain") for name in names)
     assert n > 1
     assert names[0] == f"pretrain_data.tfrecord-0-of-{n}"

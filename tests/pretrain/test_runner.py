@@ -124,6 +124,22 @@ def test_a_pair_of_files_of_an_earlier_version_is_gone_on_from_to_the_bit(data, 
     assert differences(str(folder), str(unbroken)) == []
 
 
+def test_a_run_that_began_before_orders_were_computed_goes_on_in_its_own(data, tmp_path):
+    """Its hparams.json knows no record_order."""
+    assert runs.train(data, "drawn", record_order="permutation") == 0
+    folder = shutil.copytree(data / "models" / "drawn", data / "models" / "old")
+    for step in (8, 12):
+        (folder / f"model.ckpt-{step}.safetensors").unlink()
+    hparams = json.loads((folder / "hparams.json").read_text())
+    assert hparams.pop("record_order") == "permutation"
+    (folder / "hparams.json").write_text(json.dumps(hparams))
+    with pytest.raises(ValueError, match="'record_order' was 'permutation'"):
+        runs.train(data, "old", record_order="index_shuffle")
+    assert runs.train(data, "old") == 0
+    assert differences(str(folder), str(data / "models" / "drawn")) == []
+    assert json.loads((folder / "hparams.json").read_text())["record_order"] == "permutation"
+
+
 @pytest.mark.parametrize(("do_eval", "status"), [(False, 0), (True, 143)])
 def test_sigterm_in_the_last_step_counts_where_something_is_left(
     data, unbroken, monkeypatch, do_eval, status
