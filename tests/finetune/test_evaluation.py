@@ -10,7 +10,7 @@ from electra.finetune import outputs
 from electra.finetune.training import Training
 from electra.saving import checkpoints
 from electra.train.compare import differences
-from electra.train.logs import EVAL_LOG, TRAIN_LOG, read_lines
+from electra.train.lines import EVAL_LOG, TRAIN_LOG, read_lines
 from electra.train.loop import Loop
 from tests.finetune.runs import config_of, finetune, make_data
 
