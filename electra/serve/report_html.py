@@ -25,7 +25,8 @@ h1 { font-size: 1.6em; margin: .2em 0 .8em; } h2 { font-size: 1.2em; margin: 2em
   padding: .1em .15em; }
 .replaced { font-weight: 700; border-bottom: 3px solid var(--missed); }
 .found { border-color: var(--found); } rt { font-weight: 400; color: var(--soft); }
-.card > svg { width: 100%; height: auto; display: block; } svg text { fill: var(--soft); font-size: 11px; }
+.card > svg { width: 100%; height: auto; display: block; }
+svg text { fill: var(--soft); font-size: 11px; }
 svg .grid { stroke: var(--line); } svg .line { fill: none; stroke-width: 2; }
 svg .name { font-size: 12px; fill: var(--ink); } h3 { font-size: .95em; margin: 0 0 .4em; }
 .s0 { stroke: var(--c0); } .s1 { stroke: var(--c1); stroke-dasharray: 6 3; }
