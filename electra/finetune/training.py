@@ -6,7 +6,6 @@ weights in the network, what the trial's result says of its training.
 
 import dataclasses
 import functools
-import os
 import time
 
 from absl import logging
@@ -65,8 +64,8 @@ class Training:
         with RunLog(
             trial.folder, resume_step=self.step, last_step=self.last_step, charts=_charts(data)
         ) as log:
-            name = f"{config.model_name}/{os.path.basename(trial.folder)}"
-            log.hparams({**config.to_json(), "model_name": trial.folder, "seed": trial.seed}, name)
+            tasks = ",".join(config.task_names)
+            log.hparams(config, f"{tasks} {trial.name} ({config.model_name})", seed=trial.seed)
             reached = fit(
                 self.trainer.loop(trial.seed),
                 log,

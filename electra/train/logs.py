@@ -110,10 +110,13 @@ class RunLog:
         if self.enabled and markdown:
             self._board.text("eval", step, tag, markdown)
 
-    def hparams(self, values, name):
-        """Shows the hparams in TensorBoard as those of `name`: its hparams panel and a table."""
+    def hparams(self, config, name, **values):
+        """Shows the hparams of a RunConfig, and others, in TensorBoard: a table of all, and in its
+        hparams panel as those of `name` the ones that shape a run."""
         if self.enabled and not self._first_step:
-            self._board.hparams(values, name)
+            hidden = {name for name, field in config.fields.items() if field.may_change}
+            hidden -= {"num_train_steps"}
+            self._board.hparams({**config.to_json(), **values}, name, hidden)
 
     def flush(self):
         """Makes all that was logged durable; call it before a checkpoint."""

@@ -51,12 +51,13 @@ class TensorBoard:
         with self._writer(run).as_default():
             tf.summary.text(tag, markdown, step=np.int64(step))
 
-    def hparams(self, values, name):
-        """Shows a dict of hparams: in the hparams panel, without paths and what is not set, as the
-        trial of that name, and all of them in a table."""
+    def hparams(self, values, name, hidden=()):
+        """Shows a dict of hparams in a table, and as the trial of that name in the hparams panel,
+        without those whose names are in `hidden` and those that are not set."""
+        compared = {k: v for k, v in values.items() if k not in hidden}
         rows = [f"| {k} | {_as_text(v)} |" for k, v in values.items()]
         with self._writer("").as_default(step=0):
-            hparams_api.hparams(_comparable(values), trial_id=name)
+            hparams_api.hparams(_comparable(compared), trial_id=name)
             tf.summary.text("hparams", "\n".join(["| hparam | value |", "|---|---|", *rows]))
 
     def flush(self):
@@ -160,14 +161,13 @@ def _as_text(value):
 
 
 def _comparable(values):
-    """Returns what is to be compared between runs, dicts of hparams as hparams of their own."""
+    """Returns what has a column of its own: an hparam that is set, each of a dict of them."""
     shown = {}
     for name, value in values.items():
         if isinstance(value, dict):
             shown |= _comparable(value)
         elif isinstance(value, list):
-            text = ", ".join(map(str, value))
-            shown |= {name: text} if text and os.sep not in text else {}
-        elif value is not None and not (isinstance(value, str) and os.sep in value):
+            shown |= {name: ", ".join(map(str, value))} if value else {}
+        elif value is not None:
             shown[name] = value
     return shown

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from tests.shared import ROOT
 
 def make_run(folder, *, step=2, weight=1.0, state=None, loss=0.5, speed=30.0, auc=0.7, extra=()):
     with RunLog(folder, resume_step=0, last_step=2) as log:
-        log.hparams({"model_name": folder.name}, folder.name)
+        log.hparams(types.SimpleNamespace(fields={}, to_json=dict), folder.name)
         for i in (1, 2):
             log.train(i, {"loss": loss, "examples_per_sec": speed, "tokens_per_sec": speed * 9})
         log.eval(2, {"disc_auc": auc})

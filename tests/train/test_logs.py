@@ -2,14 +2,16 @@
 
 import json
 import logging
-import os
 import re
 import sys
+import types
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from tensorboard.plugins.hparams import plugin_data_pb2
 
+from electra.pretrain.config import PretrainingConfig
 from electra.train import compare, tensorboard
 from electra.train.lines import EVAL_LOG, TRAIN_LOG, cut_back_lines, read_lines
 from electra.train.logs import RunLog, readable
@@ -25,7 +27,8 @@ def values_of(step):
 def write(log, steps):
     """What the runner does: hparams and evaluation at step 0, a line a step, text and metrics."""
     with log:
-        log.hparams({"model_name": "m", "learning_rate": 1e-3, "eval": None}, "m")
+        values = {"model_name": "m", "learning_rate": 1e-3, "eval": None}
+        log.hparams(types.SimpleNamespace(fields={}, to_json=values.copy), "m")
         for step in steps:
             if step:
                 log.train(step, values_of(step))
@@ -270,17 +273,25 @@ def test_what_is_to_be_compared_is_one_chart_of_several_folders(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {TRAIN_LOG, EVAL_LOG, "pretraining"}
 
 
-def test_hparams_to_compare_have_short_names_and_no_paths():
-    values = {
-        "model_name": "m",
-        "vocab_file": f"data{os.sep}vocab.txt",
-        "init_checkpoint": None,
-        "model_hparam_overrides": {"hidden_size": 128},
-        "task_names": ["cola", "rte"],
-        "task_files": [],
-    }
-    assert tensorboard._comparable(values) == {
-        "model_name": "m",
-        "hidden_size": 128,
-        "task_names": "cola, rte",
-    }
+def test_hparams_to_compare_are_those_that_shape_a_run(tmp_path):
+    hparams = {"model_hparam_overrides": {"hidden_size": 128}, "learning_rate": 1e-3}
+    config = PretrainingConfig("m", str(tmp_path / "data"), **hparams)
+    with start(tmp_path) as log:
+        log.hparams(config, "pretraining (m)", task_names=["cola", "rte"])
+    (path,) = event_files(tmp_path)
+    events, _ = tensorboard.read_events(str(path))
+    content = plugin_data_pb2.HParamsPluginData()
+    for value in (value for event in events for value in event.summary.value):
+        if value.tag == "_hparams_/session_start_info":
+            content.ParseFromString(value.metadata.plugin_data.content)
+        if value.tag == "hparams":
+            table = value.tensor.string_val[0].decode()
+    start_info = content.session_start_info
+    assert start_info.group_name == "pretraining (m)"
+    shown = start_info.hparams
+    assert shown["hidden_size"].number_value == 128 and shown["learning_rate"].number_value == 1e-3
+    assert shown["task_names"].string_value == "cola, rte"
+    assert "num_train_steps" in shown and not {"model_dir", "log_every_steps", "phases"} & set(
+        shown
+    )
+    assert "| model_dir |" in table and "| log_every_steps |" in table
