@@ -3,6 +3,7 @@
 The page needs nothing besides itself: its one script copies a command.
 """
 
+import math
 from html import escape
 
 _STYLE = """
@@ -170,15 +171,12 @@ def _ticks(low, high, most):
     """Returns round numbers from low to high.
 
     >>> _ticks(0, 2500, 5)
-    [0, 500, 1000, 1500, 2000, 2500]
+    [0.0, 500.0, 1000.0, 1500.0, 2000.0, 2500.0]
     """
-    exact = (high - low) / most
-    power = 10.0 ** len(str(int(exact))) / 10 if exact >= 1 else 1.0
-    while power > exact:
-        power /= 10
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= exact * 0.999)
-    first = -int(-low // step)
-    return [round(i * step, 10) for i in range(first, int(high // step) + 1)]
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor * most >= high - low)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [i * step for i in range(first, last + 1)]
 
 
 def scores(name, beside, rows):
