@@ -88,9 +88,9 @@ def draw_confusion(title, labels, counts):
     number, is_named = len(labels), len(labels) <= _MOST_NAMES
     size = min(20.0, 3.2 + (0.62 if number <= _MOST_COUNTS else 0.32) * number)
     longest = max(len(_plain(label)) for label in labels) if is_named else 0
-    size = (size + 1.0, size)  # the colour bar's
-    axes = _axes(title, size)
-    axes.set(xlabel="predicted", ylabel="gold")
+    axes = _axes(title, (size + 1.0, size))  # beside it the colour bar
+    axes.set_xlabel("predicted", fontsize=max(10.0, size))
+    axes.set_ylabel("gold", fontsize=max(10.0, size))
     axes.grid(False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
@@ -100,7 +100,7 @@ def draw_confusion(title, labels, counts):
     bar.outline.set_visible(False)
     labels = [_plain(label) for label in labels]
     if is_named:  # else their numbers
-        font = {"parse_math": False, "fontsize": 10 if number <= 40 else 8 if number <= 80 else 6}
+        font = {"parse_math": False, "fontsize": min(10.0, 54 * size / number)}
         lean = {"rotation": 0} if longest * number <= 30 else {"rotation": 90}
         if lean["rotation"] and number <= _MOST_COUNTS:
             lean = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
@@ -137,9 +137,14 @@ def draw_curves(title, panels):
         title: str.
         panels: dict title -> dict trial -> dict "training", "baseline" or of dev splits -> as
             `curve` returns it. A trial has a colour; training is a full line, dev splits are dashed
-            with a point for each evaluation, baselines dotted. Panels without points are left out.
+            with a point for each evaluation, baselines dotted. What has no points is left out.
     """
-    panels = {name: trials for name, trials in panels.items() if _has_points(trials)}
+    drawn = {trial for trials in panels.values() for trial in trials if _has_points(trials[trial])}
+    panels = {
+        name: {trial: curves for trial, curves in trials.items() if trial in drawn}
+        for name, trials in panels.items()
+        if any(map(_has_points, trials.values()))
+    }
     columns = min(2, max(1, len(panels)))
     rows = -(-max(1, len(panels)) // columns)
     with matplotlib.rc_context(_STYLE):
@@ -155,8 +160,8 @@ def draw_curves(title, panels):
     return figure
 
 
-def _has_points(trials):
-    return any(steps for curves in trials.values() for steps, _ in curves.values())
+def _has_points(curves):
+    return any(steps for steps, _ in curves.values())
 
 
 def _draw_trials(axes, trials):
@@ -202,7 +207,7 @@ def write_png(path, figure):
     fonts = [*matplotlib.rcParams["font.sans-serif"][:1], *(n for n in _CJK if n in installed)]
     with warnings.catch_warnings(), matplotlib.rc_context({"font.family": fonts}):
         warnings.simplefilter("ignore")  # a line for each character that the fonts lack
-        figure.savefig(drawn, format="png", dpi=120)
+        figure.savefig(drawn, format="png", dpi=120, bbox_inches="tight")
     with published(path) as file:
         file.write(drawn.getvalue())
     return drawn.getvalue()

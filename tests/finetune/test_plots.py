@@ -156,6 +156,7 @@ def test_training_and_dev_of_all_trials_are_on_one_axis(tmp_path):
     losses = {
         "1": {"training": ([5, 10], [2.0, 1.5]), "dev": ([10], [1.75])},
         "2": {"training": ([5], [3.0]), "dev": ([], [])},
+        "2_retry": {"training": ([], []), "dev": ([], [])},
     }
     scores = {"1": {"dev": ([5, 10], [20.0, 30.0]), "baseline": ([5, 10], [10.0, 10.0])}}
     empty = {"1": {"training": ([], [])}}
