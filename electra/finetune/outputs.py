@@ -276,7 +276,7 @@ def _learning_curves(config, devs, result):
                 panels[f"{dev.task.name}: loss"][run.name][kind] = curve
             for kind, name in (("dev", "score"), ("baseline", "baseline")):
                 panels[name_of_scores][run.name][kind] = plots.curve(held_out, name)
-    return plots.draw_curves(os.path.basename(config.model_name), panels)
+    return plots.draw_curves(config.model_name, panels)
 
 
 def _read(splits, name, task, split, sources):
