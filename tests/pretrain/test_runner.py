@@ -38,7 +38,7 @@ def data(tmp_path_factory):
 def unbroken(data):
     """The folder of a run from step 0 to the end, after one that was killed at its first save."""
     folder = data / "models" / "unbroken"
-    with logs.RunLog(folder, resume_step=0, last_step=STEPS) as log:
+    with logs.RunLog(folder, resume_step=0, last_step=STEPS, name="pretraining") as log:
         log.eval(0, {"disc_auc": 0.9})
         log.train(2, {"loss": 9.0})
     save_pair(folder, 4, {"a": np.zeros(3, np.float32)}, {})
