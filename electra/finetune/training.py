@@ -6,6 +6,7 @@ weights in the network, what the trial's result says of its training.
 
 import dataclasses
 import functools
+import os
 import time
 
 from absl import logging
@@ -64,8 +65,9 @@ class Training:
         with RunLog(
             trial.folder, resume_step=self.step, last_step=self.last_step, charts=_charts(data)
         ) as log:
-            tasks = ",".join(config.task_names)
-            log.hparams(config, f"{tasks} {trial.name} ({config.model_name})", seed=trial.seed)
+            home = os.path.basename(os.path.abspath(config.output_dir or config.model_name))
+            name = f"{','.join(config.task_names)} {trial.name} ({home})"  # no two are alike
+            log.hparams(config, name, seed=trial.seed)
             reached = fit(
                 self.trainer.loop(trial.seed),
                 log,

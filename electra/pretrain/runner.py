@@ -238,7 +238,7 @@ class Pretraining:
             name=PRETRAINING,
             charts={"unigram_slot_loss": ("unigram", tag_of("mask_slot_loss"))},
         ) as log:
-            log.hparams(config, f"pretraining ({config.model_name})")
+            log.hparams(config, f"pretraining ({os.path.basename(os.path.abspath(self.folder))})")
             for phase in _phases_left(config, self.phases, self.step):
                 if phase.count > 1:
                     logging.info("%s", phase)
