@@ -22,6 +22,7 @@ COMMANDS = {
     "zero-shot": ("electra.serve.zero_shot", "sort texts into labels a model never met"),
     "detect": ("electra.serve.detect", "tell which tokens look replaced"),
     "fill-mask": ("electra.serve.fill_mask", "guess the tokens that [MASK] stands for"),
+    "report": ("electra.serve.report", "write a page about a run: text, curves, scores"),
     "demo": ("electra.serve.demo", "try models on a page in the browser"),
     "export": ("electra.serve.export", "write a SavedModel that takes strings or ids"),
     "convert": ("electra.convert", "bring models in and out: Hugging Face, KerasHub, TF1"),

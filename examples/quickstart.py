@@ -2,8 +2,8 @@
 
 Runs the commands that a user runs, one after the other, and shows each: corpus, vocabulary,
 records, pre-training with evaluation, detection of a swapped word, fine-tuning on three tasks with
-and without the pre-trained weights. What is finished is not done again: stopped and started anew,
-it goes on.
+and without the pre-trained weights, a page that shows what came of it. What is finished is not done
+again: stopped and started anew, it goes on.
 
     python examples/quickstart.py --data_dir quickstart_data
 """
@@ -57,6 +57,8 @@ def main(argv=None):
         run("-m electra.serve.detect", model_dir=config.model_dir, text=TEXTS)
         fine_tune(config)
         print(compare(Path(args.data_dir)))
+        title("All of it on one page")
+        run("-m electra.serve.report", **report_places(config))
     except subprocess.CalledProcessError as error:
         print(f"\nThe last command ended with status {error.returncode}. Run again to go on.")
         return error.returncode if error.returncode > 0 else 1
@@ -66,8 +68,10 @@ def main(argv=None):
     except KeyboardInterrupt:
         return 130
     minutes = (time.monotonic() - started) / 60
-    print(f"\nDone in {minutes:.1f} minutes. The curves and the corrupted sentences of this run:")
+    print(f"\nDone in {minutes:.1f} minutes. Every curve, also while one trains:")
     show([Path(sys.executable).with_name("tensorboard"), "--logdir", config.model_dir])
+    page = Path(config.model_dir) / "report.html"
+    print(f"What came of it, and how to go on with text of your own:\n{page.as_uri()}")
     return 0
 
 
@@ -134,6 +138,15 @@ def compare(data_dir):
             scores.append(results["summary"][name][metric]["mean"])
         lines.append(f"{question:36}{metric:>10}" + "".join(f"{score:10.1f}" for score in scores))
     return "\n".join(lines)
+
+
+def report_places(config):
+    """The flags of the report: this model, the one from scratch, what scores without a network."""
+    return {
+        "model_dir": config.model_dir,
+        "beside": Path(config.model_dir).with_name(SCRATCH_NAME),
+        "baselines": tasks_folder(config.data_dir) / "baselines.json",
+    }
 
 
 def tasks_folder(data_dir):

@@ -5,6 +5,7 @@ predictions of a user's own files, and of the dev files what the best trial says
 plots.
 """
 
+import collections
 import copy
 import dataclasses
 import functools
@@ -20,7 +21,10 @@ from electra.finetune.run_data import TaskSplit
 from electra.finetune.tasks import TASKS
 from electra.saving import checkpoints
 from electra.storage import file_digest
-from electra.train.logs import write_summaries
+from electra.train.lines import EVAL_LOG, TRAIN_LOG
+from electra.train.tensorboard import write_summaries
+
+PLOTS = "_plots"  # ends the name of the folder beside the results
 
 
 def read_tests(data):
@@ -199,7 +203,7 @@ def write_trial(config, devs, trial, result, predicted, before):
         if result.rank(devs) > best:
             figures = write_dev(config, devs, result, predicted)
     if devs or config.do_train:
-        write_summary(config, trial, result, figures)
+        write_summary(config, devs, trial, result, figures)
 
 
 def write_dev(config, devs, result, predicted):
@@ -220,17 +224,21 @@ def write_dev(config, devs, result, predicted):
     return figures
 
 
-def write_summary(config, trial, result, figures):
-    """Shows a trial's scores and plots in TensorBoard, these also as PNGs beside the results.
+def write_summary(config, devs, trial, result, figures):
+    """Shows a trial's scores and plots in TensorBoard, these also as PNGs in PLOTS beside the
+    results.
 
     Args:
-        config: FinetuningConfig; trial: Trial; result: TrialResult.
+        config: FinetuningConfig; devs: list of TaskSplit; trial: Trial; result: TrialResult.
         figures: as write_dev returns them; the learning curves of all trials so far are added.
     """
-    stem, images = os.path.splitext(config.results_txt)[0].removesuffix("_results"), {}
-    drawn = {**figures, "learning_curves": functools.partial(_learning_curves, config)}
+    folder, images = os.path.splitext(config.results_txt)[0].removesuffix("_results") + PLOTS, {}
+    drawn = {
+        **figures,
+        "learning_curves": functools.partial(_learning_curves, config, devs, result),
+    }
     for name, draw in drawn.items():
-        path = f"{stem}_{name}.png"
+        path = os.path.join(folder, f"{name}.png")
         try:
             images[name] = plots.write_png(path, draw())
         except Exception as error:  # whatever it is, no plot is worth a run
@@ -243,14 +251,32 @@ def write_summary(config, trial, result, figures):
     write_summaries(trial.folder, result.steps or 0, numbers, images)
 
 
-def _learning_curves(config):
-    curves = {
-        run.name: plots.learning_curve(run.folder)
-        for trial in trials.planned(config)
-        for run in (trial, trial.retry())
-    }
-    curves = {name: curve for name, curve in curves.items() if curve[0]}
-    return plots.draw_curves(", ".join(config.task_names), curves)
+def _learning_curves(config, devs, result):
+    """Draws losses and scores of all trials so far.
+
+    Args: as write_summary; result: of the trial whose scores are not in its folder yet.
+    """
+    panels = collections.defaultdict(lambda: collections.defaultdict(dict))
+    name_of_scores = "mean of the main scores"
+    if len(devs) == 1:
+        name_of_scores = f"{devs[0].name}: {devs[0].task.main_metric}"
+    for trial in trials.planned(config):
+        for run in (trial, trial.retry()):
+            train, held_out = (os.path.join(run.folder, log) for log in (TRAIN_LOG, EVAL_LOG))
+            for task in config.task_names:
+                name = f"{task}/loss" if len(config.task_names) > 1 else "loss"
+                panels[f"{task}: loss"][run.name]["training"] = plots.curve(train, name)
+            found = result if run.name == result.trial else trials.read_result(run)
+            for dev in devs:
+                curve = plots.curve(held_out, f"{dev.name}/loss")
+                last = found and found.scores.get(dev.name, {}).get("loss")
+                if not curve[0] and last is not None and found.steps:
+                    curve = [found.steps], [last]
+                kind = "dev" if dev.name == dev.task.name else dev.name
+                panels[f"{dev.task.name}: loss"][run.name][kind] = curve
+            for kind, name in (("dev", "score"), ("baseline", "baseline")):
+                panels[name_of_scores][run.name][kind] = plots.curve(held_out, name)
+    return plots.draw_curves(config.model_name, panels)
 
 
 def _read(splits, name, task, split, sources):

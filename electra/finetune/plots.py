@@ -5,21 +5,38 @@ Uses matplotlib, without a display, and sklearn (scikit-learn).
 """
 
 import io
-import os
+import itertools
 import warnings
 
+import matplotlib
 import numpy as np
 import sklearn.metrics
+from matplotlib import font_manager
 from matplotlib.figure import Figure  # without pyplot: Agg draws
+from matplotlib.ticker import MaxNLocator
 
 from electra.finetune import metrics
 from electra.finetune.families import get_family
 from electra.storage import published
-from electra.train.logs import TRAIN_LOG, read_lines
+from electra.train.lines import read_lines
 
 _MOST_NAMES = 200  # labels: more have no room, and take minutes to lay out
-_MOST_NUMBERS = 25  # labels up to which a matrix shows its counts
+_MOST_SHARES, _MOST_COUNTS = 25, 10  # labels up to which a matrix shows them as numbers
 _LONGEST_TEXT = 40  # characters shown of a label or title
+_MOST_TRIALS = 10  # named by a legend
+_CJK = ("Noto Sans CJK SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "SimHei", "PingFang SC")
+_STYLE = {
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.5,
+}
 
 
 def confusion(task, examples, predictions):
@@ -57,10 +74,10 @@ def no_answer_curve(examples, predictions, metric="f1"):
     return odds[last], (right / count)[last], right[last] / answered
 
 
-def learning_curve(folder):
-    """Returns the (steps, losses) that a trial's folder logs, lists of equal length."""
-    lines = [line for line in read_lines(os.path.join(folder, TRAIN_LOG)) if "loss" in line]
-    return [line["step"] for line in lines], [line["loss"] for line in lines]
+def curve(path, name):
+    """Returns the (steps, values) of a number in a log, lists of equal length, maybe empty."""
+    entries = [entry for entry in read_lines(path) if name in entry]
+    return [entry["step"] for entry in entries], [entry[name] for entry in entries]
 
 
 # ---- figures ----------------------------------------------------------------------------------
@@ -68,23 +85,41 @@ def learning_curve(folder):
 
 def draw_confusion(title, labels, counts):
     """Returns the Figure of a confusion matrix; colours are shares of a row."""
-    size = min(20.0, 3.5 + 0.35 * len(labels))
-    axes = _axes(title, "predicted", "gold", (size, size))
-    axes.imshow(counts / np.maximum(1, counts.sum(axis=1, keepdims=True)), "Blues", vmin=0, vmax=1)
+    number, is_named = len(labels), len(labels) <= _MOST_NAMES
+    size = min(20.0, 3.2 + (0.62 if number <= _MOST_COUNTS else 0.32) * number)
+    longest = max(len(_plain(label)) for label in labels) if is_named else 0
+    axes = _axes(title, (size + 1.0, size))  # beside it the colour bar
+    axes.set_xlabel("predicted", fontsize=max(10.0, size))
+    axes.set_ylabel("gold", fontsize=max(10.0, size))
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    shares = 100 * counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    image = axes.imshow(shares, "Blues", vmin=0, vmax=100)
+    bar = axes.figure.colorbar(image, fraction=0.04, aspect=25, label="share of the gold label, %")
+    bar.outline.set_visible(False)
     labels = [_plain(label) for label in labels]
-    if len(labels) <= _MOST_NAMES:  # else their numbers
-        axes.set_xticks(range(len(labels)), labels, rotation=90, parse_math=False)
-        axes.set_yticks(range(len(labels)), labels, parse_math=False)
-    if len(labels) <= _MOST_NUMBERS:
-        for (row, column), count in np.ndenumerate(counts):
-            dark = 2 * count > counts[row].sum()
-            axes.text(column, row, count, ha="center", va="center", color="w" if dark else "k")
+    if is_named:  # else their numbers
+        font = {"parse_math": False, "fontsize": min(10.0, 54 * size / number)}
+        lean = {"rotation": 0} if longest * number <= 30 else {"rotation": 90}
+        if lean["rotation"] and number <= _MOST_COUNTS:
+            lean = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+        axes.set_xticks(range(number), labels, **lean, **font)
+        axes.set_yticks(range(number), labels, **font)
+    if number <= _MOST_SHARES:
+        for (row, column), share in np.ndenumerate(shares):
+            text = f"{share:.0f}" if number > _MOST_COUNTS else f"{share:.1f} %"
+            if number <= _MOST_COUNTS:
+                text += f"\n{counts[row, column]:.0f}"
+            place = {"ha": "center", "va": "center", "fontsize": 9 if number > 3 else 10}
+            axes.text(column, row, text, color="w" if share > 55 else "k", **place)
     return axes.figure
 
 
 def draw_no_answer(title, curves):
     """Returns the Figure of curves: dict metric -> (no_answer_curve's, best threshold)."""
-    axes = _axes(title, "recall, %", "precision, %")
+    axes = _axes(title)
+    axes.set(xlabel="recall, %", ylabel="precision, %")
     for metric, ((thresholds, precision, recall), best) in curves.items():
         (line,) = axes.plot(recall, precision, label=metric)
         at = np.searchsorted(thresholds, best, side="right") - 1
@@ -95,19 +130,66 @@ def draw_no_answer(title, curves):
     return axes.figure
 
 
-def draw_curves(title, curves):
-    """Returns the Figure of learning curves: dict trial -> learning_curve's."""
-    axes = _axes(title, "step", "training loss")
-    for name, (steps, losses) in curves.items():
-        axes.plot(steps, losses, label=f"trial {name}", marker="." if len(steps) < 2 else "")
-    if curves:  # one that stopped early may have none
-        axes.legend()
-    return axes.figure
+def draw_curves(title, panels):
+    """Returns the Figure of learning curves, panels side by side.
+
+    Args:
+        title: str.
+        panels: dict title -> dict trial -> dict "training", "baseline" or of dev splits -> as
+            `curve` returns it. A trial has a colour; training is a full line, dev splits are dashed
+            with a point for each evaluation, baselines dotted. What has no points is left out.
+    """
+    drawn = {trial for trials in panels.values() for trial in trials if _has_points(trials[trial])}
+    panels = {
+        name: {trial: curves for trial, curves in trials.items() if trial in drawn}
+        for name, trials in panels.items()
+        if any(map(_has_points, trials.values()))
+    }
+    columns = min(2, max(1, len(panels)))
+    rows = -(-max(1, len(panels)) // columns)
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(5.5 * columns, 0.4 + 3.4 * rows), layout="constrained")
+        figure.suptitle(_plain(title), fontsize=12, parse_math=False)
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes in grid[max(1, len(panels)) :]:
+            axes.remove()
+        for axes, (name, trials) in zip(grid, panels.items(), strict=False):
+            axes.set_title(_plain(name), parse_math=False)
+            axes.set(xlabel="step")
+            _draw_trials(axes, trials)
+    return figure
 
 
-def _axes(title, x, y, size=(6.0, 4.5)):
-    axes = Figure(figsize=size, layout="constrained").add_subplot()
-    axes.set(xlabel=x, ylabel=y)
+def _has_points(curves):
+    return any(steps for steps, _ in curves.values())
+
+
+def _draw_trials(axes, trials):
+    is_alone, last = len(trials) == 1, 1
+    for number, (trial, curves) in enumerate(trials.items()):
+        markers = itertools.cycle("os^D")
+        for kind, (steps, values) in curves.items():
+            if not steps:
+                continue
+            last = max(last, *steps)
+            label = kind if is_alone else f"{kind}, trial {trial}"
+            look = {"color": f"C{number % 10}", "marker": "." if len(steps) < 2 else ""}
+            if kind == "baseline":  # of all trials the same
+                look |= {"color": "#777777", "linestyle": ":"}
+                label = None if number else kind
+            elif kind != "training":
+                look |= {"linestyle": "--", "marker": next(markers)}
+                look |= {"color": "C1"} if is_alone else {}
+            axes.plot(steps, values, label=label, **look)
+    axes.set_xlim(0, last * 1.02)
+    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
+    if len(trials) <= _MOST_TRIALS:
+        axes.legend(fontsize=9 if len(trials) < 4 else 7, ncols=1 if is_alone else 2)
+
+
+def _axes(title, size=(6.0, 4.5)):
+    with matplotlib.rc_context(_STYLE):
+        axes = Figure(figsize=size, layout="constrained").add_subplot()
     axes.set_title(_plain(title), parse_math=False)
     return axes
 
@@ -121,9 +203,11 @@ def _plain(text):
 def write_png(path, figure):
     """Writes a Figure as PNG, whole or not at all. Returns: its bytes."""
     drawn = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a line for each character that the font lacks
-        figure.savefig(drawn, format="png", dpi=100)
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    fonts = [*matplotlib.rcParams["font.sans-serif"][:1], *(n for n in _CJK if n in installed)]
+    with warnings.catch_warnings(), matplotlib.rc_context({"font.family": fonts}):
+        warnings.simplefilter("ignore")  # a line for each character that the fonts lack
+        figure.savefig(drawn, format="png", dpi=120, bbox_inches="tight")
     with published(path) as file:
         file.write(drawn.getvalue())
     return drawn.getvalue()

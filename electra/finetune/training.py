@@ -6,6 +6,7 @@ weights in the network, what the trial's result says of its training.
 
 import dataclasses
 import functools
+import os
 import time
 
 from absl import logging
@@ -15,6 +16,9 @@ from electra.finetune.trials import TrialInterval, mean_score
 from electra.saving import checkpoints
 from electra.train.fit import fit
 from electra.train.logs import RunLog
+from electra.train.tensorboard import tag_of
+
+FEWEST_LINES, MOST_STEPS_OF_A_LINE = 25, 100  # of a log, where log_every_steps is not given
 
 
 class Training:
@@ -58,8 +62,12 @@ class Training:
         """
         config, trial, data = self.config, self.trial, self.trainer.data
         every = config.eval_every_steps
-        with RunLog(trial.folder, resume_step=self.step, last_step=self.last_step) as log:
-            log.hparams({**config.to_json(), "model_name": trial.folder, "seed": trial.seed})
+        with RunLog(
+            trial.folder, resume_step=self.step, last_step=self.last_step, charts=_charts(data)
+        ) as log:
+            home = os.path.basename(os.path.abspath(config.output_dir or config.model_name))
+            name = f"{','.join(config.task_names)} {trial.name} ({home})"  # no two are alike
+            log.hparams(config, name, seed=trial.seed)
             reached = fit(
                 self.trainer.loop(trial.seed),
                 log,
@@ -69,6 +77,7 @@ class Training:
                 last_step=self.step if self.is_over else self.last_step,
                 save=lambda step: self._save(log, step),
                 save_seconds=config.save_checkpoints_seconds,
+                log_every=config.log_every_steps or log_every(self.last_step),
                 evaluate=lambda step: self._evaluate(log, step),
                 evaluate_every=data.steps_per_epoch if every == "epoch" else every or 0,
                 evaluate_first=False,
@@ -156,3 +165,20 @@ class Training:
             "vocab_sha256": self.trainer.data.tokenizer.vocab.sha256,
             **self.monitor.dump(),
         }
+
+
+def log_every(last_step):
+    """Returns the steps between log lines that suit a trial: short ones are curves too.
+
+    >>> [log_every(last_step) for last_step in (10, 57, 10_000)]
+    [1, 2, 100]
+    """
+    return min(MOST_STEPS_OF_A_LINE, max(1, last_step // FEWEST_LINES))
+
+
+def _charts(data):
+    """What TensorBoard draws in one chart: scores and baseline, an only task's losses."""
+    charts = {"baseline": ("baseline", tag_of("score"))}
+    if len(data.tasks) == 1:
+        charts["loss"] = ("train", f"{data.tasks[0].name}/loss")
+    return charts

@@ -5,7 +5,6 @@ Enters: a model and batches in fixed order. Leaves: a dict of metrics.
 
 import functools
 import os
-import re
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +13,7 @@ from electra import random
 from electra.features import ROW
 from electra.model import kernels
 from electra.pretrain import metrics
+from electra.pretrain.corrupted import readable_example
 from electra.pretrain.objectives import loss_from_sums
 from electra.storage import write_json, write_text
 
@@ -51,8 +51,8 @@ class Evaluator:
         return {**metrics.metrics_from_sums(total), "loss": loss}
 
     def corrupted_examples(self, tokens, count=4):
-        """Returns a few held-out examples as Markdown: replaced tokens with their originals, and
-        what the discriminator thinks of them.
+        """Returns a few held-out examples as corrupted.readable_example gives them; [] without a
+        discriminator.
 
         Args:
             tokens: the vocabulary's strings.
@@ -60,15 +60,12 @@ class Evaluator:
         """
         shown = {k: v.numpy() for k, v in self._run_batch(next(self.batches()), 0)["shown"].items()}
         if "disc_logits" not in shown:
-            return ""
-        lines = []
-        for i in range(min(count, len(shown["input_ids"]))):
-            words = [
-                _marked(*(shown[name][i, j] for name in _SHOWN if name != "input_mask"), tokens)
-                for j in range(int(shown["input_mask"][i].sum()))
-            ]
-            lines.append(" ".join(words))
-        return "\n\n".join(lines)
+            return []
+        lengths = shown.pop("input_mask").sum(axis=1)[:count]
+        return [
+            readable_example(tokens, **{name: rows[i, :length] for name, rows in shown.items()})
+            for i, length in enumerate(lengths)
+        ]
 
     def _run_batch(self, batch, index):
         """Returns {"sums": over all replicas, "shown": outputs of the first one}."""
@@ -122,16 +119,3 @@ def write_results(path, results):
     write_text(path, "\n".join(lines) + "\n")
     write_json(os.path.splitext(path)[0] + ".json", results)
     return "\n".join(lines)
-
-
-def _marked(original, corrupted, is_fake, logit, tokens):
-    shown = _word(corrupted, tokens)
-    if is_fake:
-        shown = f"**{shown}** (was {_word(original, tokens)})"
-    return f"{shown} ⚑" if logit > 0 else shown
-
-
-def _word(number, tokens):
-    """Returns a token for Markdown; rows of the word table without one show their number."""
-    word = tokens[number] if number < len(tokens) else f"#{number}"
-    return re.sub(r"([\[*_`<|\\])", r"\\\1", word)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from absl import logging
 
 from electra.data import reader
+from electra.pretrain import corrupted
 from electra.pretrain.agreement import config_to_run
 from electra.pretrain.assembly import build_model, build_optimizer, build_step, describe_sizes
 from electra.pretrain.config import PretrainingConfig
@@ -24,15 +25,17 @@ from electra.pretrain.records import log_unigram_of, open_records
 from electra.saving import checkpoints
 from electra.saving.folder import locked_folder, write_folder
 from electra.saving.shapes import infer_generator_fractions, layers_of
-from electra.storage import write_text
+from electra.storage import write_json, write_text
 from electra.text.vocab import read_vocab
 from electra.train import resume
 from electra.train.fit import FitResult, fit
-from electra.train.logs import EVAL_LOG, RunLog, read_lines
+from electra.train.lines import EVAL_LOG, read_lines
+from electra.train.logs import RunLog
 from electra.train.loop import GraphSteps, Loop
 from electra.train.peak import peak_flops
 from electra.train.result import RunResult
 from electra.train.strategy import placement_of
+from electra.train.tensorboard import PRETRAINING, tag_of
 
 INIT_REPORT = "init_checkpoint.txt"  # in the model's folder
 
@@ -225,8 +228,10 @@ class Pretraining:
             last_step=last,
             work=self._work,
             enabled=self.placement.is_chief,
+            name=PRETRAINING,
+            charts={"unigram_slot_loss": ("unigram", tag_of("mask_slot_loss"))},
         ) as log:
-            log.hparams(config.to_json())
+            log.hparams(config, f"pretraining ({os.path.basename(os.path.abspath(self.folder))})")
             for phase in phases_left(config, self.phases, self.step):
                 if phase.count > 1:
                     logging.info("%s", phase)
@@ -287,7 +292,11 @@ class Pretraining:
         results = evaluator.run()
         self.evaluated = step, results
         log.eval(step, {**phase.about, **results})
-        log.text(step, "held_out/corrupted", evaluator.corrupted_examples(self.vocab.tokens))
+        examples = evaluator.corrupted_examples(self.vocab.tokens)
+        if examples and self.placement.is_chief:
+            log.text(step, "held_out/corrupted", corrupted.as_markdown(examples))
+            path = os.path.join(self.folder, corrupted.FILE)
+            write_json(path, {"step": step, "examples": examples})
         if self.config.init_checkpoint and self.placement.is_chief and phase.number == 1:
             first = read_lines(os.path.join(self.folder, EVAL_LOG))[0]
             if first["step"] == 0 and results["loss"] > first["loss"]:

@@ -26,7 +26,8 @@ import tensorflow as tf
 
 from electra.saving import checkpoints
 from electra.storage import write_text
-from electra.train import logs
+from electra.train import tensorboard
+from electra.train.lines import EVAL_LOG, THROUGHPUT, TRAIN_LOG, read_lines
 
 _SHOWN = 10  # differences
 
@@ -42,7 +43,7 @@ def differences(a, b):
     """
     lines = compare_checkpoints(checkpoints.read(a), checkpoints.read(b))
     if os.path.isdir(a) and os.path.isdir(b):
-        for name in (logs.TRAIN_LOG, logs.EVAL_LOG):
+        for name in (TRAIN_LOG, EVAL_LOG):
             lines += compare_logs(os.path.join(a, name), os.path.join(b, name))
         lines += compare_events(a, b)
     return lines
@@ -67,7 +68,7 @@ def compare_checkpoints(a, b):
 def compare_logs(a, b):
     """Compares two .jsonl logs, throughput left out. Returns list of lines."""
     name, lines = os.path.basename(a), []
-    pairs = itertools.zip_longest(logs.read_lines(a), logs.read_lines(b))
+    pairs = itertools.zip_longest(read_lines(a), read_lines(b))
     for number, (one, other) in enumerate(pairs, 1):
         if one is None or other is None:
             longer, entry = (b, other) if one is None else (a, one)
@@ -130,7 +131,7 @@ def _compare_tensors(name, one, other):
 
 
 def _is_throughput(name):
-    return name.rsplit("/", 1)[-1] in logs.THROUGHPUT
+    return name.rsplit("/", 1)[-1] in THROUGHPUT
 
 
 def _scalars(folder):
@@ -138,15 +139,17 @@ def _scalars(folder):
     line for each damaged file.
     """
     scalars, damaged = collections.defaultdict(list), []
-    for path in logs.event_files(folder):
-        events, damage = logs.read_events(path)
+    for path in tensorboard.event_files(folder):
+        events, damage = tensorboard.read_events(path)
         damaged += [f"{path} is damaged after {len(events)} events"] if damage else []
+        run = os.path.relpath(os.path.dirname(path), folder)
         for event in events:
             for value in event.summary.value:
                 tensor = value.tensor  # looked at first: a few bytes may claim a huge one
                 is_scalar = tensor.dtype == tf.float32.as_datatype_enum
                 if is_scalar and not tensor.tensor_shape.dim and not _is_throughput(value.tag):
-                    scalars[value.tag, event.step].append(float(tf.make_ndarray(tensor)))
+                    tag = f"{run}/{value.tag}".removeprefix("./")
+                    scalars[tag, event.step].append(float(tf.make_ndarray(tensor)))
     return dict(scalars), damaged
 
 

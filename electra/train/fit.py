@@ -44,6 +44,7 @@ def fit(
     last_step,
     save,
     save_seconds=math.inf,
+    log_every=None,
     evaluate=None,
     evaluate_every=0,
     evaluate_first=True,
@@ -57,8 +58,8 @@ def fit(
         loop: Loop.
         log: RunLog, entered.
         interval: Interval, with what a checkpoint brought of the line that has begun.
-        config: RunConfig: its log_every_steps and save_checkpoints_steps are due at their multiples
-            and at the end, its iterations_per_loop are the steps of a call at most.
+        config: RunConfig: its log_every_steps (or log_every) and save_checkpoints_steps are due at
+            their multiples and at the end, its iterations_per_loop are the steps of a call at most.
         step: updates made; last_step: at the end.
         save: function of the step; due too when save_seconds have passed since it was called.
         evaluate: function of the step that may return a Verdict; due at multiples of
@@ -68,7 +69,7 @@ def fit(
     Raises:
         NonFiniteLossError: the training diverged.
     """
-    log_every, save_every = config.log_every_steps, config.save_checkpoints_steps
+    log_every, save_every = log_every or config.log_every_steps, config.save_checkpoints_steps
     saved_step, saved_at = step, time.monotonic()
     loop.on_progress = log.progress
     with stopping_signals(loop):

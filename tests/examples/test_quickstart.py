@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from electra.pretrain.config import PretrainingConfig
 from electra.pretrain.metrics import METRICS
 from examples import quickstart
 
@@ -51,6 +52,28 @@ def test_the_last_table_sets_scores_beside_baselines(tmp_path):
         ["f1", "50.0", "30.0", "60.2"],
         ["f1", "20.0", "30.0", "60.2"],
     ]
+
+
+def test_the_last_stage_is_the_report_and_its_path_is_printed(monkeypatch, capsys, tmp_path):
+    commands = []
+    monkeypatch.setattr(quickstart, "run", lambda *command, **flags: commands.append(command))
+    monkeypatch.setattr(quickstart, "read_evaluations", lambda folder: (1, 2))
+    monkeypatch.setattr(quickstart, "report", lambda *evaluations: "")
+    monkeypatch.setattr(quickstart, "compare", lambda folder: "")
+    assert quickstart.main(["--data_dir", str(tmp_path)]) == 0
+    assert commands[-1] == ("-m electra.serve.report",)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == (tmp_path / "models" / "quickstart" / "report.html").as_uri()
+
+
+def test_the_report_gets_what_stands_beside_the_scores(tmp_path):
+    config = PretrainingConfig(quickstart.MODEL_NAME, str(tmp_path))
+    places = quickstart.report_places(config)
+    assert places == {
+        "model_dir": str(tmp_path / "models" / "quickstart"),
+        "beside": tmp_path / "models" / "quickstart_from_scratch",
+        "baselines": tmp_path / "finetuning_data" / "docstrings" / "baselines.json",
+    }
 
 
 def test_a_failing_command_ends_the_quickstart_with_its_status(monkeypatch, capsys, tmp_path):

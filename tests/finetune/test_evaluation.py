@@ -9,8 +9,9 @@ import pytest
 from electra.finetune import outputs
 from electra.finetune.training import Training
 from electra.saving import checkpoints
+from electra.train import tensorboard
 from electra.train.compare import differences
-from electra.train.logs import EVAL_LOG, TRAIN_LOG, read_lines
+from electra.train.lines import EVAL_LOG, TRAIN_LOG, read_lines
 from electra.train.loop import Loop
 from tests.finetune.runs import config_of, finetune, make_data
 
@@ -66,6 +67,28 @@ def test_dev_scores_are_logged_and_change_nothing(data, tmp_path):
     assert "best_step" not in record
     for name, value in weights(without).items():
         np.testing.assert_array_equal(value, weights(folder)[name])
+
+
+def charts(folder):
+    """Returns dict tag -> the runs of a trial's folder that are drawn under it."""
+    found = {}
+    for path in tensorboard.event_files(folder):
+        for event in tensorboard.read_events(path)[0]:
+            for value in event.summary.value:
+                run_name = os.path.relpath(os.path.dirname(path), folder)
+                found.setdefault(value.tag, set()).add(run_name)
+    return found
+
+
+def test_a_short_trial_is_a_curve_and_its_losses_and_scores_are_in_one_chart(data, tmp_path):
+    folder, _ = run(data, tmp_path, log_every_steps=None, num_train_epochs=1)
+    rows = read_lines(os.path.join(folder, TRAIN_LOG))
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    of_tag = charts(folder)
+    assert of_tag["cola/loss"] == {"train", "eval"}
+    assert of_tag["metrics/score"] == {"eval", "baseline"}
+    assert of_tag["cola/mcc"] == {"eval"}
+    assert of_tag["training/learning_rate"] == {"train"}
 
 
 def test_several_tasks_are_judged_by_their_mean(data, tmp_path):

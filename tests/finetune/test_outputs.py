@@ -24,7 +24,7 @@ from electra.finetune.runner import Finetuning
 from electra.finetune.tasks import get_task
 from electra.text.vocab import read_vocab
 from electra.text.wordpiece import WordPieceTokenizer
-from electra.train import logs
+from electra.train import tensorboard
 from electra.train.loop import Loop
 from tests.finetune.runs import SQUAD, config_of, finetune
 from tests.pretrain.runs import LENGTH, TOKENS
@@ -198,9 +198,8 @@ def test_the_best_trial_leaves_plots_and_answers(finetuned):
     assert len(json.loads((qa / "squad_preds.json").read_text())) == 20
     assert len(json.loads((qa / "squad_null_odds.json").read_text())) == 20
     names = ("chunk_confusion", "cola_confusion", "learning_curves", "squad_no_answer")
-    assert sorted(path.name for path in folder.glob("*.png")) == [
-        f"cola,chunk,sts,squad_{name}.png" for name in names
-    ]
+    pictures = (folder / "cola,chunk,sts,squad_plots").iterdir()
+    assert sorted(path.name for path in pictures) == [f"{name}.png" for name in names]
 
 
 def test_tensorboard_compares_the_trials(finetuned):
@@ -300,11 +299,10 @@ def test_scores_outlive_a_kill_and_plots_that_fail(finetuned, tmp_path, monkeypa
     monkeypatch.setattr(plots, "draw_no_answer", broken)
     for name in FAMILIES:
         monkeypatch.setattr(type(get_family(name)), "is_constant", lambda *args, **kwargs: True)
-    for path in results.glob("*.png"):
-        path.unlink()
+    shutil.rmtree(results / "cola,chunk,sts,squad_plots")
     run.run()
     assert "squad_no_answer.png is not drawn. RuntimeError: no font" in caplog.text
-    assert (results / "cola,chunk,sts,squad_cola_confusion.png").exists()
+    assert (results / "cola,chunk,sts,squad_plots" / "cola_confusion.png").exists()
     record = json.loads((folder / "scores.json").read_text())
     assert "outputs_due" not in record
     assert record["collapsed"] == "; ".join(
@@ -315,8 +313,8 @@ def test_scores_outlive_a_kill_and_plots_that_fail(finetuned, tmp_path, monkeypa
     assert f"collapsed: {record['collapsed']}" in caplog.text
     tags = [
         value.tag
-        for path in logs.event_files(folder)
-        for event in logs.read_events(path)[0]
+        for path in tensorboard.event_files(folder)
+        for event in tensorboard.read_events(path)[0]
         for value in event.summary.value
     ]
     assert tags.count("scores/cola/mcc") == tags.count("learning_curves") == 1

@@ -49,9 +49,13 @@ def test_a_confusion_matrix_counts_gold_in_rows(tmp_path):
     assert labels == ["contradiction", "entailment", "neutral"]
     np.testing.assert_array_equal(counts, [[0, 0, 1], [1, 1, 0], [0, 0, 1]])
     figure = plots.draw_confusion("mnli", labels, counts)
-    (axes,) = figure.axes
-    np.testing.assert_allclose(axes.images[0].get_array(), [[0, 0, 1], [0.5, 0.5, 0], [0, 0, 1]])
-    assert [text.get_text() for text in axes.texts] == ["0", "0", "1", "1", "1", "0", "0", "0", "1"]
+    axes, colour_bar = figure.axes
+    shares = [[0, 0, 100], [50, 50, 0], [0, 0, 100]]
+    np.testing.assert_allclose(axes.images[0].get_array(), shares)
+    shown = [text.get_text().split("\n") for text in axes.texts]
+    assert [count for _, count in shown] == ["0", "0", "1", "1", "1", "0", "0", "0", "1"]
+    assert [share for share, _ in shown] == [f"{share:.1f} %" for share in np.ravel(shares)]
+    assert colour_bar.get_ylabel() == "share of the gold label, %"
     assert [text.get_text() for text in axes.get_yticklabels()] == labels
     assert is_drawn(tmp_path / "m.png", figure)
 
@@ -120,13 +124,53 @@ def test_the_best_threshold_is_marked(tmp_path):
     assert len(unmarked.axes[0].lines) == 1
 
 
-def test_learning_curves_of_all_trials_are_in_one_figure(tmp_path):
+def test_many_labels_show_whole_percents_and_more_none(tmp_path):
+    figure = plots.draw_confusion("some", [f"label {i}" for i in range(25)], 3 * np.eye(25))
+    assert {text.get_text() for text in figure.axes[0].texts} == {"0", "100"}
+    assert is_drawn(tmp_path / "m.png", figure)
+    labels = [f"label {i}" for i in range(119)]
+    axes, _ = plots.draw_confusion("many", labels, np.eye(119)).axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == labels and not axes.texts
+    assert {text.get_rotation() for text in axes.get_xticklabels()} == {90}
+
+
+def test_a_label_without_examples_has_no_share():
+    figure = plots.draw_confusion("m", ["a", "b"], np.array([[4, 0], [0, 0]]))
+    shown = [text.get_text() for text in figure.axes[0].texts]
+    assert shown == ["100.0 %\n4", "0.0 %\n0", "0.0 %\n0", "0.0 %\n0"]
+
+
+def test_a_curve_is_read_up_to_where_a_log_is_torn(tmp_path):
     log = '{"step": 5, "loss": 2.0}\n{"step": 10, "loss": 1.5}\n{"step": 15, "lo'
     (tmp_path / "train_log.jsonl").write_text(log)
-    curve = plots.learning_curve(tmp_path)
-    assert curve == ([5, 10], [2.0, 1.5])
-    assert plots.learning_curve(tmp_path / "none") == ([], [])
-    figure = plots.draw_curves("cola", {"1": curve, "2": ([5], [3.0])})
-    drawn = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}
-    assert drawn == {"trial 1": [[5, 2.0], [10, 1.5]], "trial 2": [[5, 3.0]]}
+    assert plots.curve(tmp_path / "train_log.jsonl", "loss") == ([5, 10], [2.0, 1.5])
+    assert plots.curve(tmp_path / "train_log.jsonl", "cola/loss") == ([], [])
+    assert plots.curve(tmp_path / "none", "loss") == ([], [])
+
+
+def drawn(axes):
+    return {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+
+
+def test_training_and_dev_of_all_trials_are_on_one_axis(tmp_path):
+    losses = {
+        "1": {"training": ([5, 10], [2.0, 1.5]), "dev": ([10], [1.75])},
+        "2": {"training": ([5], [3.0]), "dev": ([], [])},
+        "2_retry": {"training": ([], []), "dev": ([], [])},
+    }
+    scores = {"1": {"dev": ([5, 10], [20.0, 30.0]), "baseline": ([5, 10], [10.0, 10.0])}}
+    empty = {"1": {"training": ([], [])}}
+    panels = {"cola: loss": losses, "squad: loss": empty, "cola: mcc": scores}
+    figure = plots.draw_curves("m", panels)
+    left, right = figure.axes
+    assert [axes.get_title() for axes in figure.axes] == ["cola: loss", "cola: mcc"]
+    assert drawn(left) == {
+        "training, trial 1": [[5, 2.0], [10, 1.5]],
+        "dev, trial 1": [[10, 1.75]],
+        "training, trial 2": [[5, 3.0]],
+    }
+    assert drawn(right) == {
+        "dev": [[5, 20.0], [10, 30.0]],
+        "baseline": [[5, 10.0], [10, 10.0]],
+    }
     assert is_drawn(tmp_path / "curves.png", figure)

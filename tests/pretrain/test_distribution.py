@@ -13,7 +13,7 @@ from electra.pretrain.assembly import build_model
 from electra.pretrain.config import PretrainingConfig
 from electra.saving import checkpoints
 from electra.text.vocab import read_vocab
-from electra.train.logs import EVAL_LOG
+from electra.train.lines import EVAL_LOG
 from tests.pretrain import runs
 
 STEPS = 10

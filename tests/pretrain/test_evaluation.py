@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from electra.data import reader
+from electra.pretrain import corrupted
 from electra.pretrain.assembly import build_model
 from electra.pretrain.config import PretrainingConfig
 from electra.pretrain.evaluation import Evaluator, write_results
@@ -91,20 +92,44 @@ def test_two_replicas_compute_what_one_computes(data, results):
     assert make_evaluator(data, "mirrored").run() == pytest.approx(results, rel=1e-5)
 
 
-def test_corrupted_examples_show_each_replaced_token_with_its_original(data, evaluator):
-    text = evaluator.corrupted_examples(runs.TOKENS, count=3)
-    examples = text.split("\n\n")
+def test_corrupted_examples_show_each_replaced_token_with_its_original(evaluator):
+    examples = evaluator.corrupted_examples(runs.TOKENS, count=3)
     assert len(examples) == 3
-    assert all(example.startswith("\\[CLS] ") for example in examples)
+    assert all(example[0]["token"] == "[CLS]" for example in examples)
     batch = next(evaluator.batches())
     shown = evaluator._run_batch(batch, 0)["shown"]
     replaced = int(tf.reduce_sum(shown["is_fake_tokens"][:3]))
-    assert text.count("** (was w") == replaced > 0
+    rows = [row for example in examples for row in example]
+    assert sum("original" in row for row in rows) == replaced > 0
+    assert len(rows) == batch["input_mask"][:3].sum()
+    assert all(row["token"] != row.get("original") for row in rows)
+    logits = np.concatenate(
+        [shown["disc_logits"][i][: len(example)] for i, example in enumerate(examples)]
+    )
+    found = [row["probability"] for row in rows]
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits)), atol=1e-4)
+    legend, *lines = corrupted.as_markdown(examples).split("\n\n")
+    assert legend == corrupted.LEGEND and len(lines) == 3
+    assert all(line.startswith("\\[CLS] ") for line in lines)
+    assert sum(line.count("** (was w") for line in lines) == replaced
+
+
+def test_colours_say_what_the_discriminator_got_right():
+    rows = [
+        {"token": "a", "probability": 0.1},
+        {"token": "<b>", "probability": 0.9},
+        {"token": "c", "original": "*d*", "probability": 0.9},
+        {"token": "e", "original": "f", "probability": 0.5},
+    ]
+    line = corrupted.as_markdown([rows]).split("\n\n")[1]
+    assert line == "a 🟨 \\<b> 🟩 **c** (was \\*d\\*) 🟥 **e** (was f)"
 
 
 def test_ids_without_a_token_are_shown_as_numbers(evaluator):
     """The word table may have more rows than the vocabulary has tokens."""
-    assert "** (was w" not in evaluator.corrupted_examples(runs.TOKENS[:5])
+    examples = evaluator.corrupted_examples(runs.TOKENS[:5])
+    originals = [row["original"] for rows in examples for row in rows if "original" in row]
+    assert originals and all(original.startswith("#") for original in originals)
 
 
 def test_results_are_written_as_text_and_as_json(tmp_path):

@@ -11,7 +11,7 @@ from electra.model import kernels
 from electra.pretrain.config import PretrainingConfig
 from electra.pretrain.runner import run_pretraining
 from electra.text.vocab import train_vocab, write_vocab
-from electra.train import logs
+from electra.train.lines import TRAIN_LOG
 from tests.pretrain import runs
 from tests.shared import DATA, needs_data
 
@@ -59,7 +59,7 @@ def losses(data, model_name, **hparams):
     """Returns (masked language model, replaced token detection): losses of 10 steps each."""
     config = PretrainingConfig(model_name, str(data), **HPARAMS, **hparams)
     assert run_pretraining(config).exit_status == 0
-    lines = runs.entries(data / "models" / model_name / logs.TRAIN_LOG)
+    lines = runs.entries(data / "models" / model_name / TRAIN_LOG)
     return np.array([[line["masked_lm_loss"], line["disc_loss"]] for line in lines])
 
 

@@ -12,9 +12,9 @@ from electra.pretrain.config import PretrainingConfig
 from electra.pretrain.phases import phase_at, phases_of, resumed
 from electra.saving import checkpoints
 from electra.serve.opening import open_model
-from electra.train import logs
 from electra.train import loop as loop_module
 from electra.train.compare import differences
+from electra.train.lines import EVAL_LOG, TRAIN_LOG
 from tests.pretrain import runs
 from tests.shared import ROOT
 
@@ -209,13 +209,13 @@ def killed_after(unbroken, name, step):
 
 
 def test_lines_say_the_phase_and_the_border_is_logged_evaluated_and_saved(unbroken):
-    lines = runs.entries(unbroken / logs.TRAIN_LOG)
+    lines = runs.entries(unbroken / TRAIN_LOG)
     assert [(line["step"], line["phase"]) for line in lines] == [
         *((2, 1), (4, 1), (6, 1), (8, 2), (10, 2))
     ]
     # Of the step before: one after the border, in a phase of 4 steps of which 2 are a warm-up.
     assert lines[3]["learning_rate"] == pytest.approx(2e-3 * (3 / 4) * 0.5)
-    evaluations = runs.entries(unbroken / logs.EVAL_LOG)
+    evaluations = runs.entries(unbroken / EVAL_LOG)
     assert [(line["step"], line["phase"]) for line in evaluations] == [
         *((0, 1), (4, 1), (6, 1), (8, 2), (10, 2))
     ]
@@ -259,7 +259,7 @@ def test_sigterm_in_the_last_step_of_a_phase_stops_at_the_border(data, unbroken,
 
 def test_evaluation_alone_is_that_of_the_phase_that_was_reached(data, unbroken):
     at_the_end = json.loads((unbroken / "results" / "unsup_results.json").read_text())
-    logged = {row["step"]: row for row in runs.entries(unbroken / logs.EVAL_LOG)}
+    logged = {row["step"]: row for row in runs.entries(unbroken / EVAL_LOG)}
     assert at_the_end["disc_loss"] == logged[LAST]["disc_loss"]
     for step in (BORDER, LAST):
         folder = killed_after(unbroken, f"evaluated{step}", step)
@@ -306,7 +306,7 @@ def test_phases_go_with_every_placement_and_objective(data, changes):
     phases = [phase | {"steps": 1} for phase in hparams_of(data)["phases"]]
     hparams = changes | {"phases": phases, "log_every_steps": 1, "eval_every_steps": 0}
     assert train(data, name, **hparams) == 0
-    lines = runs.entries(data / "models" / name / logs.TRAIN_LOG)
+    lines = runs.entries(data / "models" / name / TRAIN_LOG)
     assert [(line["step"], line["phase"]) for line in lines] == [(1, 1), (2, 2)]
     assert all(np.isfinite(line["loss"]) for line in lines)
 

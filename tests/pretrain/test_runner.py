@@ -20,6 +20,7 @@ from electra.train import logs
 from electra.train import loop as loop_module
 from electra.train.compare import differences
 from electra.train.fit import NonFiniteLossError
+from electra.train.lines import EVAL_LOG, THROUGHPUT, TRAIN_LOG
 from tests.pretrain import runs
 from tests.pretrain.reference import FOLDERS, config_of, load_batches
 from tests.saving.pairs import as_pair, save_pair
@@ -37,7 +38,7 @@ def data(tmp_path_factory):
 def unbroken(data):
     """The folder of a run from step 0 to the end, after one that was killed at its first save."""
     folder = data / "models" / "unbroken"
-    with logs.RunLog(folder, resume_step=0, last_step=STEPS) as log:
+    with logs.RunLog(folder, resume_step=0, last_step=STEPS, name="pretraining") as log:
         log.eval(0, {"disc_auc": 0.9})
         log.train(2, {"loss": 9.0})
     save_pair(folder, 4, {"a": np.zeros(3, np.float32)}, {})
@@ -57,22 +58,28 @@ def never_trains(*args):
 
 
 def test_the_folder_holds_what_travels_with_the_model(data, unbroken):
-    names = {path.name for path in unbroken.iterdir() if not path.name.startswith("events")}
+    names = {path.name for path in unbroken.iterdir()}
     assert names == {
         ".lock",
         "hparams.json",
         "vocab.txt",
-        logs.TRAIN_LOG,
-        logs.EVAL_LOG,
+        TRAIN_LOG,
+        EVAL_LOG,
+        "corrupted.json",
+        "pretraining",
         *(f"model.ckpt-{step}.safetensors" for step in (4, 8, 12)),
     }
     assert (unbroken / "vocab.txt").read_text() == (data / "vocab.txt").read_text()
     hparams = json.loads((unbroken / "hparams.json").read_text())
     assert (hparams["learning_rate"], hparams["strip_accents"]) == (1e-3, True)
+    charts = {path.name for path in (unbroken / "pretraining").iterdir() if path.is_dir()}
+    assert charts == {"train", "eval", "unigram"}
+    corrupted = json.loads((unbroken / "corrupted.json").read_text())
+    assert (corrupted["step"], len(corrupted["examples"])) == (12, 4)
 
 
 def test_the_logs_hold_every_interval_and_every_evaluation(unbroken):
-    entries = runs.entries(unbroken / logs.TRAIN_LOG)
+    entries = runs.entries(unbroken / TRAIN_LOG)
     assert [entry["step"] for entry in entries] == [2, 4, 6, 8, 10, 12]
     assert set(entries[0]) == {
         "step",
@@ -82,12 +89,12 @@ def test_the_logs_hold_every_interval_and_every_evaluation(unbroken):
         "disc_auc",
         "learning_rate",
         "grad_norm",
-        *set(logs.THROUGHPUT) - {"share_of_peak"},  # a CPU's is not measured
+        *set(THROUGHPUT) - {"share_of_peak"},  # a CPU's is not measured
     }
     assert entries[0]["masked_lm_loss"] == pytest.approx(np.log(runs.VOCAB), rel=0.1)
     # The rate of step 1 (warm-up of 2 of 12 steps) is the last that the first line covers.
     assert entries[0]["learning_rate"] == pytest.approx(1e-3 * (11 / 12) * 0.5)
-    evaluations = runs.entries(unbroken / logs.EVAL_LOG)
+    evaluations = runs.entries(unbroken / EVAL_LOG)
     assert [entry["step"] for entry in evaluations] == [0, 4, 8, 12]
     assert set(METRICS) < set(evaluations[0])
 
@@ -98,7 +105,7 @@ def test_ctrl_c_saves_and_the_same_command_ends_like_the_unbroken_run(data, unbr
     folder = data / "models" / "interrupted"
 
     def interrupt():
-        path = folder / logs.TRAIN_LOG
+        path = folder / TRAIN_LOG
         while not path.exists() or not path.read_text():
             time.sleep(0.001)
         os.kill(os.getpid(), signal.SIGINT)
@@ -167,7 +174,7 @@ def test_a_finished_run_takes_more_steps_and_refuses_other_hparams(data, unbroke
         runs.train(data, "longer", learning_rate=2e-3, num_train_steps=14)
     assert "These may change: " in str(refused.value)
     assert runs.train(data, "longer", num_train_steps=14, log_every_steps=1) == 0
-    assert [entry["step"] for entry in runs.entries(folder / logs.TRAIN_LOG)][-3:] == [12, 13, 14]
+    assert [entry["step"] for entry in runs.entries(folder / TRAIN_LOG)][-3:] == [12, 13, 14]
     assert checkpoints.read(folder).step == 14
 
 
@@ -179,7 +186,7 @@ def test_evaluation_alone_takes_the_models_hparams_and_writes_all_official_metri
     written = {name: float(value) for name, value in (line.split(" = ") for line in lines)}
     assert set(METRICS) < set(written)
     assert written["global_step"] == STEPS
-    last = runs.entries(folder / logs.EVAL_LOG)[-1]
+    last = runs.entries(folder / EVAL_LOG)[-1]
     assert {name: written[name] for name in METRICS} == {name: last[name] for name in METRICS}
     assert json.loads((folder / "results" / "unsup_results.json").read_text()) == written
 
@@ -207,7 +214,7 @@ def test_init_checkpoint_gives_weights_alone_and_warns_when_they_get_worse(data,
     folder = data / "models" / "tuned"
     report = (folder / "init_checkpoint.txt").read_text()
     assert report.count("  matched: ") > caplog.text.count("  matched: ") == 4  # "and ... more"
-    first, last = (runs.entries(path / logs.EVAL_LOG) for path in (folder, unbroken))
+    first, last = (runs.entries(path / EVAL_LOG) for path in (folder, unbroken))
     assert first[0] == last[-1] | {"step": 0}  # the same weights
     assert checkpoints.read(folder).step == 4
 
@@ -414,7 +421,7 @@ def test_held_out_records_that_were_asked_for_must_be_there(data, tmp_path):
 def test_held_out_records_of_several_patterns_are_evaluated(data):
     pattern = str(runs.records_file(data, "eval_data"))
     assert runs.train(data, "two_patterns", num_train_steps=1, eval_tfrecords=f"{pattern},x*") == 0
-    evaluations = runs.entries(data / "models" / "two_patterns" / logs.EVAL_LOG)
+    evaluations = runs.entries(data / "models" / "two_patterns" / EVAL_LOG)
     assert [entry["step"] for entry in evaluations] == [0, 1]
 
 
@@ -430,7 +437,7 @@ def test_without_held_out_records_nothing_is_evaluated_while_training(data_copy)
     runs.records_file(data_copy, "eval_data").unlink()
     assert runs.train(data_copy, num_train_steps=2, do_eval=True) == 0
     folder = data_copy / "models" / "m"
-    assert runs.entries(folder / logs.EVAL_LOG) == []
+    assert runs.entries(folder / EVAL_LOG) == []
     assert (folder / "results" / "unsup_results.txt").exists()
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ import tensorflow as tf
 
 from electra.saving import checkpoints
 from electra.train.compare import differences, main
-from electra.train.logs import EVAL_LOG, TRAIN_LOG, RunLog
+from electra.train.lines import EVAL_LOG, TRAIN_LOG
+from electra.train.logs import RunLog
 from tests.shared import ROOT
 
 
 def make_run(folder, *, step=2, weight=1.0, state=None, loss=0.5, speed=30.0, auc=0.7, extra=()):
     with RunLog(folder, resume_step=0, last_step=2) as log:
-        log.hparams({"model_name": folder.name})
+        log.hparams(types.SimpleNamespace(fields={}, to_json=dict), folder.name)
         for i in (1, 2):
             log.train(i, {"loss": loss, "examples_per_sec": speed, "tokens_per_sec": speed * 9})
         log.eval(2, {"disc_auc": auc})
@@ -47,15 +49,15 @@ def test_runs_that_differ_in_speed_alone_are_equal(tmp_path, capsys):
             [
                 "train_log.jsonl line 1, loss: 0.5 and 0.25",
                 "train_log.jsonl line 2, loss: 0.5 and 0.25",
-                "TensorBoard train/loss step 1: [0.5] and [0.25]",
-                "TensorBoard train/loss step 2: [0.5] and [0.25]",
+                "TensorBoard train/losses/loss step 1: [0.5] and [0.25]",
+                "TensorBoard train/losses/loss step 2: [0.5] and [0.25]",
             ],
         ),
         (
             {"auc": 0.75},
             [
                 "eval_log.jsonl line 1, disc_auc: 0.7 and 0.75",
-                "TensorBoard eval/disc_auc step 2: [0.69",
+                "TensorBoard eval/metrics/disc_auc step 2: [0.69",
             ],
         ),
     ],
@@ -93,9 +95,9 @@ def test_duplicated_tensorboard_values_are_found(tmp_path):
     a, b = make_run(tmp_path / "a"), make_run(tmp_path / "b")
     (tmp_path / "again").mkdir()
     make_run(tmp_path / "again")
-    for path in (tmp_path / "again").glob("events.*"):
-        path.rename(b / f"{path.name}.2")
-    assert "TensorBoard train/loss step 1: [0.5] and [0.5, 0.5]" in differences(a, b)
+    for path in (tmp_path / "again" / "train").glob("events.*"):
+        path.rename(b / "train" / f"{path.name}.2")
+    assert "TensorBoard train/losses/loss step 1: [0.5] and [0.5, 0.5]" in differences(a, b)
 
 
 def test_damaged_tensorboard_files_are_equal_to_nothing(tmp_path):

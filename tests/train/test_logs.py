@@ -4,12 +4,18 @@ import json
 import logging
 import re
 import sys
+import types
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from tensorboard.plugins.hparams import plugin_data_pb2
 
-from electra.train import compare, logs
-from electra.train.logs import EVAL_LOG, TRAIN_LOG, RunLog, cut_back_lines, read_lines, readable
+from electra.pretrain.config import PretrainingConfig
+from electra.train import compare, tensorboard
+from electra.train.lines import EVAL_LOG, TRAIN_LOG, cut_back_lines, read_lines
+from electra.train.logs import RunLog, readable
+from electra.train.tensorboard import tag_of
 
 LAST = 6
 
@@ -21,7 +27,8 @@ def values_of(step):
 def write(log, steps):
     """What the runner does: hparams and evaluation at step 0, a line a step, text and metrics."""
     with log:
-        log.hparams({"model_name": "m", "learning_rate": 1e-3, "eval": None})
+        values = {"model_name": "m", "learning_rate": 1e-3, "eval": None}
+        log.hparams(types.SimpleNamespace(fields={}, to_json=values.copy), "m")
         for step in steps:
             if step:
                 log.train(step, values_of(step))
@@ -35,14 +42,19 @@ def start(folder, resume_step=0):
     return RunLog(folder, resume_step=resume_step, last_step=LAST)
 
 
+def event_files(folder, run=""):
+    """Those of a part of a run ("train"), or of the whole."""
+    return [Path(path) for path in tensorboard.event_files(folder) if f"{folder}/{run}" in path]
+
+
 def event_steps(folder, tag):
-    """Steps at which a tag was written, sorted, each as often as it was written."""
+    """Steps at which a run/tag was written, sorted, each as often as it was written."""
     return sorted(
         event.step
-        for path in folder.glob(logs.EVENT_FILES)
-        for event in logs.read_events(str(path))[0]
+        for path in event_files(folder)
+        for event in tensorboard.read_events(str(path))[0]
         for value in event.summary.value
-        if value.tag == tag
+        if f"{path.parent.relative_to(folder)}/{value.tag}".removeprefix("./") == tag
     )
 
 
@@ -82,9 +94,9 @@ def test_tensorflow_keeps_none_of_the_numbers(tmp_path):
 def test_tensorboard_has_every_scalar_text_and_hparam(tmp_path):
     write(start(tmp_path), range(LAST + 1))
     for name in values_of(1):
-        assert event_steps(tmp_path, f"train/{name}") == [1, 2, 3, 4, 5, 6]
-    assert event_steps(tmp_path, "eval/masked_lm_loss") == [0, 2, 4, 6]
-    assert event_steps(tmp_path, "held_out/corrupted") == [0, 2, 4, 6]
+        assert event_steps(tmp_path, f"train/{tag_of(name)}") == [1, 2, 3, 4, 5, 6]
+    assert event_steps(tmp_path, "eval/losses/masked_lm_loss") == [0, 2, 4, 6]
+    assert event_steps(tmp_path, "eval/held_out/corrupted") == [0, 2, 4, 6]
     assert event_steps(tmp_path, "hparams") == [0]
     assert event_steps(tmp_path, "_hparams_/session_start_info") == [0]
 
@@ -96,31 +108,31 @@ def test_nothing_is_twice_or_lost_after_a_kill_and_a_resume(tmp_path, resume_ste
     write(start(killed), range(5))
     with open(killed / TRAIN_LOG, "a", encoding="utf-8") as file:
         file.write('{"step": 5, "lo')  # torn by the kill
-    (events,) = killed.glob(logs.EVENT_FILES)
+    (events,) = event_files(killed, "train")
     with open(events, "ab") as file:
         file.write(b"\x18\x00\x00\x00")
-    (killed / f"{events.name}.tmp").write_bytes(b"of a resume that was killed too")
+    events.with_name(f"{events.name}.tmp").write_bytes(b"of a resume that was killed too")
     write(start(killed, resume_step), range(resume_step + 1 if resume_step else 0, LAST + 1))
     for name in (TRAIN_LOG, EVAL_LOG):
         assert (killed / name).read_bytes() == (unbroken / name).read_bytes()
     assert compare.compare_events(killed, unbroken) == []
-    for tag in ("held_out/corrupted", "hparams", "_hparams_/session_start_info"):
+    for tag in ("eval/held_out/corrupted", "hparams", "_hparams_/session_start_info"):
         assert event_steps(killed, tag) == event_steps(unbroken, tag)
-    assert not list(killed.glob("*.tmp"))
+    assert not list(killed.rglob("*.tmp"))
 
 
 def test_event_files_without_later_steps_stay_as_they_are(tmp_path):
     write(start(tmp_path), range(3))
-    (path,) = tmp_path.glob(logs.EVENT_FILES)
+    (path,) = event_files(tmp_path, "train")
     before = path.read_bytes(), path.stat().st_mtime_ns
-    logs.cut_back_events(tmp_path, 2)
+    tensorboard.cut_back_events(tmp_path, 2)
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
 
 
 def test_a_cut_back_event_file_is_read_by_tensorflow(tmp_path):
     write(start(tmp_path), range(5))
-    logs.cut_back_events(tmp_path, 2)
-    (path,) = tmp_path.glob(logs.EVENT_FILES)
+    tensorboard.cut_back_events(tmp_path, 2)
+    (path,) = event_files(tmp_path, "train")
     events = list(tf.compat.v1.train.summary_iterator(str(path)))
     assert events[0].file_version == "brain.Event:2"
     assert max(event.step for event in events) == 2
@@ -142,15 +154,15 @@ def test_a_line_cut_by_a_kill_is_dropped_and_a_whole_one_kept(tmp_path, caplog):
 
 def test_a_damaged_event_is_dropped_with_those_behind_it_and_a_warning(tmp_path, caplog):
     write(start(tmp_path), range(LAST + 1))
-    (path,) = tmp_path.glob(logs.EVENT_FILES)
+    (path,) = event_files(tmp_path, "train")
     data = bytearray(path.read_bytes())
     path.write_bytes(data[:-1])  # torn by a kill
-    logs.cut_back_events(tmp_path, LAST)
+    tensorboard.cut_back_events(tmp_path, LAST)
     assert "dropped" not in caplog.text
-    at = data.index(b"train/loss")
+    at = data.index(b"losses/loss")
     data[at] ^= 1
     path.write_bytes(data)
-    logs.cut_back_events(tmp_path, LAST)
+    tensorboard.cut_back_events(tmp_path, LAST)
     first, lost = map(
         int,
         re.search(
@@ -159,23 +171,23 @@ def test_a_damaged_event_is_dropped_with_those_behind_it_and_a_warning(tmp_path,
     )
     assert 0 <= at - first < 100
     assert first + lost == len(data)
-    assert event_steps(tmp_path, "train/loss") == []
+    assert event_steps(tmp_path, "train/losses/loss") == []
 
 
 def test_what_is_no_event_is_dropped_with_a_warning_and_a_folder_left_alone(tmp_path, caplog):
     write(start(tmp_path), range(3))
-    (path,) = tmp_path.glob(logs.EVENT_FILES)
-    events, _ = logs.read_events(str(path))
+    (path,) = event_files(tmp_path, "train")
+    events, _ = tensorboard.read_events(str(path))
     with tf.io.TFRecordWriter(str(path)) as writer:
         for record in (*(event.SerializeToString() for event in events), b"junk", b"more"):
             writer.write(record)
-    folder = tmp_path / logs.EVENT_FILES.replace("*", "folder")
+    folder = tmp_path / tensorboard.EVENT_FILES.replace("*", "folder")
     folder.mkdir()
     assert "is damaged after" in compare.compare_events(tmp_path, tmp_path)[0]
-    logs.cut_back_events(tmp_path, LAST)
+    tensorboard.cut_back_events(tmp_path, LAST)
     assert f"{path.name} is damaged at byte" in caplog.text
     assert folder.is_dir()
-    assert logs.read_events(str(path)) == (events, "")
+    assert tensorboard.read_events(str(path)) == (events, "")
 
 
 def test_a_folder_in_a_logs_place_is_refused(tmp_path):
@@ -186,7 +198,7 @@ def test_a_folder_in_a_logs_place_is_refused(tmp_path):
 
 def test_logs_that_are_not_there_are_empty(tmp_path):
     cut_back_lines(tmp_path / TRAIN_LOG, 3)
-    logs.cut_back_events(tmp_path, 3)
+    tensorboard.cut_back_events(tmp_path, 3)
     assert read_lines(tmp_path / TRAIN_LOG) == []
     assert list(tmp_path.iterdir()) == []
 
@@ -236,8 +248,50 @@ def test_a_damaged_line_ends_a_log(tmp_path, line):
 def test_a_summary_takes_the_place_of_the_one_before(tmp_path):
     write(start(tmp_path), range(3))
     for value in (1.0, 2.0):
-        logs.write_summaries(str(tmp_path), 2, {"scores/cola/mcc": value})
+        tensorboard.write_summaries(str(tmp_path), 2, {"scores/cola/mcc": value})
     assert event_steps(tmp_path, "scores/cola/mcc") == [2]
-    assert event_steps(tmp_path, "train/loss") == [1, 2]
-    logs.cut_back_events(tmp_path, 2)
+    assert event_steps(tmp_path, "train/losses/loss") == [1, 2]
+    tensorboard.cut_back_events(tmp_path, 2)
     assert event_steps(tmp_path, "scores/cola/mcc") == [2]
+
+
+def test_what_is_to_be_compared_is_one_chart_of_several_folders(tmp_path):
+    charts = {"unigram_slot_loss": ("unigram", "losses/mask_slot_loss")}
+    board, unigram = tmp_path / "pretraining", {"unigram_slot_loss": 4.0}
+    for resume_step in (0, 2):
+        with RunLog(
+            tmp_path, resume_step=resume_step, last_step=LAST, name="pretraining", charts=charts
+        ) as log:
+            for step in (2, 4):
+                if step > resume_step:
+                    log.train(step, {"masked_lm_loss": 2.0})
+                    log.eval(step, {"masked_lm_loss": 2.5, "mask_slot_loss": 3.0, **unigram})
+    for run in ("eval", "unigram"):
+        assert event_steps(board, f"{run}/losses/mask_slot_loss") == [2, 4]
+    assert event_steps(board, "eval/losses/masked_lm_loss") == [2, 4]
+    assert event_steps(board, "train/losses/masked_lm_loss") == [2, 4]
+    assert {path.name for path in tmp_path.iterdir()} == {TRAIN_LOG, EVAL_LOG, "pretraining"}
+
+
+def test_hparams_to_compare_are_those_that_shape_a_run(tmp_path):
+    hparams = {"model_hparam_overrides": {"hidden_size": 128}, "learning_rate": 1e-3}
+    config = PretrainingConfig("m", str(tmp_path / "data"), **hparams)
+    with start(tmp_path) as log:
+        log.hparams(config, "pretraining (m)", task_names=["cola", "rte"])
+    (path,) = event_files(tmp_path)
+    events, _ = tensorboard.read_events(str(path))
+    content = plugin_data_pb2.HParamsPluginData()
+    for value in (value for event in events for value in event.summary.value):
+        if value.tag == "_hparams_/session_start_info":
+            content.ParseFromString(value.metadata.plugin_data.content)
+        if value.tag == "hparams":
+            table = value.tensor.string_val[0].decode()
+    start_info = content.session_start_info
+    assert start_info.group_name == "pretraining (m)"
+    shown = start_info.hparams
+    assert shown["hidden_size"].number_value == 128 and shown["learning_rate"].number_value == 1e-3
+    assert shown["task_names"].string_value == "cola, rte"
+    assert "num_train_steps" in shown and not {"model_dir", "log_every_steps", "phases"} & set(
+        shown
+    )
+    assert "| model_dir |" in table and "| log_every_steps |" in table
