@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from electra.train import compare, logs
-from electra.train.logs import EVAL_LOG, TRAIN_LOG, RunLog, cut_back_lines, read_lines, readable
+from electra.train.logs import EVAL_LOG, TRAIN_LOG, RunLog, cut_back_lines, read_lines
+from electra.train.progress import readable
 
 LAST = 6
 
