@@ -38,8 +38,9 @@ def command(name, **given):
 
 
 def python(code):
-    """Returns the command that runs a line of Python."""
-    return shlex.join([_python(), "-c", code])
+    """Returns the command that runs a line of Python, whose quotes are single ones."""
+    is_plain = not set(code) & set('"$`\\!')
+    return f"{shlex.quote(_python())} -c " + (f'"{code}"' if is_plain else shlex.quote(code))
 
 
 def after_vocab(corpus_dir, vocab_file, flags):
@@ -62,11 +63,11 @@ def after_build(output_dir, vocab_file):
     if os.path.abspath(vocab_file) != os.path.join(data_dir, "vocab.txt"):
         places["vocab_file"] = vocab_file
     run = {"data_dir": data_dir, "model_name": "electra_small"}
+    trial = {**run, "model_name": "try"}  # a few steps, to see that it runs
     say(
         output_dir,
-        command("pretrain", **run, hparams=places or None) + "  # all of it",
-        command("pretrain", **run | {"model_name": "try"}, hparams={**places, "debug": True})
-        + "  # a few steps, to see that it runs",
+        command("pretrain", **trial, hparams={**places, "debug": True}),
+        command("pretrain", **run, hparams=places or None),
     )
 
 
@@ -125,7 +126,8 @@ def after_export(folder, format):
     """Says how an exported model is opened, a "saved_model" or "onnx"."""
     path = os.path.join(folder, "model.onnx")
     code = {
-        "saved_model": f"import tensorflow as tf; print(tf.saved_model.load({folder!r}).signatures)",
+        "saved_model": "import tensorflow as tf; "
+        f"print(tf.saved_model.load({folder!r}).signatures)",
         "onnx": f"import onnxruntime as o; print(o.InferenceSession({path!r}).get_inputs())",
     }
     say(folder, python(code[format]))

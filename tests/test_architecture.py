@@ -32,7 +32,7 @@ MAY_IMPORT = {
     | {"text", "data", "model", "saving", "train", "pretrain", "finetune", "predictor"}
     | {"convert"},
     "publish": BASE | {"data", "convert", "saving", "serve"},
-    "__init__": {"serve", "pretrain", "finetune"},
+    "__init__": {"cli", "serve", "pretrain", "finetune"},
     "__main__": {"cli", "hparams", "__version__"},
 }
 

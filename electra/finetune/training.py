@@ -60,6 +60,7 @@ class Training:
         every = config.eval_every_steps
         with RunLog(trial.folder, resume_step=self.step, last_step=self.last_step) as log:
             log.hparams({**config.to_json(), "model_name": trial.folder, "seed": trial.seed})
+            log.aim(self.last_step, f"trial {trial.name}")
             reached = fit(
                 self.trainer.loop(trial.seed),
                 log,

@@ -11,10 +11,10 @@ from absl import logging
 
 from electra import console
 
-# The first step with all that it waits for; docs/monitoring.md says what was measured.
+# The first step and all that it waits for; docs/monitoring.md says what was measured.
 _COMPILING = {
     "CPU": "compiling (usually 10 to 60 s)",
-    "GPU": "compiling (minutes at first, less where an earlier run kept its programs)",
+    "GPU": "compiling (a minute or two, less where an earlier run kept its programs)",
     "TPU": "compiling (minutes)",
 }
 _SECONDS_TO_A_LINE = 60  # the first at the latest; twice as long to each one after it
