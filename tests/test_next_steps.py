@@ -96,7 +96,7 @@ def test_a_line_of_python_survives_the_shell(folder, capsys):
     next_steps.after_convert(folder, "huggingface")
     next_steps.after_export(folder, "onnx")
     for line in capsys.readouterr().err.splitlines()[1::2]:
-        program, flag, code = shlex.split(line)
+        _, flag, code = shlex.split(line)
         assert flag == "-c" and repr(folder)[1:-1] in code
         compile(code, "line", "exec")
 
