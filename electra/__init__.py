@@ -45,6 +45,11 @@ if not TYPE_CHECKING:  # whose names are the imports above, and no others
     def __getattr__(name: str) -> Any:
         if name not in _PLACES:
             raise AttributeError(f"module 'electra' has no attribute {name!r}")
+        if name.startswith("run_"):  # what runs imports TensorFlow
+            from electra.cli import import_tensorflow_quietly, make_tensorflow_quiet
+
+            make_tensorflow_quiet()
+            import_tensorflow_quietly()
         return getattr(importlib.import_module(_PLACES[name]), name)
 
 

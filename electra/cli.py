@@ -10,8 +10,9 @@ import signal
 import sys
 import traceback
 
-from absl import app, flags, logging
+from absl import app, flags
 
+from electra import console
 from electra.compilation import explain_damage, set_environment
 from electra.hparams import load_hparams
 
@@ -35,6 +36,7 @@ def run_command(main, booleans=()):
     """
 
     def guarded(argv):
+        console.log_for_people()
         return exit_status(lambda: refuse_positionals(argv) or main(argv))
 
     make_tensorflow_quiet()
@@ -223,7 +225,7 @@ def start_run(config_class, settings=run_settings):
     Raises:
         ValueError, FileNotFoundError: as `settings` and the config.
     """
-    logging.set_verbosity(logging.INFO)
+    console.log_info()
     model_name, data_dir, hparams = settings(flags.FLAGS)
     config = config_class(model_name, data_dir, **hparams)
     config.check_files()

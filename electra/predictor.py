@@ -1,14 +1,14 @@
 """Runs a model over many inputs of different lengths: batches, shared rows, devices.
 
 Enters: a function of a batch, and the features of many inputs. Leaves: what it gave each of them.
-Uses tqdm for the progress bar.
 """
 
+import functools
 from concurrent import futures
 
 import tensorflow as tf
-import tqdm
 
+from electra import console
 from electra.data import batches
 from electra.model import kernels
 
@@ -89,10 +89,15 @@ class Predictor:
         outputs = {}
         with (
             futures.ThreadPoolExecutor(calls) as pool,
-            tqdm.tqdm(total=len(lengths), desc=progress, disable=not progress, leave=False) as bar,
+            console.bar(
+                total=len(lengths), desc=progress, disable=not progress, leave=False
+            ) as bar,
         ):
-            for batch, found in zip(plan, pool.map(predict, plan), strict=True):
-                bar.update(len(batch.rows))
+            for number, (batch, found) in enumerate(
+                zip(plan, pool.map(predict, plan), strict=True)
+            ):
+                move = bar.update if number else functools.partial(console.move_untimed, bar)
+                move(len(batch.rows))
                 for name, rows in found.items():
                     column = outputs.setdefault(name, [None] * len(lengths))
                     for row, values in zip(batch.rows, rows, strict=False):

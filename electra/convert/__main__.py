@@ -10,6 +10,7 @@ import json
 
 from absl import flags
 
+from electra import next_steps
 from electra.cli import import_tensorflow_quietly
 from electra.hparams import load_hparams
 
@@ -69,7 +70,8 @@ def main(_):
             print(f"To pre-train from it, --hparams '{json.dumps(hparams_of_a_new_run(folder))}'")
     if pushes:
         for url in push(folders, values.push_to_hub, values.private):
-            print(f"Uploaded to {url}")
+            print(f"Uploaded to {url}", flush=True)
+    next_steps.after_convert(folders[0], values.to)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ A killed build goes on when the same command is run again. `python build_pretrai
 `electra build` are the same command.
 """
 
-from absl import flags, logging
+from absl import flags
 
+from electra import console, next_steps
 from electra.cli import define_flags, run_command
 from electra.data.build import NUM_PROCESSES, BuildFlags, build
 
@@ -22,13 +23,15 @@ FIELDS = {**BuildFlags.fields, "num_processes": NUM_PROCESSES}
 
 
 def main(_):
-    logging.set_verbosity(logging.INFO)
+    console.log_info()
     manifest = build(**{name: FLAGS[name].value for name in (*PLACES, *FIELDS)})
     print(
         f"{FLAGS.output_dir}: {manifest['train_examples']} training examples, "
         f"{manifest['train_tokens']} tokens; {manifest['eval_examples']} held-out examples, "
-        f"{manifest['eval_tokens']} tokens; {len(manifest['files'])} files"
+        f"{manifest['eval_tokens']} tokens; {len(manifest['files'])} files",
+        flush=True,
     )
+    next_steps.after_build(FLAGS.output_dir, FLAGS.vocab_file)
 
 
 if __name__ == "__main__":

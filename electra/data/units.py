@@ -2,7 +2,7 @@
 
 A finished unit is a folder, renamed to its place when it is complete. It holds a TFRecord file for
 training and one for held-out text, the sizes of their records, and a JSON. Units are not synced to
-the disk: what a power cut loses is found by comparing files with their sizes. Uses tqdm.
+the disk: what a power cut loses is found by comparing files with their sizes.
 """
 
 import atexit
@@ -18,8 +18,7 @@ import signal
 import threading
 from concurrent import futures
 
-import tqdm
-
+from electra import console
 from electra.cli import import_tensorflow_quietly
 from electra.data import corpus, join
 from electra.storage import read_json, write_json
@@ -41,8 +40,8 @@ def build_units(jobs, options, num_processes):
     jobs = [job for job in jobs if not _is_finished(job[0])]
     processes = min(num_processes, len(jobs))
     finished = _in_workers if processes > 1 else _in_this_process
-    look = {"unit": "B", "unit_scale": True, "dynamic_ncols": True, "disable": None}
-    with tqdm.tqdm(total=sum(sizes.values()), desc="building records", **look) as bar:
+    look = {"unit": "B", "unit_scale": True}
+    with console.bar(total=sum(sizes.values()), desc="building records", **look) as bar:
         bar.update(bar.total - sum(sizes[folder] for folder, _ in jobs))
         for folder in finished(jobs, options, processes):
             bar.update(sizes[folder])
@@ -100,7 +99,6 @@ def tokenizer_of(vocab_file, vocab_sha256, do_lower_case, strip_accents):
     """Returns (Vocabulary, tokenizer), made once a process."""
     from electra.text.fast import make_tokenizer
 
-    import_tensorflow_quietly()
     vocab = read_vocab(vocab_file)
     if vocab.sha256 != vocab_sha256:
         raise ValueError(f"{vocab_file} was changed during the build. Remove the build, start anew")
@@ -135,6 +133,7 @@ def build_unit(folder, unit, **options):
 
 def _write_unit(folder, unit, vocab_file, vocab_sha256, flags):
     """Writes a unit's records. Returns the number of its documents."""
+    import_tensorflow_quietly()
     from electra.data.examples import ExampleBuilder
     from electra.data.records import RecordWriter
 

@@ -7,6 +7,7 @@
 configure_finetuning.py for the hparams and docs/data.md for the folders.
 """
 
+from electra import next_steps
 from electra.cli import define_run_flags, end_run, run_command, start_run
 from electra.finetune.config import FinetuningConfig
 
@@ -15,7 +16,10 @@ def main(_):
     config = start_run(FinetuningConfig)
     from electra.finetune.runner import run_finetuning  # TensorFlow: after the quick checks
 
-    return end_run(run_finetuning(config))
+    result = run_finetuning(config)
+    status = end_run(result)
+    next_steps.after_finetuning(config, result)
+    return status
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import os
 
 from absl import flags, logging
 
+from electra import next_steps
 from electra.finetune.config import FinetuningConfig
 from electra.finetune.families import FAMILIES
 from electra.finetune.tasks import make_task
@@ -74,7 +75,10 @@ def main(row_of, booleans=()):
         config = start_run(FinetuningConfig, lambda values: settings(values, row_of(values)))
         from electra.finetune.runner import run_finetuning
 
-        return end_run(run_finetuning(config))
+        result = run_finetuning(config)
+        status = end_run(result)
+        next_steps.after_finetuning(config, result)
+        return status
 
     run_command(run, booleans)
 

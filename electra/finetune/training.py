@@ -68,6 +68,7 @@ class Training:
             home = os.path.basename(os.path.abspath(config.output_dir or config.model_name))
             name = f"{','.join(config.task_names)} {trial.name} ({home})"  # no two are alike
             log.hparams(config, name, seed=trial.seed)
+            log.aim(self.last_step, f"trial {trial.name}")
             reached = fit(
                 self.trainer.loop(trial.seed),
                 log,

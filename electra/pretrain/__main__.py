@@ -6,6 +6,7 @@
 configure_pretraining.py for the hparams and docs/data.md for the folders.
 """
 
+from electra import next_steps
 from electra.cli import define_run_flags, end_run, run_command, start_run
 from electra.pretrain.config import PretrainingConfig
 
@@ -14,7 +15,10 @@ def main(_):
     config = start_run(PretrainingConfig)
     from electra.pretrain.runner import run_pretraining  # TensorFlow: after the quick checks
 
-    return end_run(run_pretraining(config))
+    result = run_pretraining(config)
+    status = end_run(result)
+    next_steps.after_pretraining(config, result)
+    return status
 
 
 if __name__ == "__main__":

@@ -4,8 +4,7 @@
     --output FILE                    else standard output; it appears whole or not at all, packed
                                      where its name ends in .gz
 
-Enters: absl's flags and a function of the loaded model. Leaves: an answer for each row. Uses tqdm
-for the progress, on standard error.
+Enters: absl's flags and a function of the loaded model. Leaves: an answer for each row.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-import tqdm
 from absl import flags
 
+from electra import console
 from electra.serve import page, rows
 from electra.serve.inputs import TextError
 from electra.serve.rows import Column, Row, plain
@@ -143,8 +142,9 @@ def _checked(values: Any) -> tuple[str, str]:
 
 def _answered(given: Iterator[Row], use: Use, output: str | None) -> Iterator[tuple[Row, Any]]:
     """Yields rows with their answers; memory does not grow with their number."""
-    is_hidden = True if output is None and _is_terminal(sys.stdout) else None
-    with tqdm.tqdm(unit=" rows", desc="answered", disable=is_hidden, delay=2, leave=False) as bar:
+    is_hidden = output is None and _is_terminal(sys.stdout)
+    look: dict[str, Any] = {"unit": " rows", "delay": 2, "leave": False}
+    with console.bar(desc="answered", disable=is_hidden, **look) as bar:
         for chunk in rows.chunks(given):
             try:
                 answers = use.answer([row.values for row in chunk])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags, logging
 
+from electra import next_steps
 from electra.storage import write_json
 from electra.text.vocab import write_vocab
 
@@ -224,6 +225,7 @@ def main(_):
     model = load(values.model_dir, precision="float32")
     written = export(model, values.output_dir, **{name: values[name].value for name in names})
     print(f"Wrote {written}", flush=True)
+    next_steps.after_export(written, values.format)
 
 
 if __name__ == "__main__":

@@ -6,20 +6,19 @@ Training cuts the text with the project's own `BasicTokenizer`, so that what is 
 will be looked up, and gives the words to Hugging Face `tokenizers`. The same text and flags give
 the same bytes. Lines are streamed; the distinct words are what must fit in memory.
 
-Libraries: absl, tqdm, and tokenizers in training only.
+Libraries: absl, and tokenizers in training only.
 """
 
 import hashlib
 import os
 import random
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-import tqdm
 from absl import flags, logging
 
+from electra import console, next_steps
 from electra.features import SPECIAL_TOKENS
 from electra.hparams import Config, Field
 from electra.storage import write_text
@@ -131,7 +130,7 @@ def train_vocab(read_lines, **flags):
 
     def read_words(title):
         draw = random.Random(config.seed).random
-        lines = tqdm.tqdm(read_lines(), f"counting {title}", unit=" lines", disable=None)
+        lines = console.bar(iterable=read_lines(), desc=f"counting {title}", unit=" lines")
         for line in lines:
             if config.corpus_fraction == 1 or draw() < config.corpus_fraction:
                 yield [word for word in tokenizer.tokens(line) if len(word) <= MAX_WORD_CHARACTERS]
@@ -227,7 +226,7 @@ def _learn(texts, fixed, alphabet, vocab_size):
         initial_alphabet=alphabet,
         limit_alphabet=len(alphabet),
         continuing_subword_prefix=SUFFIX,
-        show_progress=sys.stderr.isatty(),
+        show_progress=console.is_terminal(),
     )
     tokenizer.train_from_iterator(texts, trainer)
     ids = tokenizer.get_vocab(with_added_tokens=True)
@@ -239,6 +238,7 @@ def main(_):
     values = flags.FLAGS
     from electra.data.corpus import iter_lines
 
+    console.log_info()
     check_output(values.output, values.corpus_dir)
     logging.info("Training a vocabulary of %d on %s.", values.vocab_size, values.corpus_dir)
     tokens = train_vocab(
@@ -247,6 +247,9 @@ def main(_):
     )
     write_vocab(values.output, tokens)
     logging.info("Wrote %d tokens to %s.", len(tokens), values.output)
+    shared = ("do_lower_case", "strip_accents", "jsonl_field")
+    given = {name: values[name].value for name in shared if not values[name].using_default_value}
+    next_steps.after_vocab(values.corpus_dir, values.output, given)
 
 
 if __name__ == "__main__":

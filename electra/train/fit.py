@@ -71,22 +71,34 @@ def fit(
     """
     log_every, save_every = log_every or config.log_every_steps, config.save_checkpoints_steps
     saved_step, saved_at = step, time.monotonic()
-    loop.on_progress = log.progress
+
+    def tell(step):
+        count, seconds = loop.timed
+        speed = interval.examples_per_sec(count * config.train_batch_size, seconds)
+        log.progress(step, speed, *loop.untimed)
+
+    def evaluated(step):
+        with log.evaluating():
+            return evaluate(step)
+
+    loop.on_progress = tell
+    loop.on_compile = lambda: log.compiling(loop.placement.device)
     with stopping_signals(loop):
         if evaluate_every and evaluate_first and step == 0:
-            evaluate(step)
+            evaluated(step)
         verdict = Verdict()
         while step < last_step and not (loop.stop_signal or verdict.stop):
             due = next_boundary(step, last_step, log_every, save_every, evaluate_every)
             steps = loop.run(step, min(due - step, config.iterations_per_loop))
             refuse_non_finite(steps, log.folder, warmup)
             interval.add(steps)
+            log.add(steps, interval.examples_per_sec())
             step += len(steps)
             is_last = step == last_step
             if step % log_every == 0 or is_last:
                 log.train(step, interval.finish())
             is_due = evaluate_every and (step % evaluate_every == 0 or is_last)
-            verdict = (is_due and evaluate(step)) or Verdict()
+            verdict = (is_due and evaluated(step)) or Verdict()
             is_late = time.monotonic() - saved_at >= save_seconds
             if step % save_every == 0 or is_last or is_late or verdict.save:
                 save(step)

@@ -14,12 +14,15 @@ class Interval:
     """
 
     _LAST = ("learning_rate", "grad_norm")  # of the last step; all else is summed
+    _TIMED = ("examples", "tokens")
+    _SHORTEST = 2  # seconds, from which a line's speed is its own
 
     def __init__(self):
+        self._speed = None  # of the line before
         self._reset()
 
     def _reset(self):
-        self.sums, self.restored, self.seconds = {}, {}, 0.0
+        self.sums, self.timed, self.seconds = {}, dict.fromkeys(self._TIMED, 0.0), 0.0
 
     def add(self, steps):
         for name, rows in steps.values.items():
@@ -28,16 +31,36 @@ class Interval:
                 if before.shape != row.shape:
                     self.checkpoint.numbers(before, row.shape)  # says what is wrong
                 self.sums[name] = row if name in self._LAST else before + row
+        numbers = steps.first + np.arange(len(steps))
+        is_timed = ~np.isin(numbers, steps.untimed)
+        for name in self._TIMED:
+            self.timed[name] += float(np.sum(steps.values.get(name, 0.0) * is_timed))
         self.seconds += steps.seconds
 
+    def examples_per_sec(self, examples=0.0, seconds=0.0):
+        """Returns the speed of the line that has begun, at its first seconds that of the one
+        before; None where no step was timed.
+
+        Args:
+            examples, seconds: of the running call.
+        """
+        examples, seconds = self.timed["examples"] + examples, self.seconds + seconds
+        if self._speed is not None and seconds < self._SHORTEST:
+            return self._speed
+        return examples / max(seconds, 1e-9) if examples else None
+
     def finish(self):
-        """Returns the numbers of a log line and starts anew."""
+        """Returns the numbers of a log line and starts anew.
+
+        Speeds leave out the steps that waited for a program; a line of no others has none.
+        """
         values = self.numbers()
         values.update({name: float(self.sums[name]) for name in self._LAST})
-        for name in ("examples", "tokens"):  # without those that a checkpoint brought
-            count = float(self.sums[name] - self.restored.get(name, 0.0))
-            values[f"{name}_per_sec"] = count / max(self.seconds, 1e-9)
-        values.update(self.speeds(values["examples_per_sec"]))
+        if self.timed["examples"]:
+            for name, count in self.timed.items():
+                values[f"{name}_per_sec"] = count / max(self.seconds, 1e-9)
+            self._speed = values["examples_per_sec"]
+            values.update(self.speeds(self._speed))
         self._reset()
         return values
 
@@ -62,4 +85,3 @@ class Interval:
         self._reset()
         self.checkpoint, dumped = checkpoint, checkpoint.state.get("interval", {})
         self.sums = {name: checkpoint.numbers(value)[()] for name, value in dumped.items()}
-        self.restored = dict(self.sums)

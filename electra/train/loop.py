@@ -21,11 +21,19 @@ POLL_SECONDS = 0.2
 
 @dataclasses.dataclass
 class Steps:
-    """Results of one call: `values[name]` has one row a step, the first is step `first` + 1."""
+    """Results of one call: `values[name]` has one row a step, the first is step `first` + 1.
+
+    Attributes:
+        seconds: of the steps but those in `untimed`.
+        untimed: the steps that waited for a program to be compiled, by the number of updates
+            before them; untimed_seconds: of these.
+    """
 
     first: int
     values: dict
     seconds: float
+    untimed: list[int] = dataclasses.field(default_factory=list)
+    untimed_seconds: float = 0.0
 
     def __len__(self):
         return len(next(iter(self.values.values())))
@@ -39,12 +47,14 @@ class Loop:
         placement: Placement.
     Attributes:
         on_progress: called now and then with the number of steps made so far.
+        on_compile: called before a first step, which waits for a program to be compiled.
         stop_signal: the signal that asked it to stop, or None.
     """
 
     def __init__(self, steps, placement):
         self.steps, self.placement = steps, placement
         self.on_progress = lambda steps: None
+        self.on_compile = lambda: None
         self.stop_signal = None
         # The steps run in a thread of their own: a signal handler of Python's only runs while the
         # main thread is not inside TensorFlow. One for all calls: TensorFlow keeps something of
@@ -66,6 +76,8 @@ class Loop:
         """
         started = time.monotonic()
         self._pass_on_stop()
+        if self.steps.is_new:
+            self.on_compile()
         call = self._thread.submit(self.steps.run, first, count)
         try:
             while not call.done():
@@ -80,7 +92,19 @@ class Loop:
         unpacked = [self.steps.unpack(row) for row in rows]
         values = {name: np.stack([step[name] for step in unpacked]) for name in unpacked[0]}
         self._agree()
-        return Steps(first, values, time.monotonic() - started)
+        untimed, untimed_seconds = self.untimed
+        seconds = time.monotonic() - started - untimed_seconds
+        return Steps(first, values, seconds, untimed, untimed_seconds)
+
+    @property
+    def timed(self):
+        """(steps, seconds) of the running call so far, without the untimed ones."""
+        return self.steps.timed
+
+    @property
+    def untimed(self):
+        """Steps.untimed and Steps.untimed_seconds of the running call so far."""
+        return self.steps.untimed, self.steps.untimed_seconds
 
     def _pass_on_stop(self):
         if self.stop_signal and self.placement.num_workers == 1:  # several agree: see _agree
@@ -122,8 +146,35 @@ class GraphSteps:
             self._stop = tf.Variable(0, trainable=False)  # 1: after the running step
             self._made = tf.Variable(0, trainable=False)
 
+        self.is_new, self.untimed, self.untimed_seconds = True, [], 0.0
+        self._before = self._reached = 0
+        self._timed_since = self._reached_at = 0.0
+
     def run(self, first, count):
-        """Returns the numbers of each step, (steps, numbers)."""
+        """Returns the numbers of each step, (steps, numbers).
+
+        The first step of all is a call of its own: it waits for the program.
+        """
+        self.untimed, self.untimed_seconds = [], 0.0
+        self._before = self._reached = 0
+        self._timed_since = self._reached_at = started = time.monotonic()
+        if not self.is_new:
+            return self._call(first, count)
+        rows = self._call(first, 1)
+        self._timed_since = self._reached_at = time.monotonic()
+        self.is_new, self.untimed, self.untimed_seconds = (
+            False,
+            [first],
+            self._timed_since - started,
+        )
+        is_over = self._checks_each_step and not np.isfinite(rows).all()
+        if count == 1 or is_over or self._stop.numpy():
+            return rows
+        self._made.assign(0)
+        self._before = 1
+        return np.concatenate([rows, self._call(first + 1, count - 1)])
+
+    def _call(self, first, count):
         with self.strategy.scope():
             count = tf.constant(np.int32(count))
             run = self._run if self._waits else self._run_on_gpu
@@ -132,7 +183,17 @@ class GraphSteps:
     @property
     def made(self):
         """Steps made so far in the running call."""
-        return int(self._made.numpy())
+        reached = self._before + int(self._made.numpy())
+        if reached > self._reached:
+            self._reached, self._reached_at = reached, time.monotonic()
+        return self._reached
+
+    @property
+    def timed(self):
+        """(steps, seconds) of the running call so far, without the untimed ones."""
+        if self.is_new:
+            return 0, 0.0
+        return self.made - len(self.untimed), max(self._reached_at - self._timed_since, 0.0)
 
     def stop(self):
         """Ends the running call after its current step."""
@@ -209,12 +270,33 @@ class HostSteps:
     def __init__(self, program, unpack, inputs):
         self.program, self.unpack, self.inputs = program, unpack, inputs
         self.made, self.is_stopped = 0, False
+        self.untimed, self.untimed_seconds, self._seconds = [], 0.0, 0.0
+        # Of a tf.function; what is no such has no programs.
+        self._count_programs = getattr(program, "experimental_get_tracing_count", lambda: None)
+
+    @property
+    def is_new(self):
+        """Whether the next step waits for the first program."""
+        return self._count_programs() == 0
+
+    @property
+    def timed(self):
+        """(steps, seconds) of the running call so far, without the untimed ones."""
+        return self.made - len(self.untimed), self._seconds
 
     def run(self, first, count):
         """Returns the numbers of each step, a list of vectors."""
         rows, self.made = [], 0
+        self.untimed, self.untimed_seconds, self._seconds = [], 0.0, 0.0
         while len(rows) < count and not (rows and self.is_stopped):
+            started, programs = time.monotonic(), self._count_programs()
             rows.append(self.program(*self.inputs(first + len(rows))))
+            seconds = time.monotonic() - started
+            if self._count_programs() == programs:
+                self._seconds += seconds
+            else:
+                self.untimed.append(first + len(rows) - 1)
+                self.untimed_seconds += seconds
             self.made = len(rows)
         return [row.numpy() for row in rows]
 

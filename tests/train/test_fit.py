@@ -1,5 +1,6 @@
 """Fitting: what is due after which step, in which order, and where it ends."""
 
+import contextlib
 import types
 
 import numpy as np
@@ -26,11 +27,15 @@ class StandIn:
         loss[loss == self.bad_at] = np.nan
         return Steps(first, {"loss": loss, "learning_rate": np.ones(count)}, 1.0)
 
-    def progress(self, step):
-        pass
+    def examples_per_sec(self):
+        return None
 
-    def add(self, steps):
-        self.seen.append(f"made {len(steps)}")
+    def evaluating(self):
+        return contextlib.nullcontext()
+
+    def add(self, steps, *speed):
+        if not speed:  # the interval, not the log
+            self.seen.append(f"made {len(steps)}")
 
     def finish(self):
         return {}

@@ -14,7 +14,8 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from electra.pretrain.config import PretrainingConfig
 from electra.train import compare, tensorboard
 from electra.train.lines import EVAL_LOG, TRAIN_LOG, cut_back_lines, read_lines
-from electra.train.logs import RunLog, readable
+from electra.train.logs import RunLog
+from electra.train.progress import readable
 from electra.train.tensorboard import tag_of
 
 LAST = 6

@@ -1,0 +1,143 @@
+"""What one wants after a command: where its result lies and the next two commands, to be copied.
+
+Enters: what a command was given and what it left. Leaves: lines on standard error.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import sys
+
+_TEXT = "The chef ate the meal."
+
+
+def say(saved, *commands):
+    """Says where a result lies, and commands that use it."""
+    if sys.stderr:
+        print("\n    ".join([f"Saved to {saved}; next:", *commands]), file=sys.stderr, flush=True)
+
+
+def command(name, **given):
+    """Returns a command as a shell takes it.
+
+    Args:
+        name: of a row of COMMANDS in electra/__main__.py.
+        given: dict flag -> value; a list is given value by value, a dict as JSON, False as
+            `--noNAME`, None not at all.
+    """
+    words = [*_program(), name]
+    for flag, value in given.items():
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no{flag}")
+            continue
+        for each in value if isinstance(value, list) else [] if value is None else [value]:
+            text = json.dumps(each, ensure_ascii=False) if isinstance(each, dict) else str(each)
+            words += [f"--{flag}", text]
+    return shlex.join(words)
+
+
+def python(code):
+    """Returns the command that runs a line of Python, whose quotes are single ones."""
+    is_plain = not set(code) & set('"$`\\!')
+    return f"{shlex.quote(_python())} -c " + (f'"{code}"' if is_plain else shlex.quote(code))
+
+
+def after_vocab(corpus_dir, vocab_file, flags):
+    """Says how records are built with a vocabulary; flags: those that both commands have."""
+    data_dir = os.path.dirname(vocab_file)
+    build = {"corpus_dir": corpus_dir, "vocab_file": vocab_file}
+    build |= {"output_dir": os.path.join(data_dir, "pretrain_tfrecords"), "eval_fraction": 0.01}
+    say(vocab_file, command("build", **build, **flags))
+
+
+def after_build(output_dir, vocab_file):
+    """Says how a model is pre-trained on records."""
+    data_dir, name = os.path.split(os.path.abspath(output_dir))
+    places = {}
+    if name != "pretrain_tfrecords":
+        places = {
+            "pretrain_tfrecords": os.path.join(output_dir, "pretrain_data.tfrecord*"),
+            "eval_tfrecords": os.path.join(output_dir, "eval_data.tfrecord*"),
+        }
+    if os.path.abspath(vocab_file) != os.path.join(data_dir, "vocab.txt"):
+        places["vocab_file"] = vocab_file
+    run = {"data_dir": data_dir, "model_name": "electra_small"}
+    trial = {**run, "model_name": "try"}  # a few steps, to see that it runs
+    say(
+        output_dir,
+        command("pretrain", **trial, hparams={**places, "debug": True}),
+        command("pretrain", **run, hparams=places or None),
+    )
+
+
+def after_pretraining(config, result):
+    """Says how the model is evaluated, tried and fine-tuned; nothing where it was not trained."""
+    if result.was_stopped or not config.do_train:
+        return
+    folder = result.folder
+    detect = command("detect", model_dir=folder, text=_TEXT)
+    then = command(
+        "classification",
+        model_dir=folder,
+        train_file="train.csv",
+        text_column="text",
+        label_column="label",
+    )
+    if not config.do_eval:
+        recorded = os.path.join(folder, "hparams.json")
+        then = command(
+            "pretrain",
+            data_dir=config.data_dir,
+            model_name=config.model_name,
+            hparams=[recorded, {"do_train": False, "do_eval": True}],
+        )
+    say(folder, then, detect)
+
+
+def after_finetuning(config, result):
+    """Says how the best trial's model is used; nothing where it was not trained."""
+    if result.was_stopped or not (config.do_train and result.step):
+        return
+    folder, task = result.folder, config.tasks[0]
+    texts = {"text": _TEXT, "text_b": "Somebody ate." if task.has_pairs else None}
+    if task.family == "qa":
+        texts = {"text": "Who ate the meal?", "text_b": _TEXT}
+    name = task.name if len(config.tasks) > 1 else None
+    say(
+        folder,
+        command("predict", model_dir=folder, task=name, **texts),
+        command("demo", model_dir=folder),
+    )
+
+
+def after_convert(folder, format):
+    """Says how a converted model is opened, in "huggingface", "keras_hub" or "electra"."""
+    code = {
+        "huggingface": f"import transformers as t; print(t.AutoModel.from_pretrained({folder!r}))",
+        "keras_hub": "from keras_hub.models import ElectraBackbone as B; "
+        f"B.from_preset({folder!r}).summary()",
+        "electra": f"import electra; print(electra.load({folder!r}))",
+    }
+    say(folder, python(code[format]))
+
+
+def after_export(folder, format):
+    """Says how an exported model is opened, a "saved_model" or "onnx"."""
+    path = os.path.join(folder, "model.onnx")
+    code = {
+        "saved_model": "import tensorflow as tf; "
+        f"print(tf.saved_model.load({folder!r}).signatures)",
+        "onnx": f"import onnxruntime as o; print(o.InferenceSession({path!r}).get_inputs())",
+    }
+    say(folder, python(code[format]))
+
+
+def _program():
+    """Returns the words that start the console command, as this process finds it."""
+    script = os.path.join(os.path.dirname(sys.executable), "electra")
+    return ["electra"] if shutil.which("electra") == script else [_python(), "-m", "electra"]
+
+
+def _python():
+    return "python3" if shutil.which("python3") == sys.executable else sys.executable

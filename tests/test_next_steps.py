@@ -1,0 +1,115 @@
+"""The commands that a command ends with: a shell takes them, and the flags they name are there."""
+
+import os
+import shlex
+import subprocess
+import sys
+import types
+
+import pytest
+
+from electra import next_steps
+from electra.finetune.tasks import get_task
+from electra.train.result import RunResult
+from tests.shared import ROOT
+
+FOLDER = "my models/it's mine"
+
+
+def run_of(**changes):
+    values = {
+        "do_train": True,
+        "do_eval": False,
+        "data_dir": "my data",
+        "model_name": "m",
+        "tasks": [get_task("mrpc")],
+    }
+    return types.SimpleNamespace(**values | changes)
+
+
+CASES = {
+    "vocab": lambda: next_steps.after_vocab("my corpus", "D/vocab.txt", {"do_lower_case": False}),
+    "build": lambda: next_steps.after_build("my data/pretrain_tfrecords", "my data/vocab.txt"),
+    "pretrain": lambda: next_steps.after_pretraining(run_of(), RunResult(FOLDER, 3, {})),
+    "evaluated": lambda: next_steps.after_pretraining(
+        run_of(do_eval=True), RunResult(FOLDER, 3, {})
+    ),
+    "finetune": lambda: next_steps.after_finetuning(run_of(), RunResult(FOLDER, 3, {})),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_commands_can_be_copied(case, capsys):
+    CASES[case]()
+    printed = capsys.readouterr()
+    first, *commands = printed.err.splitlines()
+    assert first.startswith("Saved to ") and first.endswith("; next:") and printed.out == ""
+    assert len(commands) == (1 if case == "vocab" else 2)
+    for line in commands:
+        words = shlex.split(line)
+        start = 3 if words[1] == "-m" else 1
+        done = subprocess.run(
+            [sys.executable, "-m", "electra", *words[start:], "--only_check_args"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def told(capsys, case):
+    CASES[case]()
+    return [shlex.split(line) for line in capsys.readouterr().err.splitlines()[1:]]
+
+
+def test_paths_and_settings_are_the_real_ones(capsys):
+    (vocab,) = told(capsys, "vocab")
+    assert vocab[vocab.index("build") :] == [
+        *("build", "--corpus_dir", "my corpus", "--vocab_file", "D/vocab.txt"),
+        *("--output_dir", "D/pretrain_tfrecords", "--eval_fraction", "0.01", "--nodo_lower_case"),
+    ]
+    first, _ = told(capsys, "pretrain")
+    assert first[-4:] == [
+        *("--hparams", os.path.join(FOLDER, "hparams.json")),
+        *("--hparams", '{"do_train": false, "do_eval": true}'),
+    ]
+    predict, demo = told(capsys, "finetune")
+    assert predict[predict.index("predict") + 1 :] == [
+        *("--model_dir", FOLDER, "--text", "The chef ate the meal."),
+        *("--text_b", "Somebody ate."),
+    ]
+    assert demo[-2:] == ["--model_dir", FOLDER]
+
+
+def test_records_in_another_place_are_named(capsys):
+    next_steps.after_build("odd", "other/vocab.txt")
+    _, run = [shlex.split(line) for line in capsys.readouterr().err.splitlines()[1:]]
+    assert run[-1] == (
+        '{"pretrain_tfrecords": "odd/pretrain_data.tfrecord*", '
+        '"eval_tfrecords": "odd/eval_data.tfrecord*", "vocab_file": "other/vocab.txt"}'
+    )
+
+
+@pytest.mark.parametrize("folder", ["out/it", FOLDER, "for $5"])
+def test_a_line_of_python_survives_the_shell(folder, capsys):
+    next_steps.after_convert(folder, "huggingface")
+    next_steps.after_export(folder, "onnx")
+    for line in capsys.readouterr().err.splitlines()[1::2]:
+        _, flag, code = shlex.split(line)
+        assert flag == "-c" and repr(folder)[1:-1] in code
+        compile(code, "line", "exec")
+
+
+def test_nothing_is_told_of_what_was_stopped_or_only_evaluated(capsys):
+    stopped, done = RunResult(FOLDER, 3, {}, 15), RunResult(FOLDER, 3, {})
+    next_steps.after_pretraining(run_of(), stopped)
+    next_steps.after_pretraining(run_of(do_train=False), done)
+    next_steps.after_finetuning(run_of(), stopped)
+    next_steps.after_finetuning(run_of(), RunResult(FOLDER, 0, {}))
+    assert capsys.readouterr().err == ""
+
+
+def test_questions_are_asked_of_a_text(capsys):
+    next_steps.after_finetuning(run_of(tasks=[get_task("squad")]), RunResult("m", 3, {}))
+    assert "--text 'Who ate the meal?' --text_b 'The chef ate" in capsys.readouterr().err
