@@ -15,6 +15,7 @@ from absl import logging
 
 from electra import compilation
 from electra.storage import parse_json_dict
+from electra.train import slurm
 
 SECONDS_BETWEEN_NOTES = 30
 _ROLES = ("chief", "worker")
@@ -107,8 +108,8 @@ def choose_placement(
     Args: the hparams of the same names.
     Returns: Placement.
     Raises:
-        ValueError: no GPU where one is required, multi_worker without TF_CONFIG or a malformed
-            one, a TPU that cannot be reached or has another number of cores than given, a
+        ValueError: no GPU where one is required, multi_worker without Slurm and TF_CONFIG, or a
+            malformed one, a TPU that cannot be reached or has another number of cores than given, a
             compilation_cache_dir that cannot be made.
     """
     compilation.set_environment(compilation_cache_dir)
@@ -129,6 +130,12 @@ def choose_placement(
     else:
         tf.config.experimental.enable_tensor_float_32_execution(False)
     device = "GPU" if gpus else "CPU"
+    by_slurm = None
+    if strategy == "multi_worker" and not os.environ.get("TF_CONFIG"):
+        by_slurm = slurm.tf_config(os.environ)
+    if by_slurm:
+        logging.info("TF_CONFIG of Slurm's variables: %s", by_slurm)
+        os.environ["TF_CONFIG"] = by_slurm
     if strategy in ("auto", "multi_worker"):
         own, others = _cluster()
     if strategy == "auto":
@@ -141,8 +148,9 @@ def choose_placement(
         return _placement(distribution, device, precision, xla)
     if not os.environ.get("TF_CONFIG"):
         raise ValueError(
-            'strategy is "multi_worker", but the environment variable TF_CONFIG is not set. Set it '
-            f"in each process, e.g. {_TF_CONFIG}"
+            'strategy is "multi_worker", but the environment variable TF_CONFIG is not set, and no '
+            "srun has started several tasks. Start them by srun, or set it in each process, e.g. "
+            f"{_TF_CONFIG}"
         )
     if others:
         await_others(own, others)
