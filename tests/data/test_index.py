@@ -53,6 +53,12 @@ def test_a_file_that_comes_later_joins_the_index(folder, indexed):
     assert indexed == [*NAMES]
 
 
+def test_a_file_without_records_is_indexed_too(folder, indexed):
+    (folder / "empty").touch()
+    assert ids_of(folder) == ids_of(folder) == ROWS
+    assert indexed == [*NAMES, "empty"]
+
+
 def test_every_folder_has_its_own_index(folder, tmp_path, indexed):
     other = shutil.copytree(folder, tmp_path / "b")
     for _ in range(2):
