@@ -38,6 +38,13 @@ CASES = {
 }
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a file that takes nothing")
+def test_a_result_is_none_the_worse_where_nobody_reads(monkeypatch):
+    for stream in (None, open("/dev/full", "w", buffering=1)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        next_steps.say("M", "a command")
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_commands_can_be_copied(case, capsys):
     CASES[case]()
