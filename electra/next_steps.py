@@ -3,6 +3,7 @@
 Enters: what a command was given and what it left. Leaves: lines on standard error.
 """
 
+import contextlib
 import json
 import os
 import shlex
@@ -14,8 +15,10 @@ _TEXT = "The chef ate the meal."
 
 def say(saved, *commands):
     """Says where a result lies, and commands that use it."""
+    text = "\n    ".join([f"Saved to {saved}; next:", *commands])
     if sys.stderr:
-        print("\n    ".join([f"Saved to {saved}; next:", *commands]), file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # nobody reads any more: the result is there
+            print(text, file=sys.stderr, flush=True)
 
 
 def command(name, **given):

@@ -1,5 +1,6 @@
 """The commands that a command ends with: a shell takes them, and the flags they name are there."""
 
+import io
 import os
 import shlex
 import subprocess
@@ -36,6 +37,17 @@ CASES = {
     ),
     "finetune": lambda: next_steps.after_finetuning(run_of(), RunResult(FOLDER, 3, {})),
 }
+
+
+class BrokenPipe(io.StringIO):
+    def write(self, text):
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("stream", [None, BrokenPipe()])
+def test_a_result_is_none_the_worse_where_nobody_reads(monkeypatch, stream):
+    monkeypatch.setattr(sys, "stderr", stream)
+    next_steps.say("M", "a command")
 
 
 @pytest.mark.parametrize("case", CASES)

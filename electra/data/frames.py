@@ -122,7 +122,8 @@ def _fits(offsets, path):
     """Returns whether offsets are those of a file, by its size and a few of its records."""
     if offsets[-1] != os.path.getsize(path):
         return False
-    places = sorted({0, len(offsets) // 2 - 1, len(offsets) - 2} - {-1})
+    last = len(offsets) - 2
+    places = sorted({0, last // 2, last}) if last >= 0 else []
     with open(path, "rb", buffering=0) as file:
         for start, end in (offsets[place : place + 2].tolist() for place in places):
             if not start + FRAME_BYTES <= end <= _LARGEST_FILE:

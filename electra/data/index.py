@@ -84,8 +84,11 @@ def keep_index(folder, offsets):
     except OSError as error:
         logging.info("The index of %s is made anew at every start: %s", folder, error.strerror)
         return offsets
-    written = read_index(folder)
-    return {name: written.get(name, part) for name, part in offsets.items()}
+    written = read_index(folder)  # maybe by another machine meanwhile, whose process has our number
+    return {
+        name: written[name] if np.array_equal(written.get(name), part) else part
+        for name, part in offsets.items()
+    }
 
 
 def _size(folder, name):

@@ -3,6 +3,8 @@
 Enters: the number of records, a seed, places in the order. Leaves: numbers of records.
 """
 
+import functools
+
 import numpy as np
 
 ORDERS = ("index_shuffle", "permutation")
@@ -23,7 +25,7 @@ class Order:
     def __init__(self, num_records, seed, kind="index_shuffle"):
         self.num_records, self.seed = num_records, seed
         self._of_epoch = self._shuffled if kind == "index_shuffle" else self._drawn
-        self._epochs = {}
+        self._permutation = functools.lru_cache(2)(self._draw)  # threads may be an epoch apart
 
     def numbers(self, step, global_batch, rows):
         """Returns which records some rows of a global batch hold.
@@ -46,14 +48,12 @@ class Order:
         return index_shuffle(places, self.num_records, [self.seed, epoch])
 
     def _drawn(self, epoch, places):
-        if epoch not in self._epochs:
-            generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
-            numbers = np.arange(self.num_records, dtype=np.uint32)
-            generator.shuffle(numbers)
-            for old in [e for e in self._epochs if e < epoch - 1]:
-                self._epochs.pop(old, None)
-            self._epochs[epoch] = numbers
-        return self._epochs[epoch][places]
+        return self._permutation(epoch)[places]
+
+    def _draw(self, epoch):
+        numbers = np.arange(self.num_records, dtype=np.uint32)
+        np.random.Generator(np.random.Philox(key=[self.seed, epoch])).shuffle(numbers)
+        return numbers
 
 
 def index_shuffle(places, n, key):

@@ -231,7 +231,7 @@ class PretrainingConfig(RunConfig):
         return None
 
     @classmethod
-    def markdown(cls):
+    def markdown(cls) -> str:
         own = [
             f'With `"model_size": "{size}"` the defaults are '
             + ", ".join(f"`{name}` {value}" for name, value in values.items())
@@ -240,7 +240,7 @@ class PretrainingConfig(RunConfig):
         ]
         return "\n\n".join([super().markdown(), *own])
 
-    def check_files(self):
+    def check_files(self) -> None:
         config_to_run(self)
 
     def _refuse_computed(self, hparams):

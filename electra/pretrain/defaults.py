@@ -8,7 +8,7 @@ import glob
 import os
 
 from electra.cli import import_tensorflow_quietly
-from electra.data.manifest import manifests_of
+from electra.data.manifest import MANIFEST_NAME, manifests_of
 from electra.hparams import checked_record, damaged_record
 from electra.model.config import MODEL_SIZES, encoder_config
 from electra.saving import checkpoints
@@ -43,6 +43,7 @@ OF_SIZE = {
 OVERRIDES = "model_hparam_overrides"
 OF_MODEL = (*MODEL_HPARAMS, "untied_generator_embeddings")
 _OF_RECORDS = ("max_seq_length", "vocab_size", "do_lower_case", "strip_accents")
+_NEEDED = ("model_size", "vocab_size")  # to know a network's sizes
 # Sizes without which a checkpoint's tensors do not fit, and what they mean; layers may be others.
 _SIZES = (
     *("vocab_size", "embedding_size", "hidden_size", "intermediate_size"),
@@ -77,7 +78,7 @@ def defaults(hparams, fields, home, patterns):
 
 
 def _known(hparams, fields, home, patterns):
-    records = of_records(patterns)
+    records = of_records(patterns, fields)
     cache = hparams.get("compilation_cache_dir")
     if newest_checkpoint(home, cache):
         return {**records, **of_model(home, fields, cache)}
@@ -87,14 +88,23 @@ def _known(hparams, fields, home, patterns):
     return {**model, **records, **rows}
 
 
-def of_records(patterns):
+def of_records(patterns, fields):
     """Returns the hparams that the manifests of some records tell, as a dict; of several the
-    first."""
+    first.
+
+    Args:
+        patterns: list of globs. fields: dict name -> Field.
+    Raises:
+        ValueError: a manifest is damaged, or holds what no hparam may be.
+    """
     known = {}
-    for manifest in (m for pattern in patterns for m in manifests_of(pattern).values()):
-        for name in _OF_RECORDS:
-            if name in manifest:
-                known.setdefault(name, manifest[name])
+    for folder, manifest in (item for each in patterns for item in manifests_of(each).items()):
+        try:
+            told = {k: fields[k].checked(k, manifest[k]) for k in _OF_RECORDS if k in manifest}
+        except ValueError as error:
+            path = os.path.join(folder, MANIFEST_NAME)
+            raise ValueError(f"{path} is damaged: {error}. Build the records anew") from None
+        known = told | known
     return known
 
 
@@ -115,7 +125,9 @@ def of_model(path, fields, cache=None):
     names = list(OF_MODEL)
     if "num_train_steps" in recorded and not recorded.get("phases"):  # else L is the longest
         names.append("max_seq_length")
-    return checked_record(recorded, names, fields, folder.path)
+    known = checked_record(recorded, names, fields, folder.path)
+    _encoder_of({**{name: fields[name].default for name in _NEEDED}, **known}, folder)
+    return known
 
 
 def sizes_of(path, fields, cache=None):
@@ -124,18 +136,22 @@ def sizes_of(path, fields, cache=None):
     Args: as of_model.
     """
     known, folder = of_model(path, fields, cache), ModelFolder.of(path)
-    if not {"model_size", "vocab_size"} <= set(known):
+    if not set(_NEEDED) <= set(known):
         return {}
+    told = _SIZES if os.path.exists(folder.hparams_file) else _SIZES[:-1]  # shapes hide the heads
+    sizes = dataclasses.asdict(_encoder_of(known, folder))
+    return {name: sizes[name] for name in told}
+
+
+def _encoder_of(known, folder):
+    """Returns the EncoderConfig of hparams that a ModelFolder tells. Raises: ValueError."""
     with damaged_record(folder.path):
-        encoder = encoder_config(
+        return encoder_config(
             known["model_size"],
             vocab_size=known["vocab_size"],
             embedding_size=known.get("embedding_size"),
             overrides=known.get(OVERRIDES),
         )
-    told = _SIZES if os.path.exists(folder.hparams_file) else _SIZES[:-1]  # shapes hide the heads
-    sizes = dataclasses.asdict(encoder)
-    return {name: sizes[name] for name in told}
 
 
 def newest_checkpoint(path, cache=None):

@@ -120,7 +120,7 @@ def checked_phases(config):
         values = {**config.values(*NUMBERS), **dict.fromkeys(PLACES), **given}
         if "max_seq_length" not in {*given, *config.given}:
             patterns = [values[name] or getattr(config, name) for name in PLACES]
-            values["max_seq_length"] = of_records(patterns).get(
+            values["max_seq_length"] = of_records(patterns, config.fields).get(
                 "max_seq_length", values["max_seq_length"]
             )
         if "steps" not in given:

@@ -14,7 +14,11 @@ import shlex
 
 from absl import flags
 
+from electra.hparams import checked_record
+from electra.model.config import encoder_config
 from electra.pretrain import corrupted
+from electra.pretrain.config import PretrainingConfig
+from electra.pretrain.defaults import OF_SIZE
 from electra.saving.folder import ModelFolder
 from electra.serve import report_html as html
 from electra.storage import read_json, write_text
@@ -28,6 +32,7 @@ _SETTINGS = (
 )
 _ABOUT_THE_RUN = ("init_checkpoint", "precision", "seed")
 _MOST_POINTS = 300  # of a curve
+_LARGEST = 1e100  # of a number that a run logged
 _CORRUPTED = {
     "step": int,
     "examples": [[{"token": str, "probability": float, "original?": str}]],
@@ -70,15 +75,17 @@ def write_report(model_dir, output=None, beside=None, baselines=None):
         FileNotFoundError: no run is there. ValueError: a file of it is damaged.
     """
     model_dir = os.fspath(model_dir)
-    hparams = ModelFolder(model_dir).recorded()
-    logs = {name: read_lines(os.path.join(model_dir, name)) for name in (TRAIN_LOG, EVAL_LOG)}
+    recorded = ModelFolder(model_dir).recorded()
+    logs = {name: _read_log(os.path.join(model_dir, name)) for name in (TRAIN_LOG, EVAL_LOG)}
     tables = read_scores(model_dir)
-    if hparams is None or not (any(logs.values()) or tables):
+    if recorded is None or not (any(logs.values()) or tables):
         raise FileNotFoundError(
             f"{model_dir} holds no hparams.json with logs or results beside it. Give the folder of "
             "a pre-training run"
         )
-    name, sentences = hparams.get("model_name", os.path.basename(model_dir)), None
+    names, fields = (*_SETTINGS, *_ABOUT_THE_RUN), PretrainingConfig.fields
+    hparams = checked_record(recorded, names, fields, model_dir)
+    name, sentences = str(recorded.get("model_name", os.path.basename(model_dir))), None
     path = os.path.join(model_dir, corrupted.FILE)
     if os.path.exists(path):
         sentences = read_json(path, "Remove it", _CORRUPTED)
@@ -115,12 +122,14 @@ def next_commands(hparams):
     Args:
         hparams: dict, of the run; what its model_size implies is left out.
     """
-    from electra.pretrain.config import PretrainingConfig
-
-    size = {name: hparams[name] for name in ("model_size",) if name in hparams}
-    defaults = PretrainingConfig("my_model", "my_data", **size).to_json()
+    defaults = {name: PretrainingConfig.fields[name].default for name in _SETTINGS}
+    size = hparams.get("model_size", defaults["model_size"])
+    usual = encoder_config(size, vocab_size=defaults["vocab_size"])
+    defaults |= {**OF_SIZE.get(size, {}), "strip_accents": defaults["do_lower_case"]}
+    defaults |= {"embedding_size": usual.embedding_size}
     given = {name: hparams[name] for name in _SETTINGS if name in hparams}
-    given = size | {name: value for name, value in given.items() if value != defaults[name]}
+    given = {name: value for name, value in given.items() if value != defaults[name]}
+    given = {"model_size": size, **given}
     case = [
         f"--{name}={str(given[name]).lower()}"
         for name in ("do_lower_case", "strip_accents")
@@ -138,6 +147,15 @@ def next_commands(hparams):
         ["pretrain", *data, "--hparams", json.dumps(given)],
     )
     return [shlex.join(["python3", "-m", "electra", *command]) for command in commands]
+
+
+def _read_log(path):
+    """Returns the entries of a log without what is no number of a run: it may be damaged."""
+    return [
+        {k: v for k, v in row.items() if type(v) in (int, float) and not abs(v) > _LARGEST}
+        for row in read_lines(path)
+        if 0 <= row["step"] < _LARGEST
+    ]
 
 
 def _headlines(logs):
@@ -182,8 +200,8 @@ def _rows(tables, others, baselines):
 
 def _settings(hparams, logs):
     """Yields (name, value) of what was run."""
-    shown = {name: hparams.get(name) for name in (*_SETTINGS, *_ABOUT_THE_RUN)}
-    for name, value in (shown | (shown.pop("model_hparam_overrides") or {})).items():
+    shown = dict(hparams)
+    for name, value in (shown | (shown.pop("model_hparam_overrides", None) or {})).items():
         if value not in (None, ""):
             yield name, value if isinstance(value, str) else json.dumps(value)
     speeds = sorted(row["tokens_per_sec"] for row in logs[TRAIN_LOG] if "tokens_per_sec" in row)

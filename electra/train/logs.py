@@ -37,8 +37,8 @@ class RunLog:
         if enabled:
             os.makedirs(self.folder, exist_ok=True)
             last_kept = resume_step or -1
-            for name in (TRAIN_LOG, EVAL_LOG):
-                cut_back_lines(os.path.join(self.folder, name), last_kept)
+            for log in (TRAIN_LOG, EVAL_LOG):
+                cut_back_lines(os.path.join(self.folder, log), last_kept)
             cut_back_events(self.folder, last_kept)
 
     def __enter__(self):

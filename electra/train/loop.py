@@ -162,11 +162,8 @@ class GraphSteps:
             return self._call(first, count)
         rows = self._call(first, 1)
         self._timed_since = self._reached_at = time.monotonic()
-        self.is_new, self.untimed, self.untimed_seconds = (
-            False,
-            [first],
-            self._timed_since - started,
-        )
+        self.untimed, self.untimed_seconds = [first], self._timed_since - started
+        self.is_new = False  # last: `timed` may be asked meanwhile
         is_over = self._checks_each_step and not np.isfinite(rows).all()
         if count == 1 or is_over or self._stop.numpy():
             return rows

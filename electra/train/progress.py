@@ -99,7 +99,7 @@ class Progress:
         """
         now = time.monotonic()
         if step > self._step:
-            self._step += step - self._step
+            self._step = step
             self._set_time(now - untimed_seconds, self._work_of(untimed))
         if examples_per_sec is not None:
             self._speed = {"examples_per_sec": examples_per_sec}

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from electra.data import frames
+from electra.data import frames, index
 from electra.data.index import INDEX_NAME, read_index, write_index
 from electra.data.reader import Records
 from tests.data.tiny import write_records
@@ -51,6 +51,20 @@ def test_a_file_that_comes_later_joins_the_index(folder, indexed):
     assert ids_of(folder) == ROWS
     assert ids_of(folder) == ROWS
     assert indexed == [*NAMES]
+
+
+def test_an_index_that_another_machine_is_writing_is_not_used(folder, monkeypatch):
+    def write_zeros(place, examples, parts):
+        write_index(place, examples, [part * 0 for part in parts])
+
+    monkeypatch.setattr(index, "write_index", write_zeros)
+    assert ids_of(folder) == ROWS
+
+
+def test_a_file_without_records_is_indexed_too(folder, indexed):
+    (folder / "empty").touch()
+    assert ids_of(folder) == ids_of(folder) == ROWS
+    assert indexed == [*NAMES, "empty"]
 
 
 def test_every_folder_has_its_own_index(folder, tmp_path, indexed):

@@ -283,10 +283,28 @@ def test_a_folder_without_a_checkpoint_tells_nothing(data):
     assert config(data).model_size == "small"
 
 
-def test_a_damaged_record_is_named(data):
+@pytest.mark.parametrize(
+    ("recorded", "message"),
+    [
+        ({"vocab_size": "many"}, "hparam 'vocab_size' must be"),
+        ({"model_hparam_overrides": {"hidden_size": "x"}}, "hidden_size must be"),
+        ({"model_hparam_overrides": {"hidden": 2}}, "model_hparam_overrides must be"),
+    ],
+)
+def test_a_damaged_record_is_named(data, recorded, message):
     folder = write_model(config(data))
     path = f"{folder}/hparams.json"
     with open(path, "w", encoding="utf-8") as file:
-        json.dump({"vocab_size": "many"}, file)
-    with pytest.raises(ValueError, match=f"{path} is damaged: hparam 'vocab_size' must be"):
+        json.dump(recorded, file)
+    with pytest.raises(ValueError, match=f"{path} is damaged: {message}"):
+        config(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_seq_length", -1), ("max_seq_length", 10**30), ("vocab_size", 10**18)]
+)
+def test_a_manifest_with_an_impossible_number_is_named(tmp_path, name, value):
+    data = write_records(tmp_path, **{name: value})
+    message = f"{data}/pretrain_tfrecords/manifest.json is damaged: hparam '{name}' must be"
+    with pytest.raises(ValueError, match=message):
         config(data)

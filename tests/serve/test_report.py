@@ -160,6 +160,32 @@ def test_a_folder_without_a_run_and_damaged_files_are_refused(run, tmp_path):
         write_report(run)
 
 
+def test_what_a_log_holds_besides_numbers_is_left_out(run):
+    good = {"step": 5, "loss": 45.0, "tokens_per_sec": 7.0}
+    strange = ["9", None, [1], {}, True, 10**200, float("inf"), float("nan")]
+    rows = [{"step": 6, "loss": value, "tokens_per_sec": value} for value in strange]
+    rows += [{"step": -5, "loss": 1.0}, {"step": 10**200, "loss": 1.0}]
+    write_lines(run / "train_log.jsonl", [good, *rows])
+    names = ("mask_slot_loss", "unigram_slot_loss", "disc_auc")
+    write_lines(run / "eval_log.jsonl", [{"step": 7, **dict.fromkeys(names, "<b>")}])
+    write_report(run)
+    page = Page(run / "report.html")
+    assert page.of("h3") == ["Total loss"] and page.of("b") == ["7"]
+    (points,) = [found["points"] for tag, found in page.elements if tag == "polyline"]
+    assert len(points.split()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("model_size", "huge"), ("vocab_size", "<b>"), ("model_hparam_overrides", [1]), ("seed", -1)],
+)
+def test_damaged_hparams_are_refused(run, name, value):
+    path = run / "hparams.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(ValueError, match=f"hparams.json is damaged: hparam '{name}'"):
+        write_report(run)
+
+
 def test_curves_of_one_point_or_many_are_drawn(run):
     write_lines(run / "train_log.jsonl", [{"step": 1, "loss": 45.0, "disc_auc": float("nan")}])
     write_lines(run / "eval_log.jsonl", [])
@@ -202,6 +228,19 @@ def test_the_commands_repeat_the_run_on_other_text(tmp_path):
     assert given == {"model_size": "small", **hparams, "strip_accents": False}
     again = PretrainingConfig("m", str(tmp_path), **given)
     assert again.to_json() == config.to_json()
+
+
+def test_the_commands_do_not_depend_on_what_lies_around(tmp_path, monkeypatch):
+    hparams = {"max_seq_length": 32, "vocab_size": 2000, "model_size": "mini"}
+    config = PretrainingConfig("m", str(tmp_path), **hparams)
+    before = next_commands(config.to_json())
+    records = tmp_path / "my_data" / "pretrain_tfrecords"
+    records.mkdir(parents=True)
+    manifest = {"version": 1, "max_seq_length": 64, "vocab_size": 2000}
+    (records / "manifest.json").write_text(json.dumps(manifest))
+    (records / "pretrain_data.tfrecord-0-of-1").touch()
+    monkeypatch.chdir(tmp_path)
+    assert next_commands(config.to_json()) == before
 
 
 def test_the_command_writes_the_page_without_tensorflow(run, tmp_path):
