@@ -3,6 +3,7 @@
 Enters: what a command was given and what it left. Leaves: lines on standard error.
 """
 
+import importlib.util
 import json
 import os
 import shlex
@@ -10,12 +11,15 @@ import shutil
 import sys
 
 _TEXT = "The chef ate the meal."
+_LITTLE_TEXT = 30_000_000  # tokens; a run of ELECTRA-Small sees them 500 times
 
 
-def say(saved, *commands):
-    """Says where a result lies, and commands that use it."""
+def say(saved, *commands, needs=()):
+    """Says where a result lies, and commands that use it; needs: packages they import."""
+    where = f", where {' and '.join(needs)} can be imported" if _lacks(needs) else ""
     if sys.stderr:
-        print("\n    ".join([f"Saved to {saved}; next:", *commands]), file=sys.stderr, flush=True)
+        lines = [f"Saved to {saved}; next{where}:", *commands]
+        print("\n    ".join(lines), file=sys.stderr, flush=True)
 
 
 def command(name, **given):
@@ -37,10 +41,11 @@ def command(name, **given):
     return shlex.join(words)
 
 
-def python(code):
+def python(code, needs=()):
     """Returns the command that runs a line of Python, whose quotes are single ones."""
     is_plain = not set(code) & set('"$`\\!')
-    return f"{shlex.quote(_python())} -c " + (f'"{code}"' if is_plain else shlex.quote(code))
+    program = "python3" if _lacks(needs) else shlex.quote(_python())  # another environment's
+    return f"{program} -c " + (f'"{code}"' if is_plain else shlex.quote(code))
 
 
 def after_vocab(corpus_dir, vocab_file, flags):
@@ -51,23 +56,28 @@ def after_vocab(corpus_dir, vocab_file, flags):
     say(vocab_file, command("build", **build, **flags))
 
 
-def after_build(output_dir, vocab_file):
-    """Says how a model is pre-trained on records."""
-    data_dir, name = os.path.split(os.path.abspath(output_dir))
+def after_build(output_dir, vocab_file, tokens):
+    """Says how a model is pre-trained on records; tokens: in those to train on."""
+    data_dir, name = os.path.split(os.path.normpath(output_dir))
+    data_dir = data_dir or "."
     places = {}
     if name != "pretrain_tfrecords":
         places = {
             "pretrain_tfrecords": os.path.join(output_dir, "pretrain_data.tfrecord*"),
             "eval_tfrecords": os.path.join(output_dir, "eval_data.tfrecord*"),
         }
-    if os.path.abspath(vocab_file) != os.path.join(data_dir, "vocab.txt"):
+    if os.path.abspath(vocab_file) != os.path.abspath(os.path.join(data_dir, "vocab.txt")):
         places["vocab_file"] = vocab_file
-    run = {"data_dir": data_dir, "model_name": "electra_small"}
-    trial = {**run, "model_name": "try"}  # a few steps, to see that it runs
+    name, size = (
+        ("mini", {"model_size": "mini"}) if tokens < _LITTLE_TEXT else ("electra_small", {})
+    )
+    given = {"try": {**places, "debug": True}, name: {**places, **size}}  # try: sees that it runs
     say(
         output_dir,
-        command("pretrain", **trial, hparams={**places, "debug": True}),
-        command("pretrain", **run, hparams=places or None),
+        *(
+            command("pretrain", data_dir=data_dir, model_name=name, hparams=hparams or None)
+            for name, hparams in given.items()
+        ),
     )
 
 
@@ -119,7 +129,8 @@ def after_convert(folder, format):
         f"B.from_preset({folder!r}).summary()",
         "electra": f"import electra; print(electra.load({folder!r}))",
     }
-    say(folder, python(code[format]))
+    needs = {"huggingface": ("transformers", "torch"), "keras_hub": ("keras_hub",)}
+    say_python(folder, code[format], needs.get(format, ()))
 
 
 def after_export(folder, format):
@@ -130,7 +141,16 @@ def after_export(folder, format):
         f"print(tf.saved_model.load({folder!r}).signatures)",
         "onnx": f"import onnxruntime as o; print(o.InferenceSession({path!r}).get_inputs())",
     }
-    say(folder, python(code[format]))
+    say_python(folder, code[format], ("onnxruntime",) if format == "onnx" else ())
+
+
+def say_python(saved, code, needs):
+    """Says where a result lies, and a line of Python that opens it."""
+    say(saved, python(code, needs), needs=needs)
+
+
+def _lacks(packages):
+    return any(importlib.util.find_spec(name) is None for name in packages)
 
 
 def _program():
@@ -140,4 +160,6 @@ def _program():
 
 
 def _python():
-    return "python3" if shutil.which("python3") == sys.executable else sys.executable
+    folder = os.path.dirname(sys.executable)
+    is_found = os.path.dirname(shutil.which("python3") or "") == folder
+    return "python3" if is_found else sys.executable

@@ -29,7 +29,10 @@ def run_of(**changes):
 
 CASES = {
     "vocab": lambda: next_steps.after_vocab("my corpus", "D/vocab.txt", {"do_lower_case": False}),
-    "build": lambda: next_steps.after_build("my data/pretrain_tfrecords", "my data/vocab.txt"),
+    "build": lambda: next_steps.after_build(
+        "my data/pretrain_tfrecords", "my data/vocab.txt", 10**9
+    ),
+    "little text": lambda: next_steps.after_build("pretrain_tfrecords", "vocab.txt", 10**6),
     "pretrain": lambda: next_steps.after_pretraining(run_of(), RunResult(FOLDER, 3, {})),
     "evaluated": lambda: next_steps.after_pretraining(
         run_of(do_eval=True), RunResult(FOLDER, 3, {})
@@ -69,6 +72,10 @@ def test_paths_and_settings_are_the_real_ones(capsys):
         *("build", "--corpus_dir", "my corpus", "--vocab_file", "D/vocab.txt"),
         *("--output_dir", "D/pretrain_tfrecords", "--eval_fraction", "0.01", "--nodo_lower_case"),
     ]
+    _, mini = told(capsys, "little text")
+    assert mini[mini.index("pretrain") + 1 :] == [
+        *("--data_dir", ".", "--model_name", "mini", "--hparams", '{"model_size": "mini"}'),
+    ]
     first, _ = told(capsys, "pretrain")
     assert first[-4:] == [
         *("--hparams", os.path.join(FOLDER, "hparams.json")),
@@ -83,7 +90,7 @@ def test_paths_and_settings_are_the_real_ones(capsys):
 
 
 def test_records_in_another_place_are_named(capsys):
-    next_steps.after_build("odd", "other/vocab.txt")
+    next_steps.after_build("odd", "other/vocab.txt", 10**9)
     _, run = [shlex.split(line) for line in capsys.readouterr().err.splitlines()[1:]]
     assert run[-1] == (
         '{"pretrain_tfrecords": "odd/pretrain_data.tfrecord*", '
@@ -113,3 +120,11 @@ def test_nothing_is_told_of_what_was_stopped_or_only_evaluated(capsys):
 def test_questions_are_asked_of_a_text(capsys):
     next_steps.after_finetuning(run_of(tasks=[get_task("squad")]), RunResult("m", 3, {}))
     assert "--text 'Who ate the meal?' --text_b 'The chef ate" in capsys.readouterr().err
+
+
+def test_a_package_that_is_not_there_is_named(capsys, monkeypatch):
+    monkeypatch.setattr(next_steps.importlib.util, "find_spec", lambda name: None)
+    next_steps.after_convert("out", "huggingface")
+    first, line = capsys.readouterr().err.splitlines()
+    assert first == "Saved to out; next, where transformers and torch can be imported:"
+    assert shlex.split(line)[:2] == ["python3", "-c"]
