@@ -275,26 +275,33 @@ def _is_alive(process):
     return True
 
 
+class LockedError(ValueError):
+    """Another process has what is to be locked."""
+
+
 @contextlib.contextmanager
-def locked(folder, advice):
+def locked(folder, advice, name=".lock", shared=False):
     """Keeps a folder for this process; the kernel frees it however the process ends.
 
     Args:
-        folder: made if missing; the empty file .lock in it stays.
+        folder: made if missing; an empty file in it stays.
         advice: what to do when another process has it; ends the message.
+        name: of that file: each is a lock of its own.
+        shared: let others in that share it too.
     Raises:
-        ValueError: another process has it.
-        OSError: .lock is a link.
+        LockedError: another process has it.
+        OSError: the file is a link.
     """
     os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, ".lock")
+    path = os.path.join(folder, name)
     refuse_link(path)
     with open(path, "a") as lock:
         try:
             if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+                fcntl.flock(lock, kind | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"Another process is at work in {folder}. {advice}") from None
+            raise LockedError(f"Another process is at work in {folder}. {advice}") from None
         except OSError:  # a file system without locks
             pass
         yield

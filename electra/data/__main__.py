@@ -11,7 +11,7 @@ from absl import flags, logging
 
 from electra import console, next_steps
 from electra.cli import define_flags, run_command
-from electra.data.build import NUM_PROCESSES, BuildFlags, build
+from electra.data.build import SHARES, BuildFlags, build
 from electra.data.manifest import few_held_out
 
 FLAGS = flags.FLAGS
@@ -20,12 +20,14 @@ PLACES = {
     "vocab_file": "The vocabulary, one token a line.",
     "output_dir": "Where records and manifest go.",
 }
-FIELDS = {**BuildFlags.fields, "num_processes": NUM_PROCESSES}
+FIELDS = {**BuildFlags.fields, **SHARES}
 
 
 def main(_):
     console.log_info()
     manifest = build(**{name: FLAGS[name].value for name in (*PLACES, *FIELDS)})
+    if manifest is None:  # of several tasks the last one tells
+        return
     print(
         f"{FLAGS.output_dir}: {manifest['train_examples']} training examples, "
         f"{manifest['train_tokens']} tokens; {manifest['eval_examples']} held-out examples, "

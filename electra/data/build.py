@@ -2,7 +2,7 @@
 
 The corpus is cut into units, which are built in `<output_dir>/.build` (see units.py). When all are
 there they are joined to the final files, and the manifest is written last. Nothing depends on the
-number of processes.
+number of processes, nor on the tasks of a batch system that share the units on a common disk.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from electra.data import corpus, join, units
 from electra.data.index import write_index
 from electra.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
 from electra.hparams import Config, Field, is_text
-from electra.storage import locked, read_json, write_json
+from electra.storage import LockedError, locked, read_json, write_json
 from electra.text.vocab import read_vocab
 
 WORK = ".build"
@@ -51,24 +51,41 @@ class BuildFlags(Config):
 
 
 _ANEW = "Remove that folder to build anew"
-NUM_PROCESSES = Field(1, "Processes that share the work; the records stay the same.", at_least=1)
+# How the work is shared out; the records stay the same.
+SHARES = {
+    "num_processes": Field(1, "Processes of this machine that share the work.", at_least=1),
+    "num_tasks": Field(
+        1,
+        "Tasks of a batch system that share the work, each this command with another --task_index, "
+        "on a disk that all of them see. The last to finish joins their parts.",
+        at_least=1,
+        at_most=2**20,
+    ),
+    "task_index": Field(
+        None, "Which of them this is: 0 to num_tasks - 1.", kinds=(int,), at_least=0
+    ),
+}
 
 
-def build(corpus_dir, vocab_file, output_dir, *, num_processes=1, **flags):
+def build(
+    corpus_dir, vocab_file, output_dir, *, num_processes=1, num_tasks=1, task_index=None, **flags
+):
     """Builds records and their manifest in output_dir.
 
     Args:
         corpus_dir: see corpus.find_files. vocab_file: one token a line.
-        num_processes: of this machine.
+        num_processes, num_tasks, task_index: as SHARES says.
         flags: those of BuildFlags.
-    Returns: the manifest, a dict. A finished build with the same flags is left as it is.
+    Returns: the manifest, a dict; None from a task that leaves units to others. A finished build
+        with the same flags is left as it is.
     Raises:
         ValueError, FileNotFoundError: impossible flags, a corpus that cannot be read, another
             build in output_dir.
     """
     vocab_file, output_dir = os.fspath(vocab_file), os.fspath(output_dir)
     flags, vocab = BuildFlags(**flags), read_vocab(vocab_file)
-    NUM_PROCESSES.checked("--num_processes", num_processes)
+    share = {"num_processes": num_processes, "num_tasks": num_tasks, "task_index": task_index}
+    _check_share(share)
     _check_folders(corpus_dir, output_dir)
     files = corpus.find_files(corpus_dir)
     identity = {
@@ -84,17 +101,58 @@ def build(corpus_dir, vocab_file, output_dir, *, num_processes=1, **flags):
         shutil.rmtree(work, ignore_errors=True)
         logging.info("%s is already built: nothing to do", output_dir)
         return done
-    with _open_work(work, identity):
+    with _open_work(work, identity, task_index):
         whole_documents = flags.eval_fraction > 0 and flags.blanks_separate_docs
         parts = corpus.cut_units(corpus_dir, files, whole_documents=whole_documents)
         jobs = [(os.path.join(work, f"unit-{i:06d}"), unit) for i, unit in enumerate(parts)]
         options = {"vocab_file": vocab_file, "vocab_sha256": vocab.sha256, "flags": flags}
-        units.build_units(jobs, options, num_processes)
-        manifest = _join([folder for folder, _ in jobs], work, output_dir, flags, vocab)
-        write_manifest(work, {**manifest, "identity": identity})
-        os.replace(os.path.join(work, MANIFEST_NAME), os.path.join(output_dir, MANIFEST_NAME))
-        shutil.rmtree(work, ignore_errors=True)
+        units.build_units(jobs[task_index or 0 :: num_tasks], options, num_processes)
+        folders = [folder for folder, _ in jobs]
+        if task_index is not None and not _is_last(folders, output_dir, share):
+            return read_manifest(output_dir)
+        try:
+            with locked(work, "", ".joining"):
+                if read_manifest(output_dir) is None:
+                    _finish(folders, work, output_dir, flags, vocab, identity)
+                shutil.rmtree(work, ignore_errors=True)
+        except LockedError:
+            logging.info("%s: another task joins the units", output_dir)
     return read_manifest(output_dir)
+
+
+def _check_share(share):
+    for name, field in SHARES.items():
+        field.checked(f"--{name}", share[name])
+    index, number = share["task_index"], share["num_tasks"]
+    if (index is None and number > 1) or (index is not None and index >= number):
+        raise ValueError(
+            f"--task_index must be 0 to {number - 1}, with --num_tasks {number}. Received: {index}"
+        )
+
+
+def _is_last(folders, output_dir, share):
+    """Returns whether all units are there, none is left to another task, and says so if not."""
+    left = [i for i, folder in enumerate(folders) if not units.is_finished(folder)]
+    if left and read_manifest(output_dir) is None:
+        number = share["num_tasks"]
+        logging.info(
+            "%s: task %d of %d is done. %d of %d units are there, tasks %s have more to do; the "
+            "last to finish joins them",
+            output_dir,
+            share["task_index"],
+            number,
+            len(folders) - len(left),
+            len(folders),
+            ", ".join(str(i) for i in sorted({i % number for i in left})),
+        )
+    return not left
+
+
+def _finish(folders, work, output_dir, flags, vocab, identity):
+    """Joins the units and writes the manifest."""
+    manifest = _join(folders, work, output_dir, flags, vocab)
+    write_manifest(work, {**manifest, "identity": identity})
+    os.replace(os.path.join(work, MANIFEST_NAME), os.path.join(output_dir, MANIFEST_NAME))
 
 
 def _check_folders(corpus_dir, output_dir):
@@ -143,19 +201,27 @@ def _refuse_difference(before, now, folder):
 
 
 @contextlib.contextmanager
-def _open_work(work, identity):
-    """Makes or re-opens the folder of unfinished work and keeps other builds out of it."""
+def _open_work(work, identity, task_index):
+    """Makes or re-opens the folder of unfinished work and keeps other builds out of it.
+
+    Tasks share it; each has a lock of its own beside.
+    """
     output_dir, state = os.path.dirname(work), os.path.join(work, "state.json")
     if os.path.islink(work):
         target = os.readlink(work)
         raise OSError(f"{work} is a link to {target!r}, to be overwritten. Remove the link")
     strangers = glob.glob("*.tfrecord*", root_dir=output_dir)
-    if strangers and not os.path.exists(state):
+    if strangers and not os.path.exists(state) and read_manifest(output_dir) is None:
         raise ValueError(
             f"{output_dir} holds records without a manifest: {sorted(strangers)[:3]}. Choose "
             "another --output_dir, or remove them"
         )
-    with locked(work, "Wait for that build's end, or choose another --output_dir"):
+    advice = "Wait for that build's end, or choose another --output_dir"
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(locked(work, advice, shared=task_index is not None))
+        if task_index is not None:
+            advice = f"Task {task_index} runs already: wait for its end"
+            stack.enter_context(locked(work, advice, f".task-{task_index}"))
         if os.path.exists(state):
             before = read_json(state, f"Remove {work} to begin the build again")
             _refuse_difference(before, identity, output_dir)

@@ -37,7 +37,7 @@ def build_units(jobs, options, num_processes):
         num_processes: at most so many.
     """
     sizes = {folder: sum(part.stop - part.start for part in unit) for folder, unit in jobs}
-    jobs = [job for job in jobs if not _is_finished(job[0])]
+    jobs = [job for job in jobs if not is_finished(job[0])]
     processes = min(num_processes, len(jobs))
     finished = _in_workers if processes > 1 else _in_this_process
     look = {"unit": "B", "unit_scale": True}
@@ -122,7 +122,7 @@ def build_unit(folder, unit, **options):
     try:
         documents = _write_unit(unfinished, unit, **options)
         write_json(os.path.join(unfinished, "about.json"), {"documents": documents})
-        if os.path.exists(folder):  # a damaged one, see _is_finished
+        if os.path.exists(folder):  # a damaged one, see is_finished
             shutil.rmtree(folder)
         os.rename(unfinished, folder)
     except BaseException:
@@ -158,7 +158,7 @@ def _write_unit(folder, unit, vocab_file, vocab_sha256, flags):
     return documents
 
 
-def _is_finished(folder):
+def is_finished(folder):
     """Returns whether a unit's files are there and as long as their sizes say."""
     try:
         paths = [os.path.join(folder, split) for split in SPLITS]
