@@ -14,12 +14,14 @@ _TEXT = "The chef ate the meal."
 _LITTLE_TEXT = 30_000_000  # tokens; a run of ELECTRA-Small sees them 500 times
 
 
-def say(saved, *commands, needs=()):
-    """Says where a result lies, and commands that use it; needs: packages they import."""
-    where = f", where {' and '.join(needs)} can be imported" if _lacks(needs) else ""
+def say(saved, *commands, needs=None):
+    """Says where a result lies, and commands that use it; needs: a package they import."""
+    is_there = needs is None or importlib.util.find_spec(needs)
+    where = "next" if is_there else f"next, where {needs} is installed"
     if sys.stderr:
-        lines = [f"Saved to {saved}; next{where}:", *commands]
-        print("\n    ".join(lines), file=sys.stderr, flush=True)
+        print(
+            "\n    ".join([f"Saved to {saved}; {where}:", *commands]), file=sys.stderr, flush=True
+        )
 
 
 def command(name, **given):
@@ -41,11 +43,10 @@ def command(name, **given):
     return shlex.join(words)
 
 
-def python(code, needs=()):
+def python(code):
     """Returns the command that runs a line of Python, whose quotes are single ones."""
     is_plain = not set(code) & set('"$`\\!')
-    program = "python3" if _lacks(needs) else shlex.quote(_python())  # another environment's
-    return f"{program} -c " + (f'"{code}"' if is_plain else shlex.quote(code))
+    return f"{shlex.quote(_python())} -c " + (f'"{code}"' if is_plain else shlex.quote(code))
 
 
 def after_vocab(corpus_dir, vocab_file, flags):
@@ -129,8 +130,7 @@ def after_convert(folder, format):
         f"B.from_preset({folder!r}).summary()",
         "electra": f"import electra; print(electra.load({folder!r}))",
     }
-    needs = {"huggingface": ("transformers", "torch"), "keras_hub": ("keras_hub",)}
-    say_python(folder, code[format], needs.get(format, ()))
+    say(folder, python(code[format]), needs={"huggingface": "transformers"}.get(format))
 
 
 def after_export(folder, format):
@@ -141,16 +141,7 @@ def after_export(folder, format):
         f"print(tf.saved_model.load({folder!r}).signatures)",
         "onnx": f"import onnxruntime as o; print(o.InferenceSession({path!r}).get_inputs())",
     }
-    say_python(folder, code[format], ("onnxruntime",) if format == "onnx" else ())
-
-
-def say_python(saved, code, needs):
-    """Says where a result lies, and a line of Python that opens it."""
-    say(saved, python(code, needs), needs=needs)
-
-
-def _lacks(packages):
-    return any(importlib.util.find_spec(name) is None for name in packages)
+    say(folder, python(code[format]), needs={"onnx": "onnxruntime"}.get(format))
 
 
 def _program():
@@ -160,6 +151,8 @@ def _program():
 
 
 def _python():
-    folder = os.path.dirname(sys.executable)
-    is_found = os.path.dirname(shutil.which("python3") or "") == folder
-    return "python3" if is_found else sys.executable
+    found = shutil.which("python3") or ""
+    # `python` and `python3` of an environment are one; outside it another version lies there too.
+    is_beside = os.path.dirname(found) == os.path.dirname(sys.executable)
+    is_one = is_beside and os.path.samefile(found, sys.executable)
+    return "python3" if is_one else sys.executable
