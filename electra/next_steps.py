@@ -4,6 +4,7 @@ Enters: what a command was given and what it left. Leaves: lines on standard err
 """
 
 import contextlib
+import importlib.util
 import json
 import os
 import shlex
@@ -11,11 +12,14 @@ import shutil
 import sys
 
 _TEXT = "The chef ate the meal."
+_LITTLE_TEXT = 30_000_000  # tokens; a run of ELECTRA-Small sees them 500 times
 
 
-def say(saved, *commands):
-    """Says where a result lies, and commands that use it."""
-    text = "\n    ".join([f"Saved to {saved}; next:", *commands])
+def say(saved, *commands, needs=None):
+    """Says where a result lies, and commands that use it; needs: a package they import."""
+    is_there = needs is None or importlib.util.find_spec(needs)
+    where = "next" if is_there else f"next, where {needs} is installed"
+    text = "\n    ".join([f"Saved to {saved}; {where}:", *commands])
     if sys.stderr:
         with contextlib.suppress(OSError):  # nobody reads any more: the result is there
             print(text, file=sys.stderr, flush=True)
@@ -54,23 +58,28 @@ def after_vocab(corpus_dir, vocab_file, flags):
     say(vocab_file, command("build", **build, **flags))
 
 
-def after_build(output_dir, vocab_file):
-    """Says how a model is pre-trained on records."""
-    data_dir, name = os.path.split(os.path.abspath(output_dir))
+def after_build(output_dir, vocab_file, tokens):
+    """Says how a model is pre-trained on records; tokens: in those to train on."""
+    data_dir, name = os.path.split(os.path.normpath(output_dir))
+    data_dir = data_dir or "."
     places = {}
     if name != "pretrain_tfrecords":
         places = {
             "pretrain_tfrecords": os.path.join(output_dir, "pretrain_data.tfrecord*"),
             "eval_tfrecords": os.path.join(output_dir, "eval_data.tfrecord*"),
         }
-    if os.path.abspath(vocab_file) != os.path.join(data_dir, "vocab.txt"):
+    if os.path.abspath(vocab_file) != os.path.abspath(os.path.join(data_dir, "vocab.txt")):
         places["vocab_file"] = vocab_file
-    run = {"data_dir": data_dir, "model_name": "electra_small"}
-    trial = {**run, "model_name": "try"}  # a few steps, to see that it runs
+    name, size = (
+        ("mini", {"model_size": "mini"}) if tokens < _LITTLE_TEXT else ("electra_small", {})
+    )
+    given = {"try": {**places, "debug": True}, name: {**places, **size}}  # try: sees that it runs
     say(
         output_dir,
-        command("pretrain", **trial, hparams={**places, "debug": True}),
-        command("pretrain", **run, hparams=places or None),
+        *(
+            command("pretrain", data_dir=data_dir, model_name=name, hparams=hparams or None)
+            for name, hparams in given.items()
+        ),
     )
 
 
@@ -122,7 +131,7 @@ def after_convert(folder, format):
         f"B.from_preset({folder!r}).summary()",
         "electra": f"import electra; print(electra.load({folder!r}))",
     }
-    say(folder, python(code[format]))
+    say(folder, python(code[format]), needs={"huggingface": "transformers"}.get(format))
 
 
 def after_export(folder, format):
@@ -133,7 +142,7 @@ def after_export(folder, format):
         f"print(tf.saved_model.load({folder!r}).signatures)",
         "onnx": f"import onnxruntime as o; print(o.InferenceSession({path!r}).get_inputs())",
     }
-    say(folder, python(code[format]))
+    say(folder, python(code[format]), needs={"onnx": "onnxruntime"}.get(format))
 
 
 def _program():
@@ -143,4 +152,8 @@ def _program():
 
 
 def _python():
-    return "python3" if shutil.which("python3") == sys.executable else sys.executable
+    found = shutil.which("python3") or ""
+    # `python` and `python3` of an environment are one; outside it another version lies there too.
+    is_beside = os.path.dirname(found) == os.path.dirname(sys.executable)
+    is_one = is_beside and os.path.samefile(found, sys.executable)
+    return "python3" if is_one else sys.executable

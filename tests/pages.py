@@ -26,14 +26,14 @@ _BLOCK = re.compile(r"^((?:<!-- .*? -->\n)?)```([a-z]*)\n(.*?)^```$", re.M | re.
 _SPAN = r"`((?:python3|electra|make|pip) (?!NAME)[^`]+)`"
 _NOT_RUN = re.compile(r"<!-- not run( on this page)?: .+ -->")
 # What no shell reads: a citation, trees of files.
-_IS_TEXT = re.compile(r"@\w+\{|\$DATA_DIR/\n|configure_pretraining\.py {2}")
+_IS_TEXT = re.compile(r"@\w+\{|\$DATA_DIR/\n|configure_pretraining\.py {2}|1 replica|Saved to ")
 # What a page calls `python3 X` for, by X.
 SCRIPTS = {
     "build_pretraining_dataset.py": "electra.data",
     "run_pretraining.py": "electra.pretrain",
     "run_finetuning.py": "electra.finetune",
 }
-PROGRAMS = ("python3", "electra", "make", "pip", "tensorboard", "curl", "docker", "hf")
+PROGRAMS = ("python3", "electra", "make", "pip", "tensorboard", "curl", "docker", "hf", "sbatch")
 _RECORDER = """#!/bin/sh
 printf '%s\\0' "$(basename "$0")" "$@" >> "$RECORD"
 printf '\\1' >> "$RECORD"

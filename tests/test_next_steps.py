@@ -30,7 +30,10 @@ def run_of(**changes):
 
 CASES = {
     "vocab": lambda: next_steps.after_vocab("my corpus", "D/vocab.txt", {"do_lower_case": False}),
-    "build": lambda: next_steps.after_build("my data/pretrain_tfrecords", "my data/vocab.txt"),
+    "build": lambda: next_steps.after_build(
+        "my data/pretrain_tfrecords", "my data/vocab.txt", 10**9
+    ),
+    "little text": lambda: next_steps.after_build("pretrain_tfrecords", "vocab.txt", 10**6),
     "pretrain": lambda: next_steps.after_pretraining(run_of(), RunResult(FOLDER, 3, {})),
     "evaluated": lambda: next_steps.after_pretraining(
         run_of(do_eval=True), RunResult(FOLDER, 3, {})
@@ -81,6 +84,10 @@ def test_paths_and_settings_are_the_real_ones(capsys):
         *("build", "--corpus_dir", "my corpus", "--vocab_file", "D/vocab.txt"),
         *("--output_dir", "D/pretrain_tfrecords", "--eval_fraction", "0.01", "--nodo_lower_case"),
     ]
+    _, mini = told(capsys, "little text")
+    assert mini[mini.index("pretrain") + 1 :] == [
+        *("--data_dir", ".", "--model_name", "mini", "--hparams", '{"model_size": "mini"}'),
+    ]
     first, _ = told(capsys, "pretrain")
     assert first[-4:] == [
         *("--hparams", os.path.join(FOLDER, "hparams.json")),
@@ -95,7 +102,7 @@ def test_paths_and_settings_are_the_real_ones(capsys):
 
 
 def test_records_in_another_place_are_named(capsys):
-    next_steps.after_build("odd", "other/vocab.txt")
+    next_steps.after_build("odd", "other/vocab.txt", 10**9)
     _, run = [shlex.split(line) for line in capsys.readouterr().err.splitlines()[1:]]
     assert run[-1] == (
         '{"pretrain_tfrecords": "odd/pretrain_data.tfrecord*", '
@@ -111,6 +118,24 @@ def test_a_line_of_python_survives_the_shell(folder, capsys):
         _, flag, code = shlex.split(line)
         assert flag == "-c" and repr(folder)[1:-1] in code
         compile(code, "line", "exec")
+
+
+def test_a_package_that_is_not_there_is_named(monkeypatch, capsys):
+    for there, first in ((object(), "next:"), (None, "next, where transformers is installed:")):
+        monkeypatch.setattr(next_steps.importlib.util, "find_spec", lambda _, there=there: there)
+        next_steps.after_convert("out", "huggingface")
+        assert capsys.readouterr().err.splitlines()[0] == f"Saved to out; {first}"
+
+
+@pytest.mark.parametrize("name", ["python", "python3"])
+def test_the_python_of_an_active_environment_is_called_by_its_name(tmp_path, monkeypatch, name):
+    (tmp_path / "python").touch(mode=0o755)
+    (tmp_path / "python3").symlink_to("python")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / name))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert next_steps.python("1") == 'python3 -c "1"'
+    monkeypatch.setenv("PATH", str(tmp_path / "other"))
+    assert next_steps.python("1") == f'{tmp_path / name} -c "1"'
 
 
 def test_nothing_is_told_of_what_was_stopped_or_only_evaluated(capsys):

@@ -7,11 +7,12 @@ A killed build goes on when the same command is run again. `python build_pretrai
 `electra build` are the same command.
 """
 
-from absl import flags
+from absl import flags, logging
 
 from electra import console, next_steps
 from electra.cli import define_flags, run_command
 from electra.data.build import SHARES, BuildFlags, build
+from electra.data.manifest import few_held_out
 
 FLAGS = flags.FLAGS
 PLACES = {
@@ -33,7 +34,9 @@ def main(_):
         f"{manifest['eval_tokens']} tokens; {len(manifest['files'])} files",
         flush=True,
     )
-    next_steps.after_build(FLAGS.output_dir, FLAGS.vocab_file)
+    if (count := manifest["eval_examples"]) and (problem := few_held_out(count)):
+        logging.warning(problem)
+    next_steps.after_build(FLAGS.output_dir, FLAGS.vocab_file, manifest["train_tokens"])
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Keys: version, max_seq_length, vocab_sha256, vocab_size, do_lower_case, strip_ac
 eval_examples, eval_tokens, documents, and identity (what a build must agree in to go on).
 """
 
+import math
 import os
 
 from electra.data.patterns import find_files
@@ -13,6 +14,7 @@ from electra.storage import read_json, write_json
 MANIFEST_NAME = "manifest.json"
 VERSION = 1
 AS_BUILT = "Set it as they were built, or leave it out, or build them anew"
+_FEW_HELD_OUT = 1000  # examples: scores of fewer are noise
 _COUNTS = ("train_examples", "train_tokens", "eval_examples", "eval_tokens")
 # Of what is read again. A manifest with an identity has all of it.
 _SHAPE = {
@@ -57,6 +59,17 @@ def manifests_of(pattern):
     folders = sorted({os.path.dirname(path) or "." for path in find_files(pattern)})
     found = {folder: read_manifest(folder) for folder in folders}
     return {folder: manifest for folder, manifest in found.items() if manifest is not None}
+
+
+def few_held_out(count):
+    """Returns a warning where the scores of so many held-out examples say little; else ""."""
+    if count >= _FEW_HELD_OUT:
+        return ""
+    return (
+        f"The held-out text has {count} examples, fewer than {_FEW_HELD_OUT:,}: its scores jump "
+        f"about. Build the records anew with an --eval_fraction {math.ceil(_FEW_HELD_OUT / count)} "
+        "times as large, or of more text"
+    )
 
 
 def contradictions(manifest, made_with, folder, kind):

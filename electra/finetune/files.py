@@ -61,7 +61,7 @@ def table_rows(path, source, task, needs_label):
                 problem = f"{count} columns" if count else "no column"
                 raise ValueError(
                     f"{path}, line 1: {problem} {column!r} ({role}). Received: "
-                    f"{excerpt(', '.join(header))}. Number them from 0 if there is no header"
+                    f"{excerpt(', '.join(header))}. {_advice(header, delimiter, column)}"
                 )
         columns = {r: header.index(c) for r, c in columns.items() if c in header}
     elif first_line:
@@ -86,6 +86,15 @@ def table_rows(path, source, task, needs_label):
             yield line, {r: fields[c] for r, c in columns.items() if r not in missing}
     if skipped:
         logging.warning("%s: %d rows that lack columns were left out.", path, skipped)
+
+
+def _advice(header, delimiter, column):
+    """Returns what to do where a header lacks a column, or has it twice."""
+    for other in ",;\t|":
+        if other != delimiter and len(header) == 1 and column in header[0].split(other):
+            expected, received = map(repr, (delimiter, other))
+            return f"Columns are cut at {expected}, these at {received}: save it with {expected}"
+    return "Number them from 0 if there is no header"
 
 
 def _optional(needs_label):

@@ -55,6 +55,21 @@ def describe_sizes(config, model):
     return text
 
 
+def short_of_warmup(config):
+    """Returns a warning where a phase ends before its rate is up, "" where none does."""
+    for phase in phases_of(config):
+        own = phase.config
+        steps = own.num_train_steps - own.lr_restart_step
+        warmup = max(steps * own.warmup_proportion, own.num_warmup_steps)
+        if warmup >= steps:
+            return (
+                f"The warm-up of {warmup:.0f} steps is no shorter than the run of {steps}: the "
+                f"rate never comes near learning_rate {own.learning_rate:g}. Set fewer "
+                "num_warmup_steps"
+            )
+    return ""
+
+
 def build_optimizer(config, model, compiled=True):
     """Returns the AdamW with the schedules of the config's phases over the model's variables.
 

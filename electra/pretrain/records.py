@@ -3,15 +3,13 @@
 Enters: a config, the vocabulary. Leaves: Records, and the unigram that losses are compared with.
 """
 
-import math
-
 import numpy as np
 from absl import logging
 
 from electra.data import reader
+from electra.data.manifest import few_held_out
 from electra.data.patterns import find_files
 
-FEW_HELD_OUT = 1000  # examples: scores of fewer are noise
 UNIGRAM_RECORDS = 100_000  # training records that the unigram baseline is counted over, at most
 
 
@@ -46,14 +44,8 @@ def open_records(config, vocab):
             config.eval_tfrecords,
             instead,
         )
-    elif len(held_out) < FEW_HELD_OUT:
-        logging.warning(
-            "The held-out text has %d examples, fewer than %s: its scores jump about. "
-            "Build the records anew with an --eval_fraction %d times as large, or of more text",
-            len(held_out),
-            f"{FEW_HELD_OUT:,}",
-            math.ceil(FEW_HELD_OUT / len(held_out)),
-        )
+    elif problem := few_held_out(len(held_out)):
+        logging.warning(problem)
     return training, held_out
 
 

@@ -15,7 +15,13 @@ from absl import logging
 from electra.data import reader
 from electra.pretrain import corrupted
 from electra.pretrain.agreement import config_to_run
-from electra.pretrain.assembly import build_model, build_optimizer, build_step, describe_sizes
+from electra.pretrain.assembly import (
+    build_model,
+    build_optimizer,
+    build_step,
+    describe_sizes,
+    short_of_warmup,
+)
 from electra.pretrain.config import PretrainingConfig
 from electra.pretrain.evaluation import Evaluator, write_results
 from electra.pretrain.flops import official_training_flops, training_flops
@@ -65,8 +71,8 @@ class Pretraining:
     def __init__(self, config, placement, stack):
         self.placement, self.folder = placement, config.model_dir
         self.vocab = read_vocab(config.vocab_file)
-        note = config.check_vocab(self.vocab)
-        if note:
+        is_short = config.do_train and not config.debug and short_of_warmup(config)
+        for note in filter(None, (config.check_vocab(self.vocab), is_short)):
             logging.warning("%s", note)
         newest = checkpoints.latest(self.folder)
         step = checkpoints.read(newest, verify=False).step if newest else 0

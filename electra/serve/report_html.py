@@ -126,9 +126,13 @@ def charts(titled):
 
 def _chart(title, lines):
     points = [point for line in lines.values() for point in line]
-    last, values = max(step for step, _ in points) or 1, [value for _, value in points]
-    low = min(values)  # what an untrained network had may be out of the picture
-    high = max(value for step, value in points if step >= last / 12)
+    last, low = max(step for step, _ in points) or 1, min(value for _, value in points)
+    # What an untrained network had may be out of the picture, where enough is left of a line.
+    late = {
+        label: [point for point in line if point[0] >= last / 12] for label, line in lines.items()
+    }
+    shown = [late[label] if len(late[label]) > 3 else line for label, line in lines.items()]
+    high = max(value for line in shown for _, value in line)
     margin = 0.05 * (high - low) or abs(high) * 0.05 or 1.0
     low, high = low - margin, high + margin
 

@@ -21,7 +21,7 @@ from absl import flags, logging
 from electra import console, next_steps
 from electra.features import SPECIAL_TOKENS
 from electra.hparams import Config, Field
-from electra.storage import write_text
+from electra.storage import excerpt, write_text
 from electra.text.wordpiece import MAX_WORD_CHARACTERS, SUFFIX, BasicTokenizer
 
 _MIN_FREQUENCY = 2  # a pair of pieces seen once is no pattern
@@ -136,6 +136,12 @@ def train_vocab(read_lines, **flags):
                 yield [word for word in tokenizer.tokens(line) if len(word) <= MAX_WORD_CHARACTERS]
 
     alphabet, continuations, dropped = _alphabet(read_words("characters"), coverage)
+    if dropped:
+        logging.info(
+            "%s left out, words with them become [UNK]: %s. --character_coverage 1 keeps all.",
+            "1 rare character is" if len(dropped) == 1 else f"{len(dropped)} rare characters are",
+            excerpt(" ".join(sorted(dropped))),
+        )
     # Naming the continuations here fixes their ids: the trainer would number them in the order
     # of a hash map, which differs from run to run, and break ties between pairs by it.
     fixed = [*SPECIAL_TOKENS, *continuations]
@@ -157,8 +163,8 @@ def train_vocab(read_lines, **flags):
     if len(tokens) < vocab_size:
         logging.warning(
             f"The text holds repeated pieces for {len(tokens)} tokens only; vocab_size is "
-            f"{vocab_size}. The vocabulary is shorter: set vocab_size to {len(tokens)} in "
-            "training, or use more text."
+            f"{vocab_size}. The vocabulary is shorter, which pre-training learns from the "
+            "records. More text gives more."
         )
     return tokens
 

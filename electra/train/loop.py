@@ -160,9 +160,10 @@ class GraphSteps:
         self._timed_since = self._reached_at = started = time.monotonic()
         if not self.is_new:
             return self._call(first, count)
+        self.untimed = [first]  # before the call: whoever watches it sees the step made in it
         rows = self._call(first, 1)
         self._timed_since = self._reached_at = time.monotonic()
-        self.untimed, self.untimed_seconds = [first], self._timed_since - started
+        self.untimed_seconds = self._timed_since - started
         self.is_new = False  # last: `timed` may be asked meanwhile
         is_over = self._checks_each_step and not np.isfinite(rows).all()
         if count == 1 or is_over or self._stop.numpy():

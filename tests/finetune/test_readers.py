@@ -221,6 +221,7 @@ QA_TASK = {"family": "qa"}
 TAGS = {"family": "tagging"}
 REFUSED = {
     "missing column": ("a.tsv", "text\tlabels\nx\ty\n", {}, "line 1: no column 'label'"),
+    "semicolons": ("a.csv", "text;label\nx;y\n", {}, "cut at ',', these at ';': save it with ','"),
     "column twice": ("a.tsv", "text\ttext\tlabel\n", {}, "line 1: 2 columns 'text' (text_a)"),
     "missing key": ("a.jsonl", '{"text": "a"}', {}, "line 1: no key 'label' (label). Received: te"),
     "short row": ("a.tsv", "text\tlabel\nx\tno\ny\n", {}, "line 3: 1 columns, none for label"),

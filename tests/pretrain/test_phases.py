@@ -8,6 +8,7 @@ import signal
 import numpy as np
 import pytest
 
+from electra.pretrain.assembly import short_of_warmup
 from electra.pretrain.config import PretrainingConfig
 from electra.pretrain.phases import phase_at, phases_of, resumed
 from electra.saving import checkpoints
@@ -26,6 +27,12 @@ def config(*phases, **hparams):
 
 
 # ---- the config ----
+
+
+def test_a_warm_up_longer_than_its_phase_is_told():
+    assert short_of_warmup(config({"steps": 900}, {"steps": 201}, num_warmup_steps=200)) == ""
+    long = short_of_warmup(config({"steps": 900}, {"steps": 200}, num_warmup_steps=200))
+    assert long.startswith("The warm-up of 200 steps is no shorter than the run of 200: the rate")
 
 
 def test_a_phase_is_a_config_of_its_own_with_its_place_in_the_run():

@@ -15,7 +15,7 @@ import pytest
 import electra
 from electra.data.features import collect
 from electra.saving import checkpoints
-from electra.serve import forward
+from electra.serve import finetuned, forward, keras_parts
 from electra.serve import model as model_module
 from electra.serve.results import Guess, TokenScore
 from tests.pretrain.runs import TOKENS
@@ -72,9 +72,8 @@ def test_the_examples_of_the_docstrings_run(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         opened[name] = electra.load(write_finetuned(tmp_path / name, names=(task,)))
     monkeypatch.setattr(model_module, "load", lambda path: opened[os.path.basename(path)])
-    examples = [
-        test for module in (electra, model_module) for test in doctest.DocTestFinder().find(module)
-    ]
+    modules = (electra, model_module, finetuned, keras_parts)
+    examples = [test for module in modules for test in doctest.DocTestFinder().find(module)]
     globs = {"electra": electra, "model": pretrained}
     for example in examples:
         assert (
@@ -83,7 +82,7 @@ def test_the_examples_of_the_docstrings_run(tmp_path, monkeypatch):
             .failed
             == 0
         ), example.name
-    assert sum(bool(example.examples) for example in examples) == 6
+    assert sum(bool(example.examples) for example in examples) == 10
 
 
 def test_encoding_does_not_depend_on_what_stands_beside(model):

@@ -201,6 +201,15 @@ def test_curves_of_one_point_or_many_are_drawn(run):
     assert page.count("circle") == 1
 
 
+def test_a_line_of_few_points_is_drawn_whole(run):
+    write_lines(run / "train_log.jsonl", [{"step": s, "loss": 6.0} for s in range(20, 201, 20)])
+    write_lines(run / "eval_log.jsonl", [{"step": 0, "loss": 9.0}, {"step": 200, "loss": 5.0}])
+    write_report(run)
+    lines = [v["points"] for tag, v in Page(run / "report.html").elements if tag == "polyline"]
+    heights = [float(point.split(",")[1]) for line in lines for point in line.split()]
+    assert min(heights) >= report_html._TOP
+
+
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [

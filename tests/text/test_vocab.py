@@ -138,10 +138,14 @@ def test_too_little_text_gives_a_shorter_vocabulary_and_a_warning(caplog):
     assert "50 tokens only; vocab_size is 5000" in caplog.text
 
 
-def test_rare_characters_are_left_out_of_the_alphabet():
+def test_rare_characters_are_left_out_of_the_alphabet_and_named(caplog):
+    caplog.set_level("INFO", "absl")
     lines = ["tower flower"] * 1000 + ["ω"]
     assert "ω" not in _train(lines, vocab_size=30)
+    assert "1 rare character is left out" in caplog.text and "[UNK]: ω. --char" in caplog.text
+    caplog.clear()
     assert "ω" in _train(lines, vocab_size=30, character_coverage=1.0)
+    assert "left out" not in caplog.text
 
 
 def test_fraction_of_the_lines_depends_on_the_seed_alone():

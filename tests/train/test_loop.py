@@ -186,3 +186,12 @@ def test_a_signal_ends_a_call_over_batches_of_the_host(monkeypatch):
     assert 0 < len(made) < 10_000
     assert seen == sorted(seen)
     assert seen[-1] == 10 + len(made)
+
+
+def test_the_step_that_compiles_is_untimed_from_its_beginning():
+    """Whoever watches the call may see the step made before the call is back."""
+    seen, steps = [], make_loop(CountingStep()).steps
+    call = steps._call
+    steps._call = lambda *given: seen.append(steps.untimed) or call(*given)
+    steps.run(5, 3)
+    assert seen[0] == [5] and steps.untimed_seconds > 0
