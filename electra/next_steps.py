@@ -3,6 +3,7 @@
 Enters: what a command was given and what it left. Leaves: lines on standard error.
 """
 
+import importlib.util
 import json
 import os
 import shlex
@@ -12,10 +13,12 @@ import sys
 _TEXT = "The chef ate the meal."
 
 
-def say(saved, *commands):
-    """Says where a result lies, and commands that use it."""
+def say(saved, *commands, needs=None):
+    """Says where a result lies, and commands that use it; needs: a package they import."""
+    is_there = needs is None or importlib.util.find_spec(needs)
+    where = "next" if is_there else f"next, where {needs} is installed"
     if sys.stderr:
-        print("\n    ".join([f"Saved to {saved}; next:", *commands]), file=sys.stderr, flush=True)
+        print("\n    ".join([f"Saved to {saved}; {where}:", *commands]), file=sys.stderr, flush=True)
 
 
 def command(name, **given):
@@ -119,7 +122,7 @@ def after_convert(folder, format):
         f"B.from_preset({folder!r}).summary()",
         "electra": f"import electra; print(electra.load({folder!r}))",
     }
-    say(folder, python(code[format]))
+    say(folder, python(code[format]), needs={"huggingface": "transformers"}.get(format))
 
 
 def after_export(folder, format):
@@ -130,7 +133,7 @@ def after_export(folder, format):
         f"print(tf.saved_model.load({folder!r}).signatures)",
         "onnx": f"import onnxruntime as o; print(o.InferenceSession({path!r}).get_inputs())",
     }
-    say(folder, python(code[format]))
+    say(folder, python(code[format]), needs={"onnx": "onnxruntime"}.get(format))
 
 
 def _program():
@@ -140,4 +143,8 @@ def _program():
 
 
 def _python():
-    return "python3" if shutil.which("python3") == sys.executable else sys.executable
+    found = shutil.which("python3") or ""
+    # `python` and `python3` of an environment are one; outside it another version lies there too.
+    is_beside = os.path.dirname(found) == os.path.dirname(sys.executable)
+    is_one = is_beside and os.path.samefile(found, sys.executable)
+    return "python3" if is_one else sys.executable

@@ -101,6 +101,24 @@ def test_a_line_of_python_survives_the_shell(folder, capsys):
         compile(code, "line", "exec")
 
 
+def test_a_package_that_is_not_there_is_named(monkeypatch, capsys):
+    for there, first in ((object(), "next:"), (None, "next, where transformers is installed:")):
+        monkeypatch.setattr(next_steps.importlib.util, "find_spec", lambda _, there=there: there)
+        next_steps.after_convert("out", "huggingface")
+        assert capsys.readouterr().err.splitlines()[0] == f"Saved to out; {first}"
+
+
+@pytest.mark.parametrize("name", ["python", "python3"])
+def test_the_python_of_an_active_environment_is_called_by_its_name(tmp_path, monkeypatch, name):
+    (tmp_path / "python").touch(mode=0o755)
+    (tmp_path / "python3").symlink_to("python")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / name))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert next_steps.python("1") == 'python3 -c "1"'
+    monkeypatch.setenv("PATH", str(tmp_path / "other"))
+    assert next_steps.python("1") == f'{tmp_path / name} -c "1"'
+
+
 def test_nothing_is_told_of_what_was_stopped_or_only_evaluated(capsys):
     stopped, done = RunResult(FOLDER, 3, {}, 15), RunResult(FOLDER, 3, {})
     next_steps.after_pretraining(run_of(), stopped)
