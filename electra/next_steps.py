@@ -18,7 +18,9 @@ def say(saved, *commands, needs=None):
     is_there = needs is None or importlib.util.find_spec(needs)
     where = "next" if is_there else f"next, where {needs} is installed"
     if sys.stderr:
-        print("\n    ".join([f"Saved to {saved}; {where}:", *commands]), file=sys.stderr, flush=True)
+        print(
+            "\n    ".join([f"Saved to {saved}; {where}:", *commands]), file=sys.stderr, flush=True
+        )
 
 
 def command(name, **given):
