@@ -224,9 +224,10 @@ def _open_work(work, identity, task_index):
             stack.enter_context(locked(work, advice, f".task-{task_index}"))
         if os.path.exists(state):
             before = read_json(state, f"Remove {work} to begin the build again")
-            _refuse_difference(before, identity, output_dir)
-        else:
-            write_json(state, identity)
+            # A corpus that was refused is mended: where no unit is finished, nothing is lost.
+            if units.any_is_finished(work):
+                _refuse_difference(before, identity, output_dir)
+        write_json(state, identity)
         yield
 
 

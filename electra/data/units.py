@@ -168,6 +168,11 @@ def is_finished(folder):
         return False
 
 
+def any_is_finished(work):
+    """Returns whether a folder of units holds one that is finished."""
+    return any(_is_finished(entry.path) for entry in os.scandir(work) if entry.is_dir())
+
+
 def count_documents(folder):
     """Returns the number of documents of a finished unit."""
     about = read_json(os.path.join(folder, "about.json"), "Remove it", {"documents": int})

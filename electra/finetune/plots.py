@@ -4,6 +4,7 @@ Enters: predictions of a dev split, logs of trials. Leaves: PNG files, and bytes
 Uses matplotlib, without a display, and sklearn (scikit-learn).
 """
 
+import functools
 import io
 import itertools
 import warnings
@@ -11,8 +12,10 @@ import warnings
 import matplotlib
 import numpy as np
 import sklearn.metrics
+from absl import logging
 from matplotlib import font_manager
 from matplotlib.figure import Figure  # without pyplot: Agg draws
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from electra.finetune import metrics
@@ -24,7 +27,7 @@ _MOST_NAMES = 200  # labels: more have no room, and take minutes to lay out
 _MOST_SHARES, _MOST_COUNTS = 25, 10  # labels up to which a matrix shows them as numbers
 _LONGEST_TEXT = 40  # characters shown of a label or title
 _MOST_TRIALS = 10  # named by a legend
-_CJK = ("Noto Sans CJK SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "SimHei", "PingFang SC")
+_NOT_FOR_TEXT = ("Last Resort", "Emoji")  # boxes for all characters; pictures
 _STYLE = {
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -203,11 +206,47 @@ def _plain(text):
 def write_png(path, figure):
     """Writes a Figure as PNG, whole or not at all. Returns: its bytes."""
     drawn = io.BytesIO()
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    fonts = [*matplotlib.rcParams["font.sans-serif"][:1], *(n for n in _CJK if n in installed)]
-    with warnings.catch_warnings(), matplotlib.rc_context({"font.family": fonts}):
+    letters = {c for text in figure.findobj(Text) for c in text.get_text() if not c.isspace()}
+    fonts, lacking = _fonts_for("".join(sorted(letters)))
+    if lacking:
+        logging.warning(
+            "No font that is installed has %s: %s shows boxes instead. Install one (on Debian: apt "
+            "install fonts-noto-cjk for Chinese, Japanese, Korean), then run the command again "
+            """with --hparams '{"do_train": false}'""",
+            ", ".join(lacking[:8]) + (", ..." if lacking[8:] else ""),
+            path,
+        )
+    with warnings.catch_warnings(), matplotlib.rc_context({"font.family": list(fonts)}):
         warnings.simplefilter("ignore")  # a line for each character that the fonts lack
         figure.savefig(drawn, format="png", dpi=120, bbox_inches="tight")
     with published(path) as file:
         file.write(drawn.getvalue())
     return drawn.getvalue()
+
+
+@functools.lru_cache(maxsize=64)
+def _fonts_for(letters):
+    """Finds fonts by what they have, as their names tell little: matplotlib's own, and others for
+    letters that it lacks. Returns: (tuple of names, list of the letters that none has)."""
+    (first, *_) = matplotlib.rcParams["font.sans-serif"]
+    fonts, lacking = [first], set(letters) - _letters_of(font_manager.findfont(first))
+    known = sorted(
+        (font.weight != 400, font.style != "normal", font.name, font.fname)
+        for font in font_manager.fontManager.ttflist
+        if not any(word in font.name for word in _NOT_FOR_TEXT)
+    )
+    for *_, name, path in known:
+        if not lacking:
+            break
+        has = _letters_of(path)
+        if lacking & has and name not in fonts:
+            fonts.append(name)
+            lacking -= has
+    return tuple(fonts), sorted(lacking)
+
+
+def _letters_of(path):
+    try:
+        return set(map(chr, font_manager.get_font(path).get_charmap()))
+    except (OSError, RuntimeError):  # removed since, or no font
+        return set()

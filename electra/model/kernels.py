@@ -252,6 +252,6 @@ def attend(x, bias, mask_bias, heads, rate, seed):
     query, key, value = _split_heads(x, bias, constants=(heads,))
     scores = tf.matmul(query, key, transpose_b=True)  # (B, A, L, L)
     scale = query.shape[-1] ** -0.5
-    if not islands_are_used():
+    if seed is not None and not islands_are_used():  # else there is no dropout
         return _merge_heads(_weigh(scores, mask_bias, value, scale, rate, seed))
     return _merge_heads(tf.matmul(masked_softmax(scores, mask_bias, scale, rate, seed), value))

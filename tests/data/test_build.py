@@ -278,7 +278,7 @@ def test_other_flags_are_refused_with_the_difference_named(place, monkeypatch, i
         run(place)
     else:
         with monkeypatch.context() as patch:
-            patch.setattr(units, "build_units", lambda *_: 1 / 0)
+            patch.setattr(building, "_join", lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 run(place)
     before = read_files(place / "out")
@@ -449,3 +449,13 @@ def test_few_characters_and_few_documents_are_tokenised_together(tmp_path, monke
     pieces = list(units._tokenized(unit, Tokenizer(), building.BuildFlags()))
     assert max(together) <= 500 + 1000 + 100
     assert len(pieces) / len(together) <= 500
+
+
+def test_a_corpus_that_was_refused_can_be_mended(place):
+    broken = place / "corpus" / "a.txt"
+    text = broken.read_bytes()
+    broken.write_bytes(b"\xff" + text)
+    with pytest.raises(ValueError, match="is not UTF-8"):
+        run(place)
+    broken.write_bytes(text)
+    assert run(place, seed=4)["train_examples"] > 0

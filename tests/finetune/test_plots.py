@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+from matplotlib import font_manager
 
 from electra.finetune import plots
 from electra.finetune.families.qa.questions import Document, QAExample
@@ -174,3 +175,22 @@ def test_training_and_dev_of_all_trials_are_on_one_axis(tmp_path):
         "baseline": [[5, 10.0], [10, 10.0]],
     }
     assert is_drawn(tmp_path / "curves.png", figure)
+
+
+def test_letters_are_drawn_with_a_font_that_has_them():
+    (own,), lacking = plots._fonts_for("aß")
+    assert not lacking
+    has = {f.name: plots._letters_of(f.fname) for f in font_manager.fontManager.ttflist}
+    letter = max(has["STIXGeneral"] - has[own])  # of a font that matplotlib brings
+    fonts, lacking = plots._fonts_for("a" + letter)
+    assert fonts[0] == own and letter in has[fonts[1]] and not lacking
+
+
+def test_letters_that_no_font_has_are_told(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [])
+    plots._fonts_for.cache_clear()
+    figure = plots.draw_confusion("my", ["教育", "a b"], np.eye(2))
+    with caplog.at_level("WARNING"):
+        assert is_drawn(tmp_path / "x.png", figure)
+    plots._fonts_for.cache_clear()
+    assert f"No font that is installed has 教, 育: {tmp_path / 'x.png'} shows boxes" in caplog.text

@@ -214,6 +214,8 @@ def test_programs_are_made_of_core_operations(served):
         nodes = [*graph.node, *(node for function in functions for node in function.node_def)]
         operations = {node.op for node in nodes}
         assert "UnicodeDecode" in operations
+        # TensorFlow warns of each when it loads them: their gradients are not saved.
+        assert not [node.name for node in nodes if "_gradient_op_type" in node.attr]
         # What a library beside TensorFlow adds has its name before ">", or is one of text's.
         assert not [op for op in operations if ">" in op or "Xla" in op or "Wordpiece" in op]
 

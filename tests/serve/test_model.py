@@ -15,7 +15,8 @@ import pytest
 import electra
 from electra.data.features import collect
 from electra.saving import checkpoints
-from electra.serve import finetuned, forward, keras_parts
+from electra.serve import finetuned as finetuned_module
+from electra.serve import forward, keras_parts
 from electra.serve import model as model_module
 from electra.serve.results import Guess, TokenScore
 from tests.pretrain.runs import TOKENS
@@ -72,7 +73,7 @@ def test_the_examples_of_the_docstrings_run(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         opened[name] = electra.load(write_finetuned(tmp_path / name, names=(task,)))
     monkeypatch.setattr(model_module, "load", lambda path: opened[os.path.basename(path)])
-    modules = (electra, model_module, finetuned, keras_parts)
+    modules = (electra, model_module, finetuned_module, keras_parts)
     examples = [test for module in modules for test in doctest.DocTestFinder().find(module)]
     globs = {"electra": electra, "model": pretrained}
     for example in examples:
