@@ -170,7 +170,7 @@ def is_finished(folder):
 
 def any_is_finished(work):
     """Returns whether a folder of units holds one that is finished."""
-    return any(_is_finished(entry.path) for entry in os.scandir(work) if entry.is_dir())
+    return any(is_finished(entry.path) for entry in os.scandir(work) if entry.is_dir())
 
 
 def count_documents(folder):
