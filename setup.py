@@ -3,8 +3,9 @@
 Extras: `test` (pytest with xdist, ruff, mypy, what builds the package and what runs the notebook),
 `bench` (the peers that benchmarks/ measures beside ours), `interop` (the libraries that converted
 models are tested with; converting needs neither), `hub` (uploads to Hugging Face), `onnx` (what
-writes and runs ONNX models), `demo` (the page of electra.serve.demo), `browser` (what its test
-drives an installed Chromium with), `docs` (the documentation as a site).
+writes and runs ONNX models), `ray` (what builds records on a cluster), `demo` (the page of
+electra.serve.demo), `browser` (what its test drives an installed Chromium with), `docs` (the
+documentation as a site).
 """
 
 import re
@@ -86,6 +87,7 @@ setup(
         "docs": ["mkdocs-material>=9.5,<10"],
         "demo": GRADIO,
         "browser": [*GRADIO, "playwright>=1.50"],
+        "ray": ["ray>=2.60,<3"],
         "onnx": ["tf2onnx>=1.17", "onnxruntime>=1.20"],
     },
 )

@@ -71,10 +71,10 @@ def in_a_new_process(way, corpus):
 def measure_build(args):
     """Builds the corpus. Returns rate (MB/s) and startup (seconds)."""
     begin = time.time()
-    from electra.data import build, corpus, units
+    from electra.data import build, corpus, engines, units
 
     if PROCESSES[args.side] == 1:
-        units.use_one_thread()
+        engines.use_one_thread()
     size = sum(os.path.getsize(path) for path in corpus.find_files(args.corpus_dir))
     stamped_unit.original, units.build_unit = units.build_unit, stamped_unit
     with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ import shutil
 
 from absl import logging
 
-from electra.data import corpus, join, units
+from electra.data import corpus, engines, join, units
 from electra.data.index import write_index
 from electra.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
 from electra.hparams import Config, Field, is_text
@@ -53,7 +53,7 @@ class BuildFlags(Config):
 _ANEW = "Remove that folder to build anew"
 # How the work is shared out; the records stay the same.
 SHARES = {
-    "num_processes": Field(1, "Processes of this machine that share the work.", at_least=1),
+    **engines.FIELDS,
     "num_tasks": Field(
         1,
         "Tasks of a batch system that share the work, each this command with another --task_index, "
@@ -67,15 +67,13 @@ SHARES = {
 }
 
 
-def build(
-    corpus_dir, vocab_file, output_dir, *, num_processes=1, num_tasks=1, task_index=None, **flags
-):
+def build(corpus_dir, vocab_file, output_dir, *, num_tasks=1, task_index=None, **flags):
     """Builds records and their manifest in output_dir.
 
     Args:
         corpus_dir: see corpus.find_files. vocab_file: one token a line.
-        num_processes, num_tasks, task_index: as SHARES says.
-        flags: those of BuildFlags.
+        num_tasks, task_index: as SHARES says.
+        flags: those of engines.FIELDS and of BuildFlags.
     Returns: the manifest, a dict; None from a task that leaves units to others. A finished build
         with the same flags is left as it is.
     Raises:
@@ -83,9 +81,15 @@ def build(
             build in output_dir.
     """
     vocab_file, output_dir = os.fspath(vocab_file), os.fspath(output_dir)
+    how = {name: flags.pop(name, field.default) for name, field in engines.FIELDS.items()}
     flags, vocab = BuildFlags(**flags), read_vocab(vocab_file)
-    share = {"num_processes": num_processes, "num_tasks": num_tasks, "task_index": task_index}
+    share = {"num_tasks": num_tasks, "task_index": task_index}
     _check_share(share)
+    engines.check(**how)
+    if how["engine"] == "ray":  # its workers have another working folder
+        corpus_dir, vocab_file, output_dir = map(
+            os.path.abspath, (corpus_dir, vocab_file, output_dir)
+        )
     _check_folders(corpus_dir, output_dir)
     files = corpus.find_files(corpus_dir)
     identity = {
@@ -101,19 +105,19 @@ def build(
         shutil.rmtree(work, ignore_errors=True)
         logging.info("%s is already built: nothing to do", output_dir)
         return done
-    with _open_work(work, identity, task_index):
+    with _open_work(work, identity, task_index), engines.opened(**how) as (compute, copy):
         whole_documents = flags.eval_fraction > 0 and flags.blanks_separate_docs
         parts = corpus.cut_units(corpus_dir, files, whole_documents=whole_documents)
         jobs = [(os.path.join(work, f"unit-{i:06d}"), unit) for i, unit in enumerate(parts)]
         options = {"vocab_file": vocab_file, "vocab_sha256": vocab.sha256, "flags": flags}
-        units.build_units(jobs[task_index or 0 :: num_tasks], options, num_processes)
+        units.build_units(jobs[task_index or 0 :: num_tasks], options, compute)
         folders = [folder for folder, _ in jobs]
         if task_index is not None and not _is_last(folders, output_dir, share):
             return read_manifest(output_dir)
         try:
             with locked(work, "", ".joining"):
                 if read_manifest(output_dir) is None:
-                    _finish(folders, work, output_dir, flags, vocab, identity)
+                    _finish(folders, work, output_dir, flags, vocab, identity, copy)
                 shutil.rmtree(work, ignore_errors=True)
         except LockedError:
             logging.info("%s: another task joins the units", output_dir)
@@ -121,8 +125,8 @@ def build(
 
 
 def _check_share(share):
-    for name, field in SHARES.items():
-        field.checked(f"--{name}", share[name])
+    for name, value in share.items():
+        SHARES[name].checked(f"--{name}", value)
     index, number = share["task_index"], share["num_tasks"]
     if (index is None and number > 1) or (index is not None and index >= number):
         raise ValueError(
@@ -148,9 +152,9 @@ def _is_last(folders, output_dir, share):
     return not left
 
 
-def _finish(folders, work, output_dir, flags, vocab, identity):
+def _finish(folders, work, output_dir, flags, vocab, identity, copy):
     """Joins the units and writes the manifest."""
-    manifest = _join(folders, work, output_dir, flags, vocab)
+    manifest = _join(folders, work, output_dir, flags, vocab, copy)
     write_manifest(work, {**manifest, "identity": identity})
     os.replace(os.path.join(work, MANIFEST_NAME), os.path.join(output_dir, MANIFEST_NAME))
 
@@ -231,7 +235,7 @@ def _open_work(work, identity, task_index):
         yield
 
 
-def _join(folders, work, output_dir, flags, vocab):
+def _join(folders, work, output_dir, flags, vocab, copy):
     """Joins the units' records to the final files. Returns the manifest."""
     paths = {split: [os.path.join(folder, split) for folder in folders] for split in NAMES}
     totals = {split: join.count_examples(paths[split]) for split in NAMES}
@@ -249,7 +253,7 @@ def _join(folders, work, output_dir, flags, vocab):
         )
     numbers = {"train": flags.num_out_files, "eval": 0}
     files = {
-        split: join.join_files(paths[split], work, output_dir, name, numbers[split])
+        split: join.join_files(paths[split], work, output_dir, name, numbers[split], copy)
         for split, name in NAMES.items()
     }
     examples = {e["name"]: e["examples"] for split in NAMES for e in files[split]}

@@ -4,11 +4,10 @@ Enters: per unit a TFRecord file and, beside it, the bytes and the tokens of eac
 Leaves: files of equal numbers of examples, cut without regard to the units.
 """
 
-import bisect
+import contextlib
 import dataclasses
-import itertools
 import os
-from concurrent import futures
+import platform
 
 import numpy as np
 
@@ -17,7 +16,6 @@ from electra.storage import published
 SIZES = ".sizes"  # of a file's records beside it, int32 (n, 2): bytes, tokens
 FILE_BYTES = 64 << 20  # size of a final file, if their number is not given
 _TOGETHER = 4096  # records that are copied together
-_WRITERS = 2  # files that are written at once
 
 
 def count_examples(paths):
@@ -30,7 +28,7 @@ def count_bytes(path):
     return int(_read_sizes(path)[:, 0].sum(dtype=np.int64))
 
 
-def join_files(paths, work, output_dir, name, number):
+def join_files(paths, work, output_dir, name, number, engine):
     """Joins TFRecord files.
 
     Args:
@@ -38,6 +36,7 @@ def join_files(paths, work, output_dir, name, number):
         work: folder on output_dir's file system for files that are not finished.
         output_dir, name: the files become <output_dir>/<name>.tfrecord-<i>-of-<n>.
         number: n, or 0 for files of about FILE_BYTES. No file is empty.
+        engine: writes each of them, see engines.py.
     Returns: the manifest's entries of the files, list of dicts: name, examples, tokens.
     """
     if not number:
@@ -45,24 +44,31 @@ def join_files(paths, work, output_dir, name, number):
     examples = count_examples(paths)
     number = min(number, examples)
     ends = [examples * (i + 1) // number for i in range(number)]
-    entries, pieces = [], _cut(paths, ends)
-    for i, (first, end) in enumerate(itertools.pairwise([0, *ends])):
-        tokens = sum(piece.tokens for piece in pieces[i])
-        file = f"{name}.tfrecord-{i}-of-{number}"
-        entries.append({"name": file, "examples": end - first, "tokens": tokens})
+    entries = []
 
-    def write(entry, pieces):
-        unfinished = os.path.join(work, entry["name"])
-        with published(unfinished) as file:
-            for piece in pieces:
-                with open(piece.path, "rb") as source:
-                    source.seek(piece.start)
-                    file.write(source.read(piece.num_bytes))
-        os.replace(unfinished, os.path.join(output_dir, entry["name"]))
+    def jobs():
+        for i, pieces in enumerate(_cut(paths, ends)):
+            file, first = f"{name}.tfrecord-{i}-of-{number}", ends[i - 1] if i else 0
+            tokens = sum(piece.tokens for piece in pieces)
+            entries.append({"name": file, "examples": ends[i] - first, "tokens": tokens})
+            yield os.path.join(output_dir, file), pieces
 
-    with futures.ThreadPoolExecutor(_WRITERS) as pool:
-        list(pool.map(write, entries, pieces))
+    with contextlib.closing(engine(_write_file, jobs(), {"work": work})) as written:
+        for _ in written:
+            pass
     return entries
+
+
+def _write_file(path, pieces, work):
+    """Writes a final file from pieces of units; work is a folder for what is not finished."""
+    # Of this machine, as a node that was given up as lost may still be writing.
+    unfinished = os.path.join(work, platform.node(), os.path.basename(path))
+    with published(unfinished) as file:
+        for piece in pieces:
+            with open(piece.path, "rb") as source:
+                source.seek(piece.start)
+                file.write(source.read(piece.num_bytes))
+    os.replace(unfinished, path)
 
 
 def offsets_of(paths, entries):
@@ -100,18 +106,19 @@ def _cut(paths, ends):
 
     Args:
         ends: rising numbers of records, the last of all of them.
-    Returns: list of a list of _Piece for each end.
+    Yields: a list of _Piece for each end.
     """
-    files, number = [[] for _ in ends], 0
+    pieces, number, place = [], 0, 0
     for path in paths:
         sizes, start = _read_sizes(path), 0
         while len(sizes):
-            place = bisect.bisect_right(ends, number)
             taken, sizes = np.split(sizes, [min(ends[place] - number, _TOGETHER)])
             num_bytes, num_tokens = taken.sum(axis=0, dtype=np.int64).tolist()
-            files[place].append(_Piece(path, start, num_bytes, num_tokens))
+            pieces.append(_Piece(path, start, num_bytes, num_tokens))
             start, number = start + num_bytes, number + len(taken)
-    return files
+            if number == ends[place]:
+                yield pieces
+                pieces, place = [], place + 1
 
 
 def _read_sizes(path):

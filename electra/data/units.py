@@ -1,22 +1,17 @@
-"""Builds the units of a corpus, each on its own, in one process or several.
+"""Builds the units of a corpus, each on its own, wherever an engine calls it.
 
 A finished unit is a folder, renamed to its place when it is complete. It holds a TFRecord file for
 training and one for held-out text, the sizes of their records, and a JSON. Units are not synced to
 the disk: what a power cut loses is found by comparing files with their sizes.
 """
 
-import atexit
 import contextlib
 import functools
 import hashlib
-import multiprocessing
-import multiprocessing.connection
 import os
+import platform
 import random
 import shutil
-import signal
-import threading
-from concurrent import futures
 
 from electra import console
 from electra.cli import import_tensorflow_quietly
@@ -28,70 +23,22 @@ SPLITS = ("train", "eval")
 _CHARACTERS = 1 << 19  # of lines that are tokenised together, at least
 
 
-def build_units(jobs, options, num_processes):
+def build_units(jobs, options, engine):
     """Builds the units that are not there yet, with a progress bar in bytes.
 
     Args:
         jobs: list of (folder, unit), see build_unit.
         options: arguments of build_unit.
-        num_processes: at most so many.
+        engine: see engines.py.
     """
     sizes = {folder: sum(part.stop - part.start for part in unit) for folder, unit in jobs}
     jobs = [job for job in jobs if not is_finished(job[0])]
-    processes = min(num_processes, len(jobs))
-    finished = _in_workers if processes > 1 else _in_this_process
     look = {"unit": "B", "unit_scale": True}
     with console.bar(total=sum(sizes.values()), desc="building records", **look) as bar:
         bar.update(bar.total - sum(sizes[folder] for folder, _ in jobs))
-        for folder in finished(jobs, options, processes):
-            bar.update(sizes[folder])
-
-
-def _in_this_process(jobs, options, _):
-    return (build_unit(*job, **options) for job in jobs)
-
-
-def _in_workers(jobs, options, processes):
-    """Yields the folders of the units as they are finished."""
-    context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-    # Workers end at once when lifeline is closed, as it is when this process dies.
-    watched, lifeline = context.Pipe(duplex=False)
-    pool = futures.ProcessPoolExecutor(processes, context, _prepare_worker, (watched,))
-    try:
-        submitted = [pool.submit(build_unit, *job, **options) for job in jobs]
-        yield from (done.result() for done in futures.as_completed(submitted))
-    except futures.process.BrokenProcessPool:
-        raise ValueError(
-            "A worker process ended at once, perhaps for lack of memory. Run the same command "
-            "again, with a smaller --num_processes"
-        ) from None
-    except BaseException:
-        lifeline.close()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def use_one_thread():
-    """Makes TensorFlow use one thread and no GPU; before its first operation."""
-    import_tensorflow_quietly()
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    tf.config.set_visible_devices([], "GPU")
-
-
-def _prepare_worker(watched):
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C: end at once, without a traceback
-
-    def end_with_first_process():
-        multiprocessing.connection.wait([watched])
-        os._exit(1)
-
-    threading.Thread(target=end_with_first_process, daemon=True).start()
-    use_one_thread()
-    atexit.register(os._exit, 0)  # TensorFlow shuts down slowly
+        with contextlib.closing(engine(build_unit, jobs, options)) as finished:
+            for folder in finished:
+                bar.update(sizes[folder])
 
 
 @functools.lru_cache(maxsize=1)
@@ -114,15 +61,19 @@ def build_unit(folder, unit, **options):
         options: vocab_file, vocab_sha256, flags (build.BuildFlags).
     Returns: folder.
     """
-    # A worker of a killed build may still be writing, so each process has a folder of its own. One
-    # that is there was left by a dead process (in containers ids come again); a link is refused.
-    unfinished = f"{folder}.{os.getpid()}.tmp"
+    # A worker of a killed build or of a node given up as lost may still be writing, so each process
+    # has a folder of its own. One that is there was left by a dead process (in containers ids come
+    # again); a link is refused.
+    unfinished = f"{folder}.{platform.node()}-{os.getpid()}.tmp"
     shutil.rmtree(unfinished, ignore_errors=True)
     os.makedirs(unfinished)
     try:
         documents = _write_unit(unfinished, unit, **options)
         write_json(os.path.join(unfinished, "about.json"), {"documents": documents})
-        if os.path.exists(folder):  # a damaged one, see is_finished
+        if is_finished(folder):  # by such a worker; it may be read already
+            shutil.rmtree(unfinished)
+            return folder
+        if os.path.exists(folder):  # a damaged one
             shutil.rmtree(folder)
         os.rename(unfinished, folder)
     except BaseException:

@@ -3,13 +3,14 @@
 import gzip
 import json
 import os
+import platform
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from electra.data import build as building
-from electra.data import corpus, join, units
+from electra.data import corpus, engines, join, units
 from electra.data.build import build
 from electra.data.frames import index_file
 from electra.data.index import read_index
@@ -237,7 +238,7 @@ def test_units_that_are_finished_are_not_built_again(place, small_units, monkeyp
 
 
 def test_what_a_dead_process_of_the_same_id_left_is_overwritten(place):
-    left = place / "out" / building.WORK / f"unit-000000.{os.getpid()}.tmp"
+    left = place / "out" / building.WORK / f"unit-000000.{platform.node()}-{os.getpid()}.tmp"
     left.mkdir(parents=True)
     (left / "train").write_bytes(b"half a record")
     run(place)
@@ -309,7 +310,7 @@ def test_two_builds_in_one_folder_are_refused(place, monkeypatch):
 
 def test_a_worker_that_dies_ends_the_build_with_an_error(place, small_units, monkeypatch):
     monkeypatch.setattr(units, "build_unit", dying.die)
-    monkeypatch.setattr(units, "_prepare_worker", None)  # it would load TensorFlow
+    monkeypatch.setattr(engines, "_prepare_worker", None)  # it would load TensorFlow
     with pytest.raises(ValueError, match="worker process ended at once.*same command again"):
         run(place, num_processes=2)
 
