@@ -86,9 +86,8 @@ def write_split(folder, split, count, rng):
     paragraphs = []
     for i, words in enumerate(texts):
         text = " ".join(words)
-        answers = [
-            {"text": word, "answer_start": text.index(word)} for word in ("w7", "w8") if word in words
-        ]
+        found = [word for word in ("w7", "w8") if word in words]
+        answers = [{"text": word, "answer_start": text.index(word)} for word in found]
         asked = {"id": str(i), "question": "w8", "answers": answers, "is_impossible": not answers}
         paragraphs.append({"context": text, "qas": [asked]})
     for name, ending in (("cola", "tsv"), ("sts", "tsv"), ("chunk", "txt")):
