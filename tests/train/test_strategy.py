@@ -1,9 +1,6 @@
 """Choosing devices: what each name gives here, and the errors of what is not there."""
 
 import json
-import socket
-import threading
-import time
 import urllib.error
 
 import pytest
@@ -112,35 +109,6 @@ def test_a_malformed_cluster_is_refused(monkeypatch, text, message, strategy):
     with pytest.raises(ValueError, match=f"variable TF_CONFIG is malformed: .*{message}") as error:
         choose_placement(strategy)
     assert 'Expected: {"cluster": {"worker": ["host0:2222", "host1:' in str(error.value)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-def test_who_is_waited_for_is_said_until_it_answers(monkeypatch, caplog):
-    monkeypatch.setattr(strategy_module, "SECONDS_BETWEEN_NOTES", 0)
-    own, other = free_port(), free_port()
-    addresses = f"127.0.0.1:{own}", [f"127.0.0.1:{other}"]
-    waiting = threading.Thread(target=strategy_module.await_others, args=addresses, daemon=True)
-    with caplog.at_level("INFO", logger="absl"):
-        waiting.start()
-        while "Still waiting" not in caplog.text:
-            time.sleep(0.01)
-        socket.create_connection(("127.0.0.1", own)).close()  # the other one finds it there
-        with socket.create_server(("127.0.0.1", other)):
-            waiting.join(timeout=10)
-            assert not waiting.is_alive()
-    assert f"Waiting for the processes of TF_CONFIG at 127.0.0.1:{other}" in caplog.text
-    assert f"nobody answers at 127.0.0.1:{other}. Start the process there" in caplog.text
-
-
-def test_a_port_that_is_taken_is_named():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        own = f"127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(ValueError, match=f"this process, {own}, cannot listen"):
-            strategy_module.await_others(own, [])
 
 
 @pytest.mark.parametrize(
