@@ -17,7 +17,9 @@ import typing
 from pathlib import Path
 
 from electra.__main__ import COMMANDS
+from electra.finetune.config import FinetuningConfig
 from electra.hparams import load_hparams
+from electra.pretrain.config import PretrainingConfig
 from tests.shared import ROOT
 
 README = ROOT / "README.md"
@@ -33,7 +35,18 @@ SCRIPTS = {
     "run_pretraining.py": "electra.pretrain",
     "run_finetuning.py": "electra.finetune",
 }
-PROGRAMS = ("python3", "electra", "make", "pip", "tensorboard", "curl", "docker", "hf", "sbatch")
+PROGRAMS = (
+    "python3",
+    "electra",
+    "make",
+    "pip",
+    "tensorboard",
+    "curl",
+    "docker",
+    "hf",
+    "sbatch",
+    "srun",
+)
 _RECORDER = """#!/bin/sh
 printf '%s\\0' "$(basename "$0")" "$@" >> "$RECORD"
 printf '\\1' >> "$RECORD"
@@ -118,6 +131,19 @@ def commands(block):
         calls = record.read_text().split("\1")[:-1]
     argvs = [tuple(call.split("\0")[:-1]) for call in calls]
     return [Command(argv, stdin if "-" in argv else "") for argv in argvs]
+
+
+def check_hparams(values):
+    """Raises: ValueError: a config has none of these hparams, or not these values of them."""
+    for name, value in values.items():
+        refused = []
+        for config in (PretrainingConfig, FinetuningConfig):
+            try:
+                config.fields[name].checked(name, value)
+            except (KeyError, ValueError) as error:
+                refused.append(str(error))
+        if len(refused) == 2:
+            raise ValueError(f"Neither config takes this hparam: {refused}")
 
 
 def hparams(command):

@@ -10,7 +10,7 @@ from tests.finetune import runs as finetune_runs
 # Two trials of a task of each family, the first of which predicts the test files.
 HPARAMS = {
     "task_names": ["cola", "chunk", "sts", "squad"],
-    "num_train_epochs": 4,
+    "num_train_epochs": 6,
     "num_trials": 2,
     "ensemble": True,
     "keep_all_models": False,

@@ -50,7 +50,7 @@ def make_data(folder):
     """Writes D with the model "m", and rows of cola, chunk, sts and squad that a rule labels.
 
     A text of cola is "1" if w5 is in it, a word of chunk a span if it is w6, the score of sts 5 if
-    w7 is in the first text, the answer of squad the word w8.
+    w7 is in the first text, the answer of squad the word w7 or w8.
     Returns: folder.
     """
     model = folder / "models" / "m"
@@ -86,7 +86,9 @@ def write_split(folder, split, count, rng):
     paragraphs = []
     for i, words in enumerate(texts):
         text = " ".join(words)
-        answers = [{"text": "w8", "answer_start": text.index("w8")}] if "w8" in words else []
+        answers = [
+            {"text": word, "answer_start": text.index(word)} for word in ("w7", "w8") if word in words
+        ]
         asked = {"id": str(i), "question": "w8", "answers": answers, "is_impossible": not answers}
         paragraphs.append({"context": text, "qas": [asked]})
     for name, ending in (("cola", "tsv"), ("sts", "tsv"), ("chunk", "txt")):

@@ -83,7 +83,7 @@ def test_the_examples_of_the_docstrings_run(tmp_path, monkeypatch):
             .failed
             == 0
         ), example.name
-    assert sum(bool(example.examples) for example in examples) == 10
+    assert sum(bool(example.examples) for example in examples) == 8
 
 
 def test_encoding_does_not_depend_on_what_stands_beside(model):
