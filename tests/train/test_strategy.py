@@ -1,6 +1,9 @@
 """Choosing devices: what each name gives here, and the errors of what is not there."""
 
 import json
+import os
+import re
+import subprocess
 import urllib.error
 
 import pytest
@@ -8,6 +11,8 @@ import tensorflow as tf
 
 from electra.train import strategy as strategy_module
 from electra.train.strategy import choose_placement
+from tests import pages
+from tests.shared import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +132,18 @@ def test_a_cluster_of_one_process_is_no_cluster(monkeypatch):
     cluster = {"worker": ["localhost:1"]}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster}))
     assert choose_placement("auto").num_workers == 1
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_the_job_of_the_page_sets_tf_config(monkeypatch, index):
+    (block,) = (b for b in pages.blocks(ROOT / "docs/devices.md") if b.language == "yaml")
+    script = re.search(r"( +hosts=.*)exec electra", block.text, re.S)[1]
+    environment = {**os.environ, "JOB_COMPLETION_INDEX": str(index)}
+    command = ["bash", "-euc", f'{script}echo "$TF_CONFIG"']
+    found = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    monkeypatch.setenv("TF_CONFIG", found.stdout)
+    names = {f"electra-{i}.electra:2222": f"worker {i}" for i in range(2)}
+    assert strategy_module._cluster() == (f"electra-{index}.electra:2222", names)
 
 
 @pytest.mark.parametrize(
