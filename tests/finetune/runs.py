@@ -87,7 +87,9 @@ def write_split(folder, split, count, rng):
     for i, words in enumerate(texts):
         text = " ".join(words)
         answers = [
-            {"text": word, "answer_start": text.index(word)} for word in ("w7", "w8") if word in words
+            {"text": word, "answer_start": text.index(word)}
+            for word in ("w7", "w8")
+            if word in words
         ]
         asked = {"id": str(i), "question": "w8", "answers": answers, "is_impossible": not answers}
         paragraphs.append({"context": text, "qas": [asked]})

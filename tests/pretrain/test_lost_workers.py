@@ -134,17 +134,21 @@ class Machines:
         assert all(worker.returncode == 0 for worker in self.workers), self.logs[0].read_text()
 
     def lose(self, victim, by_network):
-        """Kills a process, or cuts a machine off. Returns the seconds until the others ended."""
+        """Kills a process, or cuts a machine off.
+
+        Returns: the seconds until the others ended; None where the run had come to its end.
+        """
         started = time.monotonic()
         if by_network:
             ip("link", "set", port_of(victim), "down")
         else:
             self.workers[victim].kill()
         try:
-            for host, worker in enumerate(self.workers):
-                if host == victim:
-                    continue
-                status = worker.wait(timeout=STATED_SECONDS)
+            others = [host for host in range(len(self.workers)) if host != victim]
+            statuses = [self.workers[host].wait(timeout=STATED_SECONDS) for host in others]
+            if not any(statuses):  # all had said that they are done
+                return None
+            for host, status in zip(others, statuses, strict=True):
                 text = self.logs[host].read_text()
                 (line,) = (line for line in text.splitlines() if "Lost" in line)
                 assert status == LOST and "Traceback" not in text, text
@@ -177,13 +181,16 @@ def test_machines_are_lost_at_random_moments(data, count, losses):
             until = time.monotonic() + draws.uniform(0, most_seconds)
             while time.monotonic() < until and any(each.poll() is None for each in run.workers):
                 time.sleep(0.01)
-            if time.monotonic() < until:  # it had come far before
-                run.finish()
+            victim, by_network = draws.randrange(count), bool(lost % 2)
+            seconds = None
+            if time.monotonic() >= until:
+                seconds = run.lose(victim, by_network)
+            if seconds is None:  # it had come far before
+                for worker in run.workers:
+                    worker.wait()
                 assert differences(undisturbed, folder) == []
                 shutil.rmtree(folder)
                 continue
-            victim, by_network = draws.randrange(count), bool(lost % 2)
-            seconds = run.lose(victim, by_network)
             newest = checkpoints.latest(folder)
             step = checkpoints.read(newest).step if newest else 0
             how = "network" if by_network else "killed"
