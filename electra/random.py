@@ -20,22 +20,30 @@ class Seed:
     Args:
         key: whole number or string, e.g. the run's `seed`.
         counter: int64 scalar tensor or int, e.g. the step.
+        part: whole number or scalar tensor, the number of one of the equal parts that a batch is
+            cut into; see `noise_words`.
 
     >>> dropout = Seed(0, step).fold("dropout")
     >>> dropout.fold("layer_3", "attention")
     """
 
-    def __init__(self, key, counter=0):
+    def __init__(self, key, counter=0, part=0):
         self.key = key
         self.counter = counter
+        self.part = part
 
     def fold(self, *names):
         """Returns a Seed whose draws are independent of this one's and of other names'."""
-        return Seed("/".join(str(part) for part in (self.key, *names)), self.counter)
+        key = "/".join(str(name) for name in (self.key, *names))
+        return Seed(key, self.counter, self.part)
 
     def at(self, counter):
         """Returns a Seed with the same key and another counter."""
-        return Seed(self.key, counter)
+        return Seed(self.key, counter, self.part)
+
+    def of_part(self, part):
+        """Returns a Seed for a part of a batch: its noise is what the whole one has there."""
+        return Seed(self.key, self.counter, part)
 
     def tensor(self):
         """Returns the pair that TensorFlow's stateless functions take, int64 (2,)."""
@@ -67,19 +75,26 @@ def hashed(words, shape):
     """Hashes each place of a static shape with two words drawn for it: cheap noise for dropout.
 
     Args:
-        words: uint32 (2,), see `words`.
-        shape: of less than 2^32 elements.
+        words: uint32 (3,), see `noise_words`.
+        shape: of less than 2^32 elements, the batch first. Parts that lie 2^32 elements apart get
+            the same noise.
     Returns: uint32 of that shape; the upper bits are the good ones.
     Source: the mixing steps of lowbias32, https://nullprogram.com/blog/2018/07/31/.
     """
-    # words[0] + the number of the place. Of the numbers alone TensorFlow would make a constant, as
-    # large as the shape, that the program then carries and reads.
-    width = shape[-1]
-    rows = np.arange(0, math.prod(shape), width, np.uint32) + words[0]
+    # words[0] + the number of the place in the whole batch. Of the numbers alone TensorFlow would
+    # make a constant, as large as the shape, that the program then carries and reads.
+    width, size = shape[-1], math.prod(shape)
+    rows = np.arange(0, size, width, np.uint32) + (words[0] + words[2] * np.uint32(size))
     x = tf.reshape(rows[:, None] + np.arange(width, dtype=np.uint32), shape)
     x = (x ^ _shift(x, 16)) * tf.constant(0x7FEB352D, tf.uint32)
     x = (x ^ _shift(x, 15) ^ words[1]) * tf.constant(0x846CA68B, tf.uint32)
     return x ^ _shift(x, 16)
+
+
+def noise_words(seed, shape=()):
+    """Draws what `hashed` takes: uint32 (*shape, 3), each time two words and the seed's part."""
+    part = tf.fill((*shape, 1), tf.cast(seed.part, tf.uint32))
+    return tf.concat([words(seed, (*shape, 2)), part], axis=-1)
 
 
 def words(seed, shape):

@@ -130,6 +130,7 @@ def commands(block):
         stdin = stdin.read_text() if stdin.exists() else ""
         calls = record.read_text().split("\1")[:-1]
     argvs = [tuple(call.split("\0")[:-1]) for call in calls]
+    argvs = [argv[argv.index("electra") :] if argv[0] == "srun" else argv for argv in argvs]
     return [Command(argv, stdin if "-" in argv else "") for argv in argvs]
 
 

@@ -185,4 +185,4 @@ def test_examples_of_json_load(tmp_path, monkeypatch):
 
 
 def test_languages_are_known():
-    assert {block.language for block in BLOCKS} <= {"", "python", "json", "mermaid", "text"}
+    assert {block.language for block in BLOCKS} <= {"", "python", "json", "mermaid", "text", "yaml"}

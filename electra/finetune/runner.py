@@ -100,10 +100,11 @@ class Finetuning:
         self.files = outputs.read_files(self.data, predict_files)
         placement = placement_of(config)
         if placement.num_workers > 1:
-            raise ValueError(
-                "Fine-tuning runs in one process: unset TF_CONFIG, or set strategy to 'one' or "
-                "'mirrored'"
-            )
+            with placement.peers:  # which read the same
+                raise ValueError(
+                    "Fine-tuning runs in one process: unset TF_CONFIG, or set strategy to 'one' or "
+                    "'mirrored'"
+                )
         placement.check_batch_size(config.train_batch_size)
         self.config = config.replace(precision=placement.precision)
         self.trainer = Trainer(self.config, self.data, placement, self.baselines)

@@ -182,8 +182,8 @@ class TransformerLayers(Layer):
         return layer * self.config.num_layer_groups // self.config.num_hidden_layers
 
     def _words(self, seed):
-        """Draws what the layers' dropouts hash, uint32 (layers, 3, 2): a pair for each."""
-        return random.words(seed.fold("layers"), (self.config.num_hidden_layers, 3, 2))
+        """Draws what the layers' dropouts hash, uint32 (layers, 3, 3): three for each."""
+        return random.noise_words(seed.fold("layers"), (self.config.num_hidden_layers, 3))
 
     def _layer(self, x, residual, mask_bias, weights, draws):
         """Returns the output of a layer, (B * L, H), twice: see kernels.dropout_add_layer_norm."""

@@ -61,7 +61,7 @@ def run_pretraining(config: PretrainingConfig) -> RunResult:
     config = config_to_run(config)
     placement = placement_of(config)
     config = config.replace(precision=placement.precision)
-    with contextlib.ExitStack() as stack:
+    with placement.peers, contextlib.ExitStack() as stack:
         return Pretraining(config, placement, stack).run()
 
 

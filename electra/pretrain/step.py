@@ -24,8 +24,8 @@ class PretrainingStep(Step):
     Args:
         model: PretrainingModel.
         optimizer, num_replicas, compile_step: as in Step.
-        seed: of the run; masking and sampling are functions of (seed, step, row in the global
-            batch), dropout of (seed, step, replica, micro-batch).
+        seed: of the run; masking, sampling and dropout are functions of (seed, step, row in the
+            global batch).
         global_batch: examples of one update.
         num_slots: N.
         micro_batches: parts in which a replica computes its share, one after another.
@@ -97,9 +97,8 @@ class PretrainingStep(Step):
         return tf.nest.pack_sequence_as(first, flat)
 
     def _micro_batch(self, masked, totals, step, index):
-        seed = random.Seed(self.seed).fold("dropout")
-        draw = step * self.num_replicas + tf.cast(replica_number(), tf.int64)
-        seed = seed.at(draw * self.micro_batches + tf.cast(index, tf.int64))
+        seed = random.Seed(self.seed).fold("dropout").at(step)
+        seed = seed.of_part(replica_number() * self.micro_batches + index)
         with tf.GradientTape() as tape, kernels.use_islands(not self.compile_step):
             outputs = self.model(masked, seed=seed, sampling=masked["sampling"], totals=totals)
         logged = {name: outputs[name] for name in _TRAINING_OUTPUTS if name in outputs}

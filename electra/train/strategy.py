@@ -3,12 +3,11 @@
 Enters: hparams. Leaves: a Placement.
 """
 
+import contextlib
 import dataclasses
 import inspect
 import os
 import re
-import socket
-import time
 
 import tensorflow as tf
 from absl import logging
@@ -16,8 +15,8 @@ from absl import logging
 from electra import compilation
 from electra.storage import parse_json_dict
 from electra.train import slurm
+from electra.train.peers import Peers, host_and_port
 
-SECONDS_BETWEEN_NOTES = 30
 _ROLES = ("chief", "worker")
 _TF_CONFIG = (
     '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
@@ -36,6 +35,7 @@ class Placement:
             are islands (see electra/model/islands.py).
         is_chief: whether this process writes files.
         num_workers: processes.
+        peers: to be entered while the run lasts: Peers where there are other processes.
     """
 
     strategy: tf.distribute.Strategy
@@ -44,6 +44,9 @@ class Placement:
     compile_step: bool
     is_chief: bool = True
     num_workers: int = 1
+    peers: contextlib.AbstractContextManager = dataclasses.field(
+        default_factory=contextlib.nullcontext
+    )
 
     @property
     def num_replicas(self):
@@ -137,9 +140,9 @@ def choose_placement(
         logging.info("TF_CONFIG of Slurm's variables: %s", by_slurm)
         os.environ["TF_CONFIG"] = by_slurm
     if strategy in ("auto", "multi_worker"):
-        own, others = _cluster()
+        own, names = _cluster()
     if strategy == "auto":
-        strategy = "multi_worker" if others else "mirrored" if len(gpus) > 1 else "one"
+        strategy = "multi_worker" if len(names) > 1 else "mirrored" if len(gpus) > 1 else "one"
     if strategy == "one":
         return _placement(tf.distribute.OneDeviceStrategy(f"/{device}:0"), device, precision, xla)
     if strategy == "mirrored":
@@ -152,9 +155,9 @@ def choose_placement(
             "srun has started several tasks. Start them by srun, or set it in each process, e.g. "
             f"{_TF_CONFIG}"
         )
-    if others:
-        await_others(own, others)
-    return _placement(tf.distribute.MultiWorkerMirroredStrategy(), device, precision, xla)
+    peers = Peers(own, names).meet() if len(names) > 1 else contextlib.nullcontext()
+    placement = _placement(tf.distribute.MultiWorkerMirroredStrategy(), device, precision, xla)
+    return dataclasses.replace(placement, num_workers=max(len(names), 1), peers=peers)
 
 
 def placement_of(config):
@@ -179,7 +182,8 @@ def mirrored_strategy(devices):
 def _cluster():
     """Reads TF_CONFIG.
 
-    Returns: (own address, list of the other processes' addresses); (None, []) without a cluster.
+    Returns: (own address, dict address -> name of all processes, such as "worker 1"); (None, {})
+        without a cluster.
     Raises:
         ValueError: it is malformed.
     """
@@ -205,65 +209,17 @@ def _cluster():
     addresses = [address for role in _ROLES for address in cluster.get(role, [])]
     for address in addresses:
         is_address = type(address) is str and re.fullmatch(".+:[0-9]{1,5}", address)
-        need(is_address and 0 < _port(address) < 2**16, f"{address!r} is no host:port")
+        need(is_address and 0 < host_and_port(address)[1] < 2**16, f"{address!r} is no host:port")
     need(len(set(addresses)) == len(addresses), "an address in cluster is given twice")
     if not task and len(addresses) < 2:
-        return None, []
+        return None, {}
     role, index = task.get("type"), str(task.get("index"))
     is_known = type(role) is str and role in cluster
     need(is_known, f"the type of task, {role!r}, is no role of cluster")
     is_index = index.isdecimal() and int(index) < len(cluster[role])
     need(is_index, f"the index of task, {index:.20}, is none of 0 to {len(cluster[role]) - 1}")
-    own = cluster[role][int(index)]
-    return own, [address for address in addresses if address != own]
-
-
-def _port(address):
-    return int(address.rpartition(":")[2])
-
-
-def _answers(address):
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        socket.create_connection((host, _port(address)), timeout=1).close()
-    except (OSError, UnicodeError):  # a..b is no host's name
-        return False
-    return True
-
-
-def await_others(own, others):
-    """Waits until all processes of a cluster have started, and says for whom.
-
-    TensorFlow waits too, but without a word, and no signal ends it.
-
-    Args:
-        own: address of this process, which listens there meanwhile: the others wait for it.
-        others: addresses of the other processes.
-    Raises:
-        ValueError: the port of this process is taken.
-    """
-    logging.info("Waiting for the processes of TF_CONFIG at %s", ", ".join(others))
-    try:
-        # Names may stand for addresses of either kind.
-        both = {"family": socket.AF_INET6, "dualstack_ipv6": True}
-        kinds = both if socket.has_dualstack_ipv6() else {}
-        listener = socket.create_server(("", _port(own)), **kinds)
-    except OSError as error:
-        raise ValueError(
-            f"TF_CONFIG: this process, {own}, cannot listen at its port ({error.strerror}). End "
-            "what uses it, or choose another port in the TF_CONFIG of every process"
-        ) from None
-    with listener:
-        said = time.monotonic()
-        while others := [address for address in others if not _answers(address)]:
-            if time.monotonic() - said >= SECONDS_BETWEEN_NOTES:
-                said = time.monotonic()
-                logging.warning(
-                    "Still waiting: nobody answers at %s. Start the process there, or correct "
-                    "TF_CONFIG",
-                    ", ".join(others),
-                )
-            time.sleep(0.2)
+    names = {each: f"{role} {i}" for role in cluster for i, each in enumerate(cluster[role])}
+    return cluster[role][int(index)], names
 
 
 def _tpu_strategy(name, zone, project, job_name, num_cores):
@@ -305,7 +261,6 @@ def _placement(strategy, device, precision, xla):
         "mixed_bfloat16" if precision == "bfloat16" else "float32",
         compile_step,
         is_chief=not is_worker or _is_chief(resolver),
-        num_workers=1 + len(_cluster()[1]) if is_worker else 1,
     )
 
 

@@ -136,6 +136,23 @@ def test_the_dataset_feeds_replicas_in_turn_and_goes_on_by_position(folder):
             assert array.tolist() == same[name].tolist()
 
 
+def test_each_process_reads_its_own_rows_and_no_others(folder, monkeypatch):
+    records, read, order = Records(f"{folder}/*"), Records.read, Order(5, seed=3)
+    for rows in ((0, 2), (2, 4)):
+        calls = []
+
+        def spy(self, numbers, calls=calls):
+            calls.append(tuple(numbers))
+            return read(self, numbers)
+
+        monkeypatch.setattr(Records, "read", spy)
+        options = dict(seed=3, global_batch=4, start_step=1, replica_rows=[rows])
+        (batch,) = dataset(records, **options).take(1)
+        assert batch["row"].numpy().tolist() == list(range(*rows))
+        own = [tuple(order.numbers(step, 4, range(*rows))) for step in range(1, 100)]
+        assert own[0] in calls and set(calls) <= set(own[:20])  # some are read ahead
+
+
 def test_a_dataset_may_begin_in_the_middle_of_the_order(folder):
     """The second batch of two after three examples: the sixth and seventh of the order."""
     records = Records(f"{folder}/*")

@@ -1,7 +1,9 @@
 """A tiny data folder, and runs on it: by the command in a process of its own, or in this one."""
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -91,18 +93,45 @@ def entries(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def start(data, model_name, hparams, environment=None):
-    """Starts the command as the official README spells it; stderr goes where stdout goes."""
+def start(data, model_name, hparams, environment=None, under=(), output=subprocess.PIPE):
+    """Starts the command as the official README spells it; stderr goes where stdout goes.
+
+    under: a command that runs it, such as `ip netns exec NAME`.
+    """
     flags = {"--data-dir": str(data), "--model-name": model_name, "--hparams": json.dumps(hparams)}
-    command = [sys.executable, str(ROOT / "run_pretraining.py")]
+    command = [*under, sys.executable, str(ROOT / "run_pretraining.py")]
     return subprocess.Popen(
         [*command, *(word for pair in flags.items() for word in pair)],
         text=True,
         cwd=data,
         env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"} | (environment or {}),
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
     )
+
+
+def free_ports(count):
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("", 0))) for _ in range(count)]
+        return [server.getsockname()[1] for server in servers]
+
+
+def start_workers(data, model_name, hparams, of_second=None, by_slurm=False):
+    """Starts both processes; of_second: hparams that the second one has besides; by_slurm: as two
+    tasks of srun, else with TF_CONFIG."""
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+    hparams = hparams | {"strategy": "multi_worker"}
+    workers = []
+    for index in range(2):
+        own = hparams | (of_second or {} if index else {})
+        environment = {"SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_STEP_TASKS_PER_NODE": "2"}
+        environment |= {"SLURM_JOB_ID": str(os.getpid()), "SLURM_NODEID": "0"}
+        environment |= dict.fromkeys(("SLURM_PROCID", "SLURM_LOCALID"), str(index))
+        if not by_slurm:
+            task = {"type": "worker", "index": index}
+            environment = {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
+        workers.append(start(data, model_name, own, environment))
+    return workers
 
 
 def finish(process, status=0, seconds=180):

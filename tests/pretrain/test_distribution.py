@@ -1,9 +1,7 @@
 """Whole runs on two devices, and in two processes on loopback, beside a run on one device."""
 
-import json
-import os
+import shutil
 import signal
-import socket
 import time
 
 import keras
@@ -34,38 +32,10 @@ def data(tmp_path_factory):
     return runs.make_data(tmp_path_factory.mktemp("workers") / "data")
 
 
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def start_workers(data, model_name, hparams, of_second=None, by_slurm=False):
-    """Starts both processes; of_second: hparams that the second one has besides; by_slurm: as two
-    tasks of srun, else with TF_CONFIG."""
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
-    hparams = hparams | {"strategy": "multi_worker"}
-    workers = []
-    for index in range(2):
-        own = hparams | (of_second or {} if index else {})
-        environment = {"SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_STEP_TASKS_PER_NODE": "2"}
-        environment |= {"SLURM_JOB_ID": str(os.getpid()), "SLURM_NODEID": "0"}
-        environment |= dict.fromkeys(("SLURM_PROCID", "SLURM_LOCALID"), str(index))
-        if not by_slurm:
-            task = {"type": "worker", "index": index}
-            environment = {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
-        workers.append(runs.start(data, model_name, own, environment))
-    return workers
-
-
 @pytest.fixture(scope="module")
 def one_and_two(data):
     """The folder of a run of one process, and of the same run of two; run at the same time."""
-    workers = start_workers(data, "two", HPARAMS, by_slurm=True)
+    workers = runs.start_workers(data, "two", HPARAMS, by_slurm=True)
     assert runs.train(data, "one", **HPARAMS) == 0
     outputs = [runs.finish(worker) for worker in workers]
     assert "2 replica(s) on CPU, 2 process(es), CollectiveAllReduceStrategy" in outputs[0]
@@ -101,36 +71,40 @@ def test_two_devices_of_a_process_move_the_parameters_as_one_does(data, one_and_
     check_movements(data, data / "models" / "mirrored", one_and_two[0])
 
 
+def test_a_run_of_two_goes_on_with_one_as_a_run_of_one_does(data, one_and_two):
+    longer = HPARAMS | {"num_train_steps": 2 * STEPS}
+    folders = [data / "models" / f"{folder.name}_and_one" for folder in one_and_two]
+    for before, folder in zip(one_and_two, folders, strict=True):
+        shutil.copytree(before, folder)
+        assert runs.train(data, folder.name, **longer) == 0
+    check_movements(data, *folders[::-1])
+
+
+@pytest.mark.slow
+def test_a_run_of_one_goes_on_with_two_as_a_run_of_one_does(data, one_and_two):
+    longer = HPARAMS | {"num_train_steps": 2 * STEPS}
+    folders = [data / "models" / name for name in ("one_and_two", "one_alone")]
+    for folder in folders:
+        shutil.copytree(one_and_two[0], folder)
+    for worker in runs.start_workers(data, folders[0].name, longer):
+        runs.finish(worker)
+    assert runs.train(data, folders[1].name, **longer) == 0
+    check_movements(data, *folders)
+
+
 @pytest.mark.slow
 def test_processes_that_do_not_share_the_models_folder_are_refused(data, one_and_two):
     hparams = HPARAMS | {"num_train_steps": STEPS + 2}
-    workers = start_workers(data, "two", hparams, {"model_dir": str(data / "elsewhere")})
+    workers = runs.start_workers(data, "two", hparams, {"model_dir": str(data / "elsewhere")})
     for worker in workers:
         assert "must be a folder that all processes share" in runs.finish(worker, status=1)
-
-
-@pytest.mark.slow
-def test_when_one_process_is_killed_both_end_and_the_same_command_goes_on(data):
-    folder = data / "models" / "killed"
-    hparams = HPARAMS | {"num_train_steps": 3000, "save_checkpoints_steps": 100}
-    workers = start_workers(data, "killed", hparams)
-    while checkpoints.latest(folder) is None and all(each.poll() is None for each in workers):
-        time.sleep(0.02)
-    workers[1].send_signal(signal.SIGKILL)
-    output = workers[0].communicate(timeout=300)[0]
-    assert workers[0].returncode not in (0, None), output
-    step = checkpoints.read(folder).step
-    assert 0 < step < 3000
-    outputs = [runs.finish(worker) for worker in start_workers(data, "killed", hparams)]
-    assert f"Going on from {folder}" in outputs[0]
-    assert checkpoints.read(folder).step == 3000
 
 
 @pytest.mark.slow
 def test_sigterm_to_one_process_stops_both_at_the_same_step(data):
     folder = data / "models" / "stopped"
     hparams = HPARAMS | {"num_train_steps": 3000, "save_checkpoints_steps": 100}
-    workers = start_workers(data, "stopped", hparams)
+    workers = runs.start_workers(data, "stopped", hparams)
     while checkpoints.latest(folder) is None and all(each.poll() is None for each in workers):
         time.sleep(0.02)
     workers[1].send_signal(signal.SIGTERM)

@@ -214,6 +214,12 @@ def test_replicas_compile_under_xla_and_compute_the_same(one_device):
     assert largest_difference(movement, one_device[0]) < 1e-3
 
 
+def test_dropout_is_that_of_the_global_batch_however_it_is_cut():
+    movement, _ = Trainer(dropout=0.1).train()
+    cut, _ = Trainer(two_devices(), dropout=0.1, micro_batches=2).train()
+    assert largest_difference(cut, movement) < 1e-3
+
+
 def test_dropout_differs_between_replicas_and_repeats():
     trainer = Trainer(two_devices(), dropout=0.1)
     half = {k: v[: BATCH // 2] for k, v in global_batch(0).items()}
@@ -229,7 +235,8 @@ def test_dropout_differs_between_replicas_and_repeats():
         return [trainer.strategy.experimental_local_results(each) for each in values]
 
     for (first, second), (again, _) in zip(run(), run(), strict=True):
-        assert np.linalg.norm(first - second) > 1e-2 * np.linalg.norm(first)
+        if first.shape.num_elements() > 1:  # a single number may come close by chance
+            assert np.linalg.norm(first - second) > 1e-2 * np.linalg.norm(first)
         np.testing.assert_array_equal(first, again)
 
 

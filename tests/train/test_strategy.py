@@ -1,9 +1,9 @@
 """Choosing devices: what each name gives here, and the errors of what is not there."""
 
 import json
-import socket
-import threading
-import time
+import os
+import re
+import subprocess
 import urllib.error
 
 import pytest
@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from electra.train import strategy as strategy_module
 from electra.train.strategy import choose_placement
+from tests import pages
+from tests.shared import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -114,35 +116,6 @@ def test_a_malformed_cluster_is_refused(monkeypatch, text, message, strategy):
     assert 'Expected: {"cluster": {"worker": ["host0:2222", "host1:' in str(error.value)
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-def test_who_is_waited_for_is_said_until_it_answers(monkeypatch, caplog):
-    monkeypatch.setattr(strategy_module, "SECONDS_BETWEEN_NOTES", 0)
-    own, other = free_port(), free_port()
-    addresses = f"127.0.0.1:{own}", [f"127.0.0.1:{other}"]
-    waiting = threading.Thread(target=strategy_module.await_others, args=addresses, daemon=True)
-    with caplog.at_level("INFO", logger="absl"):
-        waiting.start()
-        while "Still waiting" not in caplog.text:
-            time.sleep(0.01)
-        socket.create_connection(("127.0.0.1", own)).close()  # the other one finds it there
-        with socket.create_server(("127.0.0.1", other)):
-            waiting.join(timeout=10)
-            assert not waiting.is_alive()
-    assert f"Waiting for the processes of TF_CONFIG at 127.0.0.1:{other}" in caplog.text
-    assert f"nobody answers at 127.0.0.1:{other}. Start the process there" in caplog.text
-
-
-def test_a_port_that_is_taken_is_named():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        own = f"127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(ValueError, match=f"this process, {own}, cannot listen"):
-            strategy_module.await_others(own, [])
-
-
 @pytest.mark.parametrize(
     "error", [RuntimeError("Missing runtime dependency."), urllib.error.URLError("No such name")]
 )
@@ -159,6 +132,18 @@ def test_a_cluster_of_one_process_is_no_cluster(monkeypatch):
     cluster = {"worker": ["localhost:1"]}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster}))
     assert choose_placement("auto").num_workers == 1
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_the_job_of_the_page_sets_tf_config(monkeypatch, index):
+    (block,) = (b for b in pages.blocks(ROOT / "docs/devices.md") if b.language == "yaml")
+    script = re.search(r"( +hosts=.*)exec electra", block.text, re.S)[1]
+    environment = {**os.environ, "JOB_COMPLETION_INDEX": str(index)}
+    command = ["bash", "-euc", f'{script}echo "$TF_CONFIG"']
+    found = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    monkeypatch.setenv("TF_CONFIG", found.stdout)
+    names = {f"electra-{i}.electra:2222": f"worker {i}" for i in range(2)}
+    assert strategy_module._cluster() == (f"electra-{index}.electra:2222", names)
 
 
 @pytest.mark.parametrize(
