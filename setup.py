@@ -49,6 +49,9 @@ setup(
     ],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["electra", "electra.*"]),
+    # With it an editable installation is a .pth file that names the clone. Without it that is an
+    # import hook, which is asked last: after the clone as a folder of the working directory.
+    package_dir={"": "."},
     package_data={"electra": ["py.typed"]},
     entry_points={"console_scripts": ["electra = electra.__main__:main"]},
     py_modules=[],  # the scripts at the root are for those who work in the repository

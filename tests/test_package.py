@@ -116,6 +116,24 @@ def test_an_installation_works(archives, tmp_path, ending):
     assert used == {"version": version, "pieces": ["caf", "##e", "[UNK]"], "ids": [ids, ids]}
 
 
+def test_an_editable_installation_works_in_the_folder_of_its_clone(tmp_path):
+    """Where `electra` is also a folder without `__init__.py`, the clone."""
+    clone, ignored = tmp_path / "electra", shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "electra", clone / "electra", ignore=ignored)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, clone)
+    venv.create(tmp_path / "env", with_pip=False, symlinks=True)
+    python = tmp_path / "env" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    (packages,) = (tmp_path / "env").rglob("site-packages")
+    (packages / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    pip = (sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps")
+    run(*pip, "--no-index", "--no-build-isolation", "--editable", str(clone))
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    command = "import electra; print(electra.__file__, electra.load.__name__)"
+    said = run(python, "-c", command, cwd=tmp_path, env=environment).stdout.split()
+    assert said == [str(clone / "electra" / "__init__.py"), "load"]
+
+
 def test_the_version_is_said_once():
     cited = re.search("^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.M)[1]
     newest = re.search(r"^## (\d\S*)$", (ROOT / "CHANGELOG.md").read_text(), re.M)[1]

@@ -216,7 +216,8 @@ class Finetuning:
         if predicted or not collapsed:  # what was not scored now may have collapsed before
             collapsed = result.why_collapsed(constant)
         if collapsed:
-            logging.warning("Trial %s collapsed: %s", result.trial, collapsed)
+            advice = "Try more num_train_epochs or another learning_rate (mini: 1e-3)"
+            logging.warning("Trial %s collapsed: %s. %s", result.trial, collapsed, advice)
         logging.info("Trial %s: %s", result.trial, results.readable(scores, self.baselines))
         result = dataclasses.replace(result, scores=scores, collapsed=collapsed, outputs_due=False)
         return result, predicted
