@@ -90,7 +90,7 @@ class Peers:
         """Connects to and hears those that have come. Returns the addresses of the others."""
         for address in self.others:
             # Of an older run, or TensorFlow's: these end, or send something.
-            if address not in self._to or _peek(self._to[address]) is not None:
+            if not self._reaches(address):
                 self._to.pop(address, None)
                 with contextlib.suppress(OSError, UnicodeError):  # a..b is no host's name
                     self._to[address] = _call(address, self.own)
@@ -105,7 +105,12 @@ class Peers:
                 sock.recv(1024)
                 self._from[address] = sock
         self._from = {key: sock for key, sock in self._from.items() if _peek(sock) != b""}
-        return [key for key in self.others if key not in self._to or key not in self._from]
+        return [key for key in self.others if key not in self._from or not self._reaches(key)]
+
+    def _reaches(self, address):
+        """Whether a connection leads to a process of now. Asked once that one has called: an older
+        one at its address, which may have taken the connection, has ended by then."""
+        return address in self._to and _peek(self._to[address]) is None
 
     def _watch(self):
         with selectors.DefaultSelector() as selector:

@@ -85,9 +85,9 @@ def test_who_is_waited_for_is_said_until_it_comes(monkeypatch, caplog):
             stranger.sendall(b"GET / HTTP/1.1\n")
             with socket.create_server(peers_module.host_and_port(other)) as server:
                 server.accept()[0].sendall(b"\0\0\0")  # TensorFlow's, of a run that ends
-            Peers(other, names).meet()
-        waiting.join(timeout=20)
-        assert not waiting.is_alive()
+            for thread in (in_thread(Peers(other, names).meet), waiting):
+                thread.join(timeout=20)
+                assert not thread.is_alive()
     assert f"Waiting for the processes of TF_CONFIG at {other}" in caplog.text
     assert f"nobody answers at {other}. Start the process there" in caplog.text
 
