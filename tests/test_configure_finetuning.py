@@ -104,6 +104,7 @@ def test_names_and_defaults_are_the_official_ones():
         ),
         ({"model_size": "large"}, {"learning_rate": 5e-5, "layerwise_lr_decay": 0.9}),
         ({"model_size": "large", "learning_rate": 1e-5}, {"learning_rate": 1e-5}),
+        ({"model_size": "mini"}, {"learning_rate": 5e-4}),
         ({"model_size": "base"}, {"embedding_size": 768, "learning_rate": 1e-4}),
         ({"task_names": ["rte"], "num_train_epochs": 1}, {"num_train_epochs": 1}),
         ({"task_names": ["cola", "chunk"]}, {"num_train_epochs": 3, "max_seq_length": 256}),

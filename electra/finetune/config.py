@@ -112,7 +112,9 @@ class FinetuningConfig(RunConfig):
     )
 
     # --- optimization ---
-    learning_rate = Field(1e-4, "Highest learning rate; large: 5e-5.", above=0, of_task=True)
+    learning_rate = Field(
+        1e-4, "Highest learning rate; large: 5e-5, mini: 5e-4.", above=0, of_task=True
+    )
     layerwise_lr_decay = Field(
         0.8,
         "Rate of a layer as a share of the one above; large: 0.9; 0: no such decay.",

@@ -9,7 +9,11 @@ import functools
 from electra.hparams import checked_record, refuse_unknown
 from electra.saving.folder import MODEL_HPARAMS, ModelFolder
 
-LARGE = {"learning_rate": 5e-5, "layerwise_lr_decay": 0.9}  # defaults of the large model
+# Defaults that go with a model_size: the official ones, and those of the quickstart.
+OF_SIZE = {
+    "large": {"learning_rate": 5e-5, "layerwise_lr_decay": 0.9},
+    "mini": {"learning_rate": 5e-4},
+}
 # What `debug` stands for; hparams given beside it win.
 DEBUG = {
     "num_trials": 1,
@@ -55,8 +59,7 @@ class Pretrained:
                 for name, value in fixed.items()
                 if name != "model_hparam_overrides" and given.get(name) not in (None, value)
             )
-        is_large = given.get("model_size", fixed.get("model_size")) == "large"
-        return {**fixed, **(LARGE if is_large else {})}
+        return fixed | OF_SIZE.get(given.get("model_size", fixed.get("model_size")), {})
 
     def overrides(self, config):
         """Returns a FinetuningConfig's model_hparam_overrides added to the model's."""

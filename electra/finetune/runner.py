@@ -216,7 +216,7 @@ class Finetuning:
         if predicted or not collapsed:  # what was not scored now may have collapsed before
             collapsed = result.why_collapsed(constant)
         if collapsed:
-            advice = "Try more num_train_epochs or another learning_rate (mini: 1e-3)"
+            advice = "Try more num_train_epochs or another learning_rate"
             logging.warning("Trial %s collapsed: %s. %s", result.trial, collapsed, advice)
         logging.info("Trial %s: %s", result.trial, results.readable(scores, self.baselines))
         result = dataclasses.replace(result, scores=scores, collapsed=collapsed, outputs_due=False)
