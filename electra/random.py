@@ -75,7 +75,7 @@ def hashed(words, shape):
     """Hashes each place of a static shape with two words drawn for it: cheap noise for dropout.
 
     Args:
-        words: uint32 (3,), see `noise_words`.
+        words: uint32 (2,) or (3,), see `noise_words`.
         shape: of less than 2^32 elements, the batch first. Parts that lie 2^32 elements apart get
             the same noise.
     Returns: uint32 of that shape; the upper bits are the good ones.
@@ -84,7 +84,8 @@ def hashed(words, shape):
     # words[0] + the number of the place in the whole batch. Of the numbers alone TensorFlow would
     # make a constant, as large as the shape, that the program then carries and reads.
     width, size = shape[-1], math.prod(shape)
-    rows = np.arange(0, size, width, np.uint32) + (words[0] + words[2] * np.uint32(size))
+    first = words[0] + words[2] * np.uint32(size) if words.shape[0] == 3 else words[0]
+    rows = np.arange(0, size, width, np.uint32) + first
     x = tf.reshape(rows[:, None] + np.arange(width, dtype=np.uint32), shape)
     x = (x ^ _shift(x, 16)) * tf.constant(0x7FEB352D, tf.uint32)
     x = (x ^ _shift(x, 15) ^ words[1]) * tf.constant(0x846CA68B, tf.uint32)
@@ -92,7 +93,10 @@ def hashed(words, shape):
 
 
 def noise_words(seed, shape=()):
-    """Draws what `hashed` takes: uint32 (*shape, 3), each time two words and the seed's part."""
+    """Draws what `hashed` takes: uint32 (*shape, 3), each time two words and the seed's part, or
+    (*shape, 2) for the first part, known as such when the program is made."""
+    if isinstance(seed.part, int) and seed.part == 0:
+        return words(seed, (*shape, 2))
     part = tf.fill((*shape, 1), tf.cast(seed.part, tf.uint32))
     return tf.concat([words(seed, (*shape, 2)), part], axis=-1)
 

@@ -35,9 +35,9 @@ MASKED_SCORE = -10000.0  # added to attention scores of padding; not -inf, as th
 
 
 def _noise(rate, seed):
-    """Returns (random words uint32 (3,), rate), the arguments of an island with dropout."""
+    """Returns (random words, see random.noise_words; rate), the arguments of an island with dropout."""
     if seed is None or not rate:
-        return tf.zeros((3,), tf.uint32), 0.0
+        return tf.zeros((2,), tf.uint32), 0.0
     return random.noise_words(seed) if isinstance(seed, random.Seed) else seed, float(rate)
 
 
@@ -141,7 +141,7 @@ def dropout_add_layer_norm(x, bias, residual, gamma, beta, rate, seed):
         x, residual: (..., H) in the compute dtype, x without its bias yet.
         bias, gamma, beta: (H,) float32.
         rate: of the dropout.
-        seed: random.Seed, or the words that it would draw, uint32 (3,); None for no dropout.
+        seed: random.Seed, or the words that it would draw; None for no dropout.
     Returns: like x, twice: for the next product and the next residual, whose gradients are then
         summed in the island.
     """
@@ -211,7 +211,7 @@ def masked_softmax(scores, mask_bias, scale, rate, seed):
         mask_bias: (B, 1, 1 or L, L) float32, 0 or MASKED_SCORE; gets no gradient.
         scale: that the scores are multiplied by.
         rate: of the dropout.
-        seed: random.Seed, or the words that it would draw, uint32 (3,); None for no dropout.
+        seed: random.Seed, or the words that it would draw; None for no dropout.
     Returns: like scores.
     """
     words, rate = _noise(rate, seed)

@@ -98,7 +98,8 @@ class PretrainingStep(Step):
 
     def _micro_batch(self, masked, totals, step, index):
         seed = random.Seed(self.seed).fold("dropout").at(step)
-        seed = seed.of_part(replica_number() * self.micro_batches + index)
+        if self.num_replicas * self.micro_batches > 1:
+            seed = seed.of_part(replica_number() * self.micro_batches + index)
         with tf.GradientTape() as tape, kernels.use_islands(not self.compile_step):
             outputs = self.model(masked, seed=seed, sampling=masked["sampling"], totals=totals)
         logged = {name: outputs[name] for name in _TRAINING_OUTPUTS if name in outputs}

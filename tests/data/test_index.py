@@ -141,7 +141,7 @@ def test_a_folder_that_cannot_be_written_is_read_without_an_index(folder, monkey
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr("electra.data.index.write_index", refuse)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="absl"):
         assert ids_of(folder) == ROWS
     assert "Read-only file system" in caplog.text
     assert not (folder / INDEX_NAME).exists()

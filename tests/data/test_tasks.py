@@ -30,7 +30,7 @@ def run_task(place, index, number=TASKS):  # noqa: F811
 
 
 def test_the_last_task_joins_what_all_have_built(shared, caplog):
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="absl"):
         for index in (2, 0, 3):
             assert run_task(shared, index) is None
     assert "task 3 of 4 is done" in caplog.text
@@ -68,7 +68,7 @@ def test_another_number_of_tasks_or_none_goes_on_with_what_is_there(shared):
 def test_a_task_that_finds_another_joining_leaves_it_to_that_one(shared, caplog):
     for index in range(TASKS - 1):
         run_task(shared, index)
-    with locked(shared / "out" / WORK, "", ".joining"), caplog.at_level("INFO"):
+    with locked(shared / "out" / WORK, "", ".joining"), caplog.at_level("INFO", logger="absl"):
         assert run_task(shared, TASKS - 1) is None
     assert "another task joins" in caplog.text
     assert run_task(shared, 0) is not None
