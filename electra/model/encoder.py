@@ -182,7 +182,7 @@ class TransformerLayers(Layer):
         return layer * self.config.num_layer_groups // self.config.num_hidden_layers
 
     def _words(self, seed):
-        """Draws what the layers' dropouts hash, uint32 (layers, 3, 2 or 3): see random.noise_words."""
+        """Draws what the layers' dropouts hash, (layers, 3, 2 or 3): see random.noise_words."""
         return random.noise_words(seed.fold("layers"), (self.config.num_hidden_layers, 3))
 
     def _layer(self, x, residual, mask_bias, weights, draws):

@@ -35,7 +35,7 @@ MASKED_SCORE = -10000.0  # added to attention scores of padding; not -inf, as th
 
 
 def _noise(rate, seed):
-    """Returns (random words, see random.noise_words; rate), the arguments of an island with dropout."""
+    """Returns (random.noise_words, rate), the arguments of an island with dropout."""
     if seed is None or not rate:
         return tf.zeros((2,), tf.uint32), 0.0
     return random.noise_words(seed) if isinstance(seed, random.Seed) else seed, float(rate)

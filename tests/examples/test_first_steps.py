@@ -40,8 +40,8 @@ def test_it_is_kept_as_it_ran():
 
 
 def test_every_cell_shows_what_it_showed(executed):
-    """In its words: numbers, the place of the model, the order of guesses and which topic a sentence
-    is found to have may differ, as rounding does from processor to processor."""
+    """In its words: numbers, the place of the model, the order of guesses and the topics that it
+    finds may differ, as rounding does from processor to processor."""
 
     def words(text):
         text = re.sub(r"^\w+ \d\.\d\d: ", "", text, flags=re.M)
