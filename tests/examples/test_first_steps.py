@@ -47,7 +47,14 @@ def test_every_cell_shows_what_it_showed(executed):
         text = re.sub(r"^\w+ \d\.\d\d: ", "", text, flags=re.M)
         return sorted(re.findall(r"[a-z]{3,}", re.sub(r"/\S+/models", "", text)))
 
-    kept = outputs(nbformat.read(NOTEBOOK, 4))
+    def topics(text):
+        return re.findall(r"^(\w+) \d\.\d\d: ", text, flags=re.M)
+
+    notebook = nbformat.read(NOTEBOOK, 4)
+    kept = outputs(notebook)
+    known = re.findall(r'^    "(\w+)": \($', "\n".join(cell.source for cell in notebook.cells), re.M)
+    assert [len(topics(text)) for text in executed] == [len(topics(text)) for text in kept]
+    assert set(topics("".join(executed))) <= set(known)
     assert [words(text) for text in executed] == [words(text) for text in kept]
 
 
