@@ -52,7 +52,8 @@ def test_every_cell_shows_what_it_showed(executed):
 
     notebook = nbformat.read(NOTEBOOK, 4)
     kept = outputs(notebook)
-    known = re.findall(r'^    "(\w+)": \($', "\n".join(cell.source for cell in notebook.cells), re.M)
+    source = "\n".join(cell.source for cell in notebook.cells)
+    known = re.findall(r'^    "(\w+)": \($', source, flags=re.M)
     assert [len(topics(text)) for text in executed] == [len(topics(text)) for text in kept]
     assert set(topics("".join(executed))) <= set(known)
     assert [words(text) for text in executed] == [words(text) for text in kept]
