@@ -132,7 +132,7 @@ def test_fine_tuning_takes_the_size_of_the_models_folder(data):
     write_model(config(data, model_size="mini"))
     result = FinetuningConfig("M", data)
     assert result.encoder == config(data, model_size="mini").encoder
-    assert result.learning_rate == 1e-4
+    assert result.learning_rate == 5e-4
 
 
 # ---- records ----
