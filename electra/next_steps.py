@@ -11,7 +11,8 @@ import shlex
 import shutil
 import sys
 
-_TEXT = "The chef ate the meal."
+from electra.example_text import example_of_file
+
 _LITTLE_TEXT = 30_000_000  # tokens; a run of ELECTRA-Small sees them 500 times
 
 
@@ -88,7 +89,8 @@ def after_pretraining(config, result):
     if result.was_stopped or not config.do_train:
         return
     folder = result.folder
-    detect = command("detect", model_dir=folder, text=_TEXT)
+    text = example_of_file(config.vocab_file).text
+    detect = command("detect", model_dir=folder, text=text)
     then = command(
         "classification",
         model_dir=folder,
@@ -112,9 +114,10 @@ def after_finetuning(config, result):
     if result.was_stopped or not (config.do_train and result.step):
         return
     folder, task = result.folder, config.tasks[0]
-    texts = {"text": _TEXT, "text_b": "Somebody ate." if task.has_pairs else None}
+    example = example_of_file(config.vocab_file)
+    texts = {"text": example.text, "text_b": example.follows if task.has_pairs else None}
     if task.family == "qa":
-        texts = {"text": "Who ate the meal?", "text_b": _TEXT}
+        texts = {"text": example.question, "text_b": example.text}
     name = task.name if len(config.tasks) > 1 else None
     say(
         folder,

@@ -12,8 +12,8 @@ import pytest
 
 from tests.shared import ROOT
 
-BASE = {"cli", "compilation", "console", "hparams", "next_steps", "storage", "features"}
-BASE |= {"random", "stacked"}
+BASE = {"cli", "compilation", "console", "example_text", "features", "hparams", "next_steps"}
+BASE |= {"random", "stacked", "storage"}
 
 # Room -> the rooms it may import. A room may always import itself.
 MAY_IMPORT = {

@@ -22,6 +22,7 @@ def run_of(**changes):
         "do_train": True,
         "do_eval": False,
         "data_dir": "my data",
+        "vocab_file": "my data/vocab.txt",
         "model_name": "m",
         "tasks": [get_task("mrpc")],
     }
@@ -96,7 +97,7 @@ def test_paths_and_settings_are_the_real_ones(capsys):
     predict, demo = told(capsys, "finetune")
     assert predict[predict.index("predict") + 1 :] == [
         *("--model_dir", FOLDER, "--text", "The chef ate the meal."),
-        *("--text_b", "Somebody ate."),
+        *("--text_b", "The meal was eaten."),
     ]
     assert demo[-2:] == ["--model_dir", FOLDER]
 

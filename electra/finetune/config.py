@@ -148,13 +148,6 @@ class FinetuningConfig(RunConfig):
         may_change=True,
     )
 
-    log_every_steps = dataclasses.replace(
-        RunConfig.log_every_steps,
-        default=None,
-        help="Steps between log lines. null: a 25th of a trial, 100 at most.",
-        kinds=(int,),
-    )
-
     # --- evaluation while training ---
     eval_every_steps = Field(
         None,

@@ -18,8 +18,6 @@ from electra.train.fit import fit
 from electra.train.logs import RunLog
 from electra.train.tensorboard import tag_of
 
-FEWEST_LINES, MOST_STEPS_OF_A_LINE = 25, 100  # of a log, where log_every_steps is not given
-
 
 class Training:
     """Restores or initialises the weights at once.
@@ -78,7 +76,6 @@ class Training:
                 last_step=self.step if self.is_over else self.last_step,
                 save=lambda step: self._save(log, step),
                 save_seconds=config.save_checkpoints_seconds,
-                log_every=config.log_every_steps or log_every(self.last_step),
                 evaluate=lambda step: self._evaluate(log, step),
                 evaluate_every=data.steps_per_epoch if every == "epoch" else every or 0,
                 evaluate_first=False,
@@ -166,15 +163,6 @@ class Training:
             "vocab_sha256": self.trainer.data.tokenizer.vocab.sha256,
             **self.monitor.dump(),
         }
-
-
-def log_every(last_step):
-    """Returns the steps between log lines that suit a trial: short ones are curves too.
-
-    >>> [log_every(last_step) for last_step in (10, 57, 10_000)]
-    [1, 2, 100]
-    """
-    return min(MOST_STEPS_OF_A_LINE, max(1, last_step // FEWEST_LINES))
 
 
 def _charts(data):

@@ -265,6 +265,7 @@ class Pretraining:
             config,
             step=step,
             last_step=phase.last_step,
+            steps_of_run=self.phases[-1].last_step,
             evaluate=functools.partial(self._evaluate, phase, log),
             evaluate_every=eval_every,
             save=functools.partial(self._save, log),

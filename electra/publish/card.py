@@ -11,6 +11,7 @@ import re
 from electra.convert.heads import has_two_layers
 from electra.convert.incoming import name_of
 from electra.data.manifest import read_manifest
+from electra.example_text import example_of
 from electra.saving.folder import ModelFolder
 from electra.storage import parse_json_dict, read_json, write_text
 
@@ -81,7 +82,7 @@ def write_card(folder, opened, architecture, config, parameters, data=""):
         data,
         _settings(opened),
         *(_scores(opened) if opened.tasks else _evaluations(opened)),
-        _usage(name, architecture),
+        _usage(name, architecture, example_of(opened.tokenizer.vocab.tokens)),
     ]
     write_text(os.path.join(folder, "README.md"), "\n\n".join(filter(None, sections)) + "\n")
 
@@ -219,7 +220,7 @@ def _scores(opened):
         yield "## Scores of all trials\n\n" + _table(head, rows)
 
 
-def _usage(name, architecture):
+def _usage(name, architecture, example):
     if architecture not in _USES:
         lines = [
             "import keras_nlp",
@@ -228,15 +229,16 @@ def _usage(name, architecture):
             f"tokenizer = keras_nlp.models.ElectraTokenizer.from_preset({name!r})",
         ]
     else:
-        text = "The [MASK] ate the meal." if "Masked" in architecture else "The chef ate the meal."
-        second = ', "The meal was eaten."' if "Question" in architecture else ""
+        text = example.template.format("[MASK]") if "Masked" in architecture else example.text
+        texts = [example.question, text] if "Question" in architecture else [text]
+        quoted = ", ".join(f'"{text}"' for text in texts)
         lines = [
             "import torch",
             f"from transformers import AutoTokenizer, {architecture}",
             "",
             f"tokenizer = AutoTokenizer.from_pretrained({name!r})",
             f"model = {architecture}.from_pretrained({name!r})",
-            f'inputs = tokenizer("{text}"{second}, return_tensors="pt")',
+            f'inputs = tokenizer({quoted}, return_tensors="pt")',
             "with torch.no_grad():",
             "    outputs = model(**inputs)",
             f"print({_USES[architecture][1]})",

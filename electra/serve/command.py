@@ -233,7 +233,7 @@ def _cells(view: View, answered: Answered) -> Iterator[list[Any]]:
             header = list(row.names)
             for name in names:
                 while name in header:  # it may have been predicted before
-                    name = f"predicted_{name}"
+                    name += "_"
                 header.append(name)
             yield header
         yield [*row.fields, *(cells[name] for name in names)]

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
+from electra.example_text import example_of
 from electra.finetune.families import QA, TAGGING
 from electra.serve import demo_html as views
 from electra.serve.inputs import HYPOTHESIS, MASK
 from electra.serve.model import load
 
-TEXT = "The chef cooked the meal."
 # A click on what has a value tells that value.
 _ON_CLICK = """element.addEventListener('click', event => {
   const clicked = event.target.closest('[data-value]');
@@ -78,7 +78,7 @@ def _short_names(paths: list[str]) -> list[str]:
 # ---- the page -----------------------------------------------------------------------------------
 
 
-def build_page(gradio: Any, models: dict[str, Any], text: str = TEXT) -> Any:
+def build_page(gradio: Any, models: dict[str, Any], text: str) -> Any:
     """Builds the page.
 
     Args:
@@ -310,7 +310,7 @@ def serve(gradio, page, host, port):
 def _define_flags():
     about = "Folder of a run, or a checkpoint; may be given several times."
     flags.DEFINE_multi_string("model_dir", None, about, required=True)
-    flags.DEFINE_string("text", TEXT, "What the page starts with.")
+    flags.DEFINE_string("text", None, "What the page starts with.")
     flags.DEFINE_integer("port", 7860, "Where the page is served.", 1, 65535)
     about = "Address to listen on; 0.0.0.0 lets other machines in."
     flags.DEFINE_string("host", "127.0.0.1", about)
@@ -321,7 +321,8 @@ def main(_):
     values = flags.FLAGS
     gradio = import_gradio()
     models = {path: load(path) for path in values.model_dir}
-    serve(gradio, build_page(gradio, models, values.text), values.host, values.port)
+    text = values.text or example_of(models[values.model_dir[0]].vocab.tokens).text
+    serve(gradio, build_page(gradio, models, text), values.host, values.port)
 
 
 if __name__ == "__main__":

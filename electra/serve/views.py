@@ -25,7 +25,8 @@ class View:
     Attributes:
         text: function of an answer: lines.
         html: function of a row's values and an answer: an element.
-        cells: function of an answer: dict column -> text; None where no table is natural.
+        cells: function of an answer: dict column -> text, "prediction" first; None where no
+            table is natural.
         record: function of an answer: dict of JSON values.
         legend: of the HTML page, an element.
     """
@@ -52,7 +53,7 @@ def view_of(task: Task) -> View:
     """Returns how the predictions of a task are shown."""
     if task.family == TAGGING:
         html = functools.partial(page.tags, has_spans=task.has_spans)
-        return View(_tags_text, html, lambda answer: {"tags": " ".join(answer["tags"])})
+        return View(_tags_text, html, lambda answer: {"prediction": " ".join(answer["tags"])})
     return _FAMILIES[task.family]
 
 
@@ -79,10 +80,9 @@ def _labels_text(answer: dict[str, Any]) -> str:
 
 
 def _labels_cells(answer: dict[str, Any]) -> dict[str, Any]:
-    label = (
-        {"label": answer["label"]} if "label" in answer else {"labels": "|".join(answer["labels"])}
-    )
-    return label | {f"probability_{name}": p for name, p in answer["probabilities"].items()}
+    label = answer["label"] if "label" in answer else ",".join(answer["labels"])
+    probabilities = {f"probability_{name}": p for name, p in answer["probabilities"].items()}
+    return {"prediction": label, **probabilities}
 
 
 def _tags_text(answer: dict[str, Any]) -> str:
@@ -108,11 +108,11 @@ _FAMILIES = {
     REGRESSION: View(
         lambda answer: f"  {answer['value']:.6g}",
         page.value,
-        lambda answer: {"value": answer["value"]},
+        lambda answer: {"prediction": answer["value"]},
     ),
     QA: View(
         _answers_text,
         page.answers,
-        lambda answer: {"answer": answer["text"], "null_odds": answer["null_odds"]},
+        lambda answer: {"prediction": answer["text"], "null_odds": answer["null_odds"]},
     ),
 }

@@ -51,7 +51,13 @@ class RunConfig(Config):
     weight_decay_rate = Field(
         0.01, "Decoupled weight decay.", unit="per rate", at_least=0, of_task=True
     )
-    log_every_steps = Field(100, "Steps between log lines.", source="ours", **STEPS)
+    log_every_steps = Field(
+        None,
+        "Steps between log lines. null: a 25th of the run (of a trial), 100 at most.",
+        source="ours",
+        kinds=(int,),
+        **STEPS,
+    )
     results_pkl = Place(
         "Accepted for old dicts; scores are written as JSON and nothing is pickled."
     )

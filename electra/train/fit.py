@@ -13,6 +13,8 @@ import numpy as np
 from electra.saving import checkpoints
 from electra.train.loop import stopping_signals
 
+_FEWEST_LINES, _MOST_STEPS_OF_A_LINE = 25, 100  # of a log, where log_every_steps is not given
+
 
 class NonFiniteLossError(ValueError):
     """The loss or the gradient norm became infinite or not a number."""
@@ -44,7 +46,7 @@ def fit(
     last_step,
     save,
     save_seconds=math.inf,
-    log_every=None,
+    steps_of_run=None,
     evaluate=None,
     evaluate_every=0,
     evaluate_first=True,
@@ -58,9 +60,10 @@ def fit(
         loop: Loop.
         log: RunLog, entered.
         interval: Interval, with what a checkpoint brought of the line that has begun.
-        config: RunConfig: its log_every_steps (or log_every) and save_checkpoints_steps are due at
-            their multiples and at the end, its iterations_per_loop are the steps of a call at most.
-        step: updates made; last_step: at the end.
+        config: RunConfig: its log_every_steps and save_checkpoints_steps are due at their multiples
+            and at the end, its iterations_per_loop are the steps of a call at most.
+        step: updates made; last_step: at the end; steps_of_run: at that of the whole run, if it is
+            another.
         save: function of the step; due too when save_seconds have passed since it was called.
         evaluate: function of the step that may return a Verdict; due at multiples of
             evaluate_every (0: never), at the end, and with evaluate_first at step 0.
@@ -69,7 +72,8 @@ def fit(
     Raises:
         NonFiniteLossError: the training diverged.
     """
-    log_every, save_every = log_every or config.log_every_steps, config.save_checkpoints_steps
+    log_every = config.log_every_steps or _log_every(steps_of_run or last_step)
+    save_every = config.save_checkpoints_steps
     saved_step, saved_at = step, time.monotonic()
 
     def tell(step):
@@ -133,6 +137,15 @@ def refuse_non_finite(steps, folder, warmup):
         f"{steps.values['learning_rate'][first]:.3g}. Last good checkpoint: {last_good}. "
         f"Lower learning_rate, lengthen {warmup}, or use precision float32"
     )
+
+
+def _log_every(steps):
+    """Returns the steps between log lines that suit a run of some steps: short ones are curves too.
+
+    >>> [_log_every(steps) for steps in (10, 57, 10_000)]
+    [1, 2, 100]
+    """
+    return min(_MOST_STEPS_OF_A_LINE, max(1, steps // _FEWEST_LINES))
 
 
 def next_boundary(step, last, *periods):

@@ -65,11 +65,11 @@ def resumed(config, recorded, folder, refused_changes=refused_changes):
     result = config.replace(**checked_record(recorded, names, config.fields, folder))
     refused = refused_changes(config.fields, recorded, result.to_json()) if config.do_train else []
     if refused:
-        changeable = [name for name, field in config.fields.items() if field.may_change]
+        kind = "pretraining" if config.pretrains else "finetuning"
         raise ValueError(
             f"{folder} holds a run with other hparams: {'; '.join(refused)}. Go on with the old "
             f"values, choose another {config.folder_hparam}, or remove the folder to begin anew. "
-            f"These may change: {', '.join(changeable)}"
+            f"python3 configure_{kind}.py shows which may change"
         )
     return result
 

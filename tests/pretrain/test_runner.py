@@ -172,7 +172,7 @@ def test_a_finished_run_takes_more_steps_and_refuses_other_hparams(data, unbroke
     assert differences(str(folder), str(unbroken)) == []
     with pytest.raises(ValueError, match="'learning_rate' was 0.001 and is now 0.002") as refused:
         runs.train(data, "longer", learning_rate=2e-3, num_train_steps=14)
-    assert "These may change: " in str(refused.value)
+    assert "python3 configure_pretraining.py shows which may change" in str(refused.value)
     assert runs.train(data, "longer", num_train_steps=14, log_every_steps=1) == 0
     assert [entry["step"] for entry in runs.entries(folder / TRAIN_LOG)][-3:] == [12, 13, 14]
     assert checkpoints.read(folder).step == 14

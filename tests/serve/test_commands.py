@@ -152,7 +152,7 @@ def test_zero_shot_gives_the_labels_best_first(answered, finetuned):
         assert {name: record[name] for name in answer} == close(answer)
     given |= {"multi_label": True, "output_format": "tsv"}
     header, row, _ = answered("zero_shot", finetuned, **given).splitlines()
-    assert header.startswith("id\ttext\tlabels\tprobability_")
+    assert header.startswith("id\ttext\tprediction\tprobability_")
     assert row.startswith("0\tw5 w6\t")
 
 
@@ -164,16 +164,16 @@ def test_columns_of_the_input_stand_beside_the_prediction(answered, finetuned, t
     path.write_text('id,text,label\na,"w5, ""w6""",x\nb,w7,y\n')
     given = {"task": "topic", "input": str(path), "output_format": "csv"}
     header, first, _ = csv.reader(io.StringIO(answered("predict", finetuned, **given)))
-    assert header[:4] == ["id", "text", "label", "predicted_label"]
+    assert header[:4] == ["id", "text", "label", "prediction"]
     assert header[4:] == ["probability_no", "probability_yes"]
     assert first[:3] == ["a", 'w5, "w6"', "x"] and first[3] in ("no", "yes")
 
 
 def test_what_was_predicted_is_predicted_again_beside_it(answered, finetuned, tmp_path):
     path = tmp_path / "new.csv"
-    path.write_text("text,label,predicted_label\nw5,x,y\n")
+    path.write_text("text,label,prediction\nw5,x,y\n")
     found = answered("predict", finetuned, task="topic", input=str(path), output_format="csv")
-    assert found.startswith("text,label,predicted_label,predicted_predicted_label,probability_no,")
+    assert found.startswith("text,label,prediction,prediction_,probability_no,")
 
 
 def test_rows_without_header_have_numbered_columns(answered, finetuned, tmp_path):
@@ -181,7 +181,7 @@ def test_rows_without_header_have_numbered_columns(answered, finetuned, tmp_path
     path.write_text("x\tw5\ny\tw6\n")
     given = {"task": "topic", "input": str(path), "text_column": "1", "output_format": "tsv"}
     header, first, _ = answered("predict", finetuned, **given).splitlines()
-    assert header.startswith("column_0\tcolumn_1\tlabel\t") and first.startswith("x\tw5\t")
+    assert header.startswith("column_0\tcolumn_1\tprediction\t") and first.startswith("x\tw5\t")
     assert (
         records(answered("predict", finetuned, **given | {"output_format": "jsonl"}))[1]["text"]
         == "w6"
@@ -256,7 +256,7 @@ def test_an_output_file_appears_whole_or_not_at_all(answered, finetuned, tmp_pat
     assert list(output.parent.iterdir()) == []
     path.write_text("text\nw5\n")
     assert answered("predict", finetuned, **given) == ""
-    assert output.read_text().startswith("text,label,probability_no,probability_yes\nw5,")
+    assert output.read_text().startswith("text,prediction,probability_no,probability_yes\nw5,")
 
 
 def test_an_output_that_is_called_packed_is_packed(answered, finetuned, tmp_path):

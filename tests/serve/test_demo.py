@@ -52,7 +52,7 @@ def test_two_folders_of_one_name_are_told_apart(folders):
 
 def test_models_without_anything_to_show_are_refused():
     with pytest.raises(ValueError, match="has nothing to show"):
-        demo.build_page(None, {})
+        demo.build_page(None, {}, "w5")
 
 
 def test_what_is_missing_is_named(monkeypatch):
