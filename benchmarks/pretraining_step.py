@@ -98,7 +98,8 @@ def one_batch(args):
 def build_loop(args, dataset):
     """Returns the training loop of a new model on a dataset."""
     from electra.pretrain import assembly
-    from electra.train.loop import GraphSteps, Loop
+    from electra.train.calls import GraphSteps
+    from electra.train.loop import Loop
     from electra.train.strategy import choose_placement
 
     config = config_of(args)

@@ -28,16 +28,22 @@ def masked_crc32c(data, lengths):
     lengths = np.asarray(lengths, np.int64)
     if not lengths.size:
         return np.zeros(0, np.uint32)
-    ends = np.cumsum(lengths)
-    bytes_after = np.repeat(ends, lengths)
-    bytes_after -= np.arange(1, data.size + 1)
-    tables = _tables(-(-int(lengths.max()) // _GROWTH) * _GROWTH)
-    parts = tables.ravel()[bytes_after * _COLUMNS + data]
+    longest = -(-int(lengths.max()) // _GROWTH) * _GROWTH
+    tables, rows = _tables(longest), _rows(longest)
+    places = np.concatenate([rows[longest - length :] for length in lengths.tolist()])
+    places += data
+    parts = tables.ravel().take(places)
     crc = np.zeros(len(lengths), np.uint32)
     some = lengths > 0  # reduceat takes an empty part for its first element
-    crc[some] = np.bitwise_xor.reduceat(parts, (ends - lengths)[some])
+    crc[some] = np.bitwise_xor.reduceat(parts, (np.cumsum(lengths) - lengths)[some])
     crc ^= tables[lengths, -1] ^ _ALL_ONES
     return ((crc >> np.uint32(15)) | (crc << np.uint32(17))) + _MASK_DELTA
+
+
+@functools.lru_cache(maxsize=4)
+def _rows(longest):
+    """Where the rows of the tables begin, the last first: those of a string's bytes are the end."""
+    return np.arange(longest - 1, -1, -1) * _COLUMNS
 
 
 @functools.lru_cache(maxsize=4)

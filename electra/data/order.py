@@ -31,12 +31,12 @@ class Order:
         """Returns which records some rows of a global batch hold.
 
         Args:
-            step: updates made before this batch; rows: range of rows in it.
-        Returns: int64 (len(rows),).
+            step: updates made before this batch, or an array of them; rows: range of rows in it.
+        Returns: int64 (len(rows),), with the array's shape before it.
 
         Example g = step * global_batch + row is number g % n of epoch g // n.
         """
-        examples = step * global_batch + np.arange(rows.start, rows.stop)
+        examples = np.expand_dims(step, -1) * global_batch + np.arange(rows.start, rows.stop)
         epochs, places = np.divmod(examples, self.num_records)
         numbers = np.empty_like(examples)
         for epoch in np.unique(epochs):

@@ -23,6 +23,7 @@ _FIRST_LOOK = 256  # records that are read before the first step, to fail early
 # TensorFlow quotes what it cannot parse, and fails at that if it is no UTF-8.
 _PARSE_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
 _READERS = 4  # threads; more of them wait for Python
+_READ_TOGETHER = 1024  # records, of several batches: a call costs as much as 300 of them
 _BUILD = "Build the records anew with build_pretraining_dataset.py"
 
 
@@ -85,6 +86,9 @@ class Records:
         # parse_example must be told how long each feature's list is.
         spec = tf.io.FixedLenFeature([self.max_seq_length], tf.int64)
         self._spec = dict.fromkeys(RECORD_FEATURES, spec)
+        # A graph, as its calls keep other threads from Python for a tenth of the time.
+        signature = [tf.TensorSpec([None], tf.string)]
+        self._parse = tf.function(self._parsed, input_signature=signature, autograph=False)
         self.read(np.linspace(0, len(self) - 1, min(len(self), _FIRST_LOOK)).astype(np.int64))
 
     def __len__(self):
@@ -99,32 +103,43 @@ class Records:
         Raises:
             ValueError: a record that is damaged or holds ids beyond the vocabulary.
         """
+        data = self._frames.read(numbers)
         try:
-            parsed = tf.io.parse_example(self._frames.read(numbers), self._spec)
+            batch, is_good = self._parse(tf.constant(data, tf.string, [len(data)]))
         except _PARSE_ERRORS:
-            raise self._blame(numbers) from None
-        batch = {name: parsed[name].numpy() for name in RECORD_FEATURES}  # int64: ids may be beyond
+            raise self._unreadable(numbers) from None
+        if not is_good:
+            self._refuse(numbers, tf.io.parse_example(data, self._spec))
+        return {name: values.numpy() for name, values in batch.items()}
+
+    def _parsed(self, data):
+        """Returns the features of records, dict of int32 (n, L), and whether all are possible."""
+        batch = tf.io.parse_example(data, self._spec)  # int64: ids may be beyond
+        is_good = [
+            tf.reduce_all((values >= 0) & (values < self._ends[name]))
+            for name, values in batch.items()
+        ]
+        is_good.append(tf.reduce_all(tf.reduce_any(batch["input_mask"] > 0, axis=1)))
+        batch = {name: tf.cast(values, tf.int32) for name, values in batch.items()}
+        return batch, tf.reduce_all(is_good)
+
+    def _refuse(self, numbers, batch):
         for name, end in self._ends.items():
-            if batch[name].view(np.uint64).max() >= end:  # as such, negative ones are large
-                self._refuse_numbers(numbers, name, batch[name])
-        is_empty = ~batch["input_mask"].any(axis=1)
-        if is_empty.any():
-            where = self._frames.where(numbers[is_empty.argmax()])
-            raise ValueError(f"{where}: input_mask is 0 throughout. {_BUILD}")
-        return {name: values.astype(np.int32) for name, values in batch.items()}
+            values = batch[name].numpy()
+            wrong = np.argwhere((values >= end) | (values < 0))
+            if not len(wrong):
+                continue
+            where, value = self._frames.where(numbers[wrong[0, 0]]), values[tuple(wrong[0])]
+            if name != "input_ids":
+                raise ValueError(f"{where}: {name} holds {value}. Expected: 0 or 1. {_BUILD}")
+            raise ValueError(
+                f"{where}: token id {value} is not in the vocabulary of {end} tokens. Set "
+                "vocab_file to that of the records, or build them anew"
+            )
+        where = self._frames.where(numbers[batch["input_mask"].numpy().any(axis=1).argmin()])
+        raise ValueError(f"{where}: input_mask is 0 throughout. {_BUILD}")
 
-    def _refuse_numbers(self, numbers, name, values):
-        end = self._ends[name]
-        row, column = np.argwhere((values >= end) | (values < 0))[0]
-        where, value = self._frames.where(numbers[row]), values[row, column]
-        if name != "input_ids":
-            raise ValueError(f"{where}: {name} holds {value}. Expected: 0 or 1. {_BUILD}")
-        raise ValueError(
-            f"{where}: token id {value} is not in the vocabulary of {end} tokens. Set vocab_file "
-            "to that of the records, or build them anew"
-        )
-
-    def _blame(self, numbers):
+    def _unreadable(self, numbers):
         for number in numbers:
             try:
                 tf.io.parse_single_example(self._frames.read([number])[0], self._spec)
@@ -196,30 +211,32 @@ def dataset(
     """
     order = Order(len(records), seed, order)
     rows = [range(start, stop) for start, stop in replica_rows]
+    size, length = len(rows[0]), records.max_seq_length
+    num_steps = max(1, _READ_TOGETHER // (size * len(rows)))
+    shape = (num_steps * len(rows), size)
+    row_numbers = np.tile(np.array(rows, np.int32), (num_steps, 1))
 
-    def read(index):
-        step, replica = divmod(int(index), len(rows))
-        start, stop = rows[replica].start, rows[replica].stop
-        places = range(first_example + start, first_example + stop)
-        batch = records.read(order.numbers(start_step + step, global_batch, places))
-        batch[ROW] = np.arange(start, stop, dtype=np.int32)
-        return [batch[name] for name in (*RECORD_FEATURES, ROW)]
+    def read(block):
+        steps = start_step + int(block) * num_steps + np.arange(num_steps)
+        places = (range(first_example + part.start, first_example + part.stop) for part in rows)
+        numbers = np.stack([order.numbers(steps, global_batch, part) for part in places], axis=1)
+        batch = records.read(numbers.ravel())
+        return [batch[name].reshape(*shape, length) for name in RECORD_FEATURES]
 
-    def element(index):
-        arrays = tf.numpy_function(read, [index], [tf.int32] * 4)
-        size = len(rows[0])
-        shapes = [(size, records.max_seq_length)] * 3 + [(size,)]
-        return {
-            name: tf.ensure_shape(array, shape)
-            for name, array, shape in zip((*RECORD_FEATURES, ROW), arrays, shapes, strict=True)
+    def batches_of(block):
+        arrays = tf.numpy_function(read, [block], [tf.int32] * len(RECORD_FEATURES))
+        parts = zip(RECORD_FEATURES, arrays, strict=True)
+        return {name: tf.ensure_shape(array, (*shape, length)) for name, array in parts} | {
+            ROW: tf.constant(row_numbers)
         }
 
-    batches = tf.data.Dataset.range(np.iinfo(np.int64).max)
-    batches = batches.map(element, num_parallel_calls=_READERS, deterministic=True)
+    batches = tf.data.Dataset.range(np.iinfo(np.int32).max)
+    batches = batches.map(batches_of, num_parallel_calls=_READERS, deterministic=True).unbatch()
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     options.autotune.enabled = False  # its thread sleeps up to a minute before an iterator ends
-    return batches.prefetch(2 * len(rows)).with_options(options)
+    endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+    return batches.apply(endless).prefetch(2 * len(rows)).with_options(options)
 
 
 def eval_batches(records, batch_size, num_batches):

@@ -21,7 +21,8 @@ from electra.optim.schedule import learning_rate_at
 from electra.saving import checkpoints
 from electra.stacked import assign
 from electra.train import resume
-from electra.train.loop import HostSteps, Loop, constant, in_graph
+from electra.train.calls import HostSteps, constant, in_graph
+from electra.train.loop import Loop
 
 MOST_LENGTHS = 2  # of batches where a step is compiled as a whole: each takes long to compile
 

@@ -16,44 +16,9 @@ from electra import random
 from electra.features import RECORD_FEATURES
 from electra.model import kernels
 from electra.model.config import EncoderConfig
+from electra.model.embeddings import Embeddings
 from electra.model.layers import Dense, Layer, LayerNorm, float32, stacked, truncated_normal
 from electra.model.scan import part_of, scan
-
-
-class Embeddings(Layer):
-    """Word, position and segment tables, summed and normalised.
-
-    Args:
-        config: EncoderConfig; the tables are embedding_size wide.
-    """
-
-    def __init__(self, config, name="embeddings", **kwargs):
-        super().__init__(name=name, **kwargs)
-        self.config = config
-        self.width = config.embedding_size
-        self.norm = LayerNorm(name="LayerNorm", dtype=self.dtype_policy)
-
-    def build(self, input_shape=None):
-        def table(name, rows):
-            initializer = truncated_normal(self.config.initializer_range)
-            return self.add_weight(name=name, shape=(rows, self.width), initializer=initializer)
-
-        self.word_embeddings = table("word_embeddings", self.config.vocab_size)
-        self.token_type_embeddings = table("token_type_embeddings", self.config.type_vocab_size)
-        self.position_embeddings = table("position_embeddings", self.config.max_position_embeddings)
-        self.norm.build((None, self.width))
-
-    def call(self, input_ids, segment_ids, position_ids=None, seed=None):
-        segments = ops.one_hot(segment_ids, self.config.type_vocab_size, dtype="float32")
-        x = ops.take(float32(self.word_embeddings), input_ids, axis=0)  # (B, L, E)
-        positions = float32(self.position_embeddings)
-        if position_ids is None:
-            x = x + positions[: ops.shape(input_ids)[1]]
-        else:
-            x = x + ops.take(positions, position_ids, axis=0)
-        x = x + ops.matmul(segments, float32(self.token_type_embeddings))
-        x = ops.cast(self.norm(x), self.compute_dtype)
-        return kernels.dropout(x, self.config.hidden_dropout_prob, seed and seed.fold("embeddings"))
 
 
 class LayerWeights(typing.NamedTuple):

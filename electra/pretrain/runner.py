@@ -13,6 +13,7 @@ import tensorflow as tf
 from absl import logging
 
 from electra.data import reader
+from electra.data.waiting import Waiting
 from electra.pretrain import corrupted
 from electra.pretrain.agreement import config_to_run
 from electra.pretrain.assembly import (
@@ -34,10 +35,11 @@ from electra.saving.shapes import infer_generator_fractions, layers_of
 from electra.storage import write_json, write_text
 from electra.text.vocab import read_vocab
 from electra.train import resume
+from electra.train.calls import GraphSteps
 from electra.train.fit import FitResult, fit
 from electra.train.lines import EVAL_LOG, read_lines
 from electra.train.logs import RunLog
-from electra.train.loop import GraphSteps, Loop
+from electra.train.loop import Loop
 from electra.train.peak import peak_flops
 from electra.train.result import RunResult
 from electra.train.strategy import placement_of
@@ -275,13 +277,13 @@ class Pretraining:
         config, placement = phase.config, self.placement
         self.model.mask_prob = config.mask_prob
         step_function = build_step(config, self.model, self.optimizer, placement)
-        share = config.train_batch_size // placement.num_replicas
+        share, waiting = config.train_batch_size // placement.num_replicas, Waiting()
 
         def dataset(context):
             replicas = placement.num_replicas // context.num_input_pipelines
             first = context.input_pipeline_id * replicas
             rows = [((first + i) * share, (first + i + 1) * share) for i in range(replicas)]
-            return reader.dataset(
+            batches = reader.dataset(
                 self.records[phase.number][0],
                 seed=config.seed,
                 global_batch=config.train_batch_size,
@@ -290,9 +292,10 @@ class Pretraining:
                 first_example=phase.first_example,
                 order=config.record_order,
             )
+            return waiting.measured(batches)
 
         batches = placement.strategy.distribute_datasets_from_function(dataset)
-        return Loop(GraphSteps(step_function, placement, iter(batches)), placement)
+        return Loop(GraphSteps(step_function, placement, iter(batches), waiting), placement)
 
     def _evaluate(self, phase, log, step):
         evaluator = self._evaluator(phase)

@@ -23,6 +23,7 @@ class Interval:
 
     def _reset(self):
         self.sums, self.timed, self.seconds = {}, dict.fromkeys(self._TIMED, 0.0), 0.0
+        self._waited = self._measured = 0.0  # seconds: for data, and in which that was measured
 
     def add(self, steps):
         for name, rows in steps.values.items():
@@ -36,6 +37,9 @@ class Interval:
         for name in self._TIMED:
             self.timed[name] += float(np.sum(steps.values.get(name, 0.0) * is_timed))
         self.seconds += steps.seconds
+        if steps.waited is not None:
+            self._waited += steps.waited
+            self._measured += steps.seconds + steps.untimed_seconds
 
     def examples_per_sec(self, examples=0.0, seconds=0.0):
         """Returns the speed of the line that has begun, at its first seconds that of the one
@@ -61,6 +65,8 @@ class Interval:
                 values[f"{name}_per_sec"] = count / max(self.seconds, 1e-9)
             self._speed = values["examples_per_sec"]
             values.update(self.speeds(self._speed))
+        if self._measured:
+            values["data_wait_share"] = min(self._waited / self._measured, 1.0)
         self._reset()
         return values
 

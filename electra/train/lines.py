@@ -13,6 +13,7 @@ THROUGHPUT = (  # what may differ between equal runs
     "tokens_per_sec",
     "model_flops_per_sec",
     "share_of_peak",
+    "data_wait_share",
 )
 
 

@@ -5,10 +5,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from electra import random
 from electra.model import kernels
 from electra.model.config import encoder_config
+from electra.model.embeddings import Embeddings
 from electra.model.encoder import ElectraEncoder
 from electra.stacked import by_official_name
 
@@ -211,3 +213,20 @@ def test_seeds_make_equal_weights():
     for a, b in zip(*weights, strict=True):
         np.testing.assert_array_equal(a, b)
     assert np.abs(weights[0][0]).max() <= 2 * 0.02 + 1e-6  # truncated at two deviations
+
+
+def test_calls_side_by_side_share_no_resource():
+    """Grappler's memory optimizer makes a variable of a sum of three, named alike in all calls."""
+    layer = Embeddings(tiny())
+    layer.build()
+    ids = tf.ones((2, 8), tf.int32)
+    program = tf.function(lambda ids: layer(ids, ids, position_ids=ids), autograph=False)
+    context.enable_graph_collection()
+    try:
+        program(ids)
+        graphs = context.export_run_metadata().function_graphs
+    finally:
+        context.disable_graph_collection()
+    nodes = [node for graph in graphs for node in graph.post_optimization_graph.node]
+    assert any(node.op == "AddV2" for node in nodes)
+    assert [node.name for node in nodes if node.op == "AddN" and len(node.input) > 2] == []

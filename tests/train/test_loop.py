@@ -12,8 +12,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.eager import context
 
+from electra.data.waiting import Waiting
 from electra.train import loop as loop_module
-from electra.train.loop import GraphSteps, HostSteps, Loop, stopping_signals
+from electra.train.calls import GraphSteps, HostSteps
+from electra.train.loop import Loop, stopping_signals
 from electra.train.strategy import choose_placement
 
 
@@ -195,3 +197,34 @@ def test_the_step_that_compiles_is_untimed_from_its_beginning():
     steps._call = lambda *given: seen.append(steps.untimed) or call(*given)
     steps.run(5, 3)
     assert seen[0] == [5] and steps.untimed_seconds > 0
+
+
+def test_waits_for_data_are_told():
+    def slow(step):
+        time.sleep(0.05)
+        return (step,)
+
+    program = tf.function(lambda step: tf.stack([tf.cast(step, tf.float32)]))
+    steps = HostSteps(program, lambda row: {"loss": row}, slow)
+    steps.run(0, 4)
+    assert 0.2 <= steps.waited() < 2
+
+
+def test_a_pipeline_tells_how_long_it_let_others_wait():
+    waiting = Waiting()
+
+    def slow(number):
+        time.sleep(0.05)
+        return number
+
+    numbers = tf.data.Dataset.range(100).map(lambda n: tf.numpy_function(slow, [n], tf.int64))
+    elements = waiting.measured(numbers.map(lambda n: {"n": n}))
+    started = time.monotonic()
+    found = [int(element["n"]) for element in elements.take(4)]
+    assert found == [0, 1, 2, 3]
+    assert 0.2 <= waiting.take() <= time.monotonic() - started
+    assert waiting.take() == 0.0
+    ready = Waiting()
+    for _ in ready.measured(tf.data.Dataset.range(3).map(lambda n: {"n": n})):
+        time.sleep(0.2)
+    assert ready.take() < 0.6  # what those do who asked is no wait
