@@ -49,6 +49,7 @@ bench: $(VENV)/installed-bench
 	  --data_dir $(DATA_DIR) --task_name $(task) &&) \
 	  $(BIN)/python benchmarks/inference.py --data_dir $(DATA_DIR))
 	$(BIN)/python benchmarks/input_pipeline.py
+	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/growth.py
 
