@@ -16,6 +16,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from electra.cloud import mirror
 from electra.saving.tensors import (
     CHECKSUM,
     checksum_of,
@@ -118,7 +119,7 @@ class RestoreReport:
 
 
 def save(folder, step, tensors, state, keep_max=0, kept=()):
-    """Writes a checkpoint and removes old ones.
+    """Writes a checkpoint and removes old ones; of a working copy also in the bucket.
 
     Args:
         folder: made if missing.
@@ -135,6 +136,7 @@ def save(folder, step, tensors, state, keep_max=0, kept=()):
     with published(path) as file:
         write_safetensors(file, tensors, metadata)
     remove(folder, kept=[*_steps(folder)[-keep_max:], *kept])
+    mirror.push(folder)
     return path
 
 

@@ -1,0 +1,90 @@
+"""Runs whose folders lie in a bucket come to what runs in local folders come to."""
+
+import re
+import signal
+import time
+
+import pytest
+
+from electra.cloud import store
+from electra.train.compare import differences
+from tests.pretrain import runs
+
+
+def upload(folder, url):
+    """Copies a local folder into a bucket."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            store.send(str(path), f"{url}/{path.relative_to(folder)}")
+
+
+def download(url, folder):
+    """Copies a bucket's folder to a local one. Returns: its path as a str."""
+    for key, about in store.find(url).items():
+        store.fetch(f"{url}/{key}", about, str(folder / key))
+    return str(folder)
+
+
+def newest_step(folder):
+    """Returns the step of the newest checkpoint in a bucket's folder, -1 where there is none."""
+    found = [re.fullmatch(r"model\.ckpt-(\d+)\.safetensors", key) for key in store.find(folder)]
+    return max([int(each[1]) for each in found if each], default=-1)
+
+
+def stop(process, number, folder, after_step):
+    """Sends a signal once a checkpoint of that step or later is in the bucket.
+
+    Returns: what the process printed.
+    """
+    while process.poll() is None:
+        if newest_step(folder) >= after_step:
+            process.send_signal(number)
+            break
+        time.sleep(0.01)
+    return process.communicate(timeout=60)[0]
+
+
+@pytest.fixture
+def data(tmp_path):
+    return runs.make_data(tmp_path / "data")
+
+
+def test_a_run_in_a_bucket_equals_a_local_one(bucket, data, machine, tmp_path):
+    upload(data, f"{bucket}/data")
+    hparams = {"num_train_steps": 8, "keep_checkpoint_max": 1, "do_eval": True}
+    assert runs.train(data, **hparams) == 0
+    assert runs.train(f"{bucket}/data", **hparams) == 0
+    found = store.find(f"{bucket}/data/models/m")
+    assert [key for key in found if key.startswith("model.ckpt")] == ["model.ckpt-8.safetensors"]
+    there = download(f"{bucket}/data/models/m", tmp_path / "there")
+    assert differences(there, str(data / "models" / "m")) == []
+    results = "results/unsup_results.txt"
+    assert (tmp_path / "there" / results).read_text() == (data / "models/m" / results).read_text()
+
+
+def test_a_run_killed_goes_on_on_another_machine(bucket, data, machine, tmp_path):
+    """Killed, then stopped in order; each time the next machine knows nothing of it."""
+    upload(data, f"{bucket}/data")
+    folder, last = f"{bucket}/data/models/killed", 60
+    hparams = runs.TINY | {"num_train_steps": last, "save_checkpoints_steps": 4}
+    hparams |= {"iterations_per_loop": 2, "keep_checkpoint_max": 2, "eval_every_steps": 8}
+    unbroken = runs.start(data, "unbroken", hparams)
+    for number, after_step in ((signal.SIGKILL, 8), (signal.SIGTERM, 24)):
+        machine(f"machine {number}")
+        process = runs.start(f"{bucket}/data", "killed", hparams)
+        output = stop(process, number, folder, after_step)
+        assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143}[number], output
+        step = newest_step(folder)
+        assert after_step <= step < last
+    assert f"Stopped at step {step};" in output
+    machine("last machine")
+    output = runs.finish(runs.start(f"{bucket}/data", "killed", hparams))
+    assert f"model.ckpt-{step}.safetensors, step {step}" in output
+    runs.finish(unbroken)
+    there = download(folder, tmp_path / "there")
+    assert differences(there, str(data / "models" / "unbroken")) == []
+    assert sorted(key for key in store.find(folder) if key.startswith("model.ckpt")) == [
+        f"model.ckpt-{last - 4}.safetensors",
+        f"model.ckpt-{last}.safetensors",
+    ]
+    assert ".electra-lock" not in store.find(folder)
