@@ -60,7 +60,10 @@ def after_vocab(corpus_dir, vocab_file, flags):
 
 def after_build(output_dir, vocab_file, tokens):
     """Says how a model is pre-trained on records; tokens: in those to train on."""
-    data_dir, name = os.path.split(os.path.normpath(output_dir))
+    is_url = "://" in output_dir
+    data_dir, name = os.path.split(
+        output_dir.rstrip("/") if is_url else os.path.normpath(output_dir)
+    )
     data_dir = data_dir or "."
     places = {}
     if name != "pretrain_tfrecords":

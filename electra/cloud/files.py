@@ -30,7 +30,7 @@ def matches(pattern):
     from electra.cloud import store
 
     if local_glob.has_magic(pattern):
-        return sorted(store.glob(pattern))
+        return note(store.glob(pattern))
     return [normal(pattern)] if exists(pattern) else []
 
 
@@ -71,15 +71,25 @@ class Remote:
     version: str
 
 
-@functools.lru_cache(1 << 16)
+_known = {}  # URL -> Remote
+
+
 def opened(url):
     """Returns the Remote of a URL. Raises: FileNotFoundError."""
-    from electra.cloud import store
+    if url not in _known:
+        from electra.cloud import store
 
-    found = store.stat(url)
-    if found is None:
-        raise FileNotFoundError(f"{url} is not there")
-    return Remote(url, found.size, found.version)
+        found = store.stat(url)
+        if found is None:
+            raise FileNotFoundError(f"{url} is not there")
+        note({url: found})
+    return _known[url]
+
+
+def note(found):
+    """Keeps what a bucket said of objects, a dict URL -> About. Returns: the URLs, sorted."""
+    _known.update({url: Remote(url, about.size, about.version) for url, about in found.items()})
+    return sorted(found)
 
 
 @contextlib.contextmanager

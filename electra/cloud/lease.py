@@ -42,7 +42,7 @@ def held(folder, left_out=()):
     if not is_url(url):
         yield
         return
-    with _lease(url):
+    with taken(folder):
         mirror.pull(folder, left_out=left_out, fresh=True)
         try:
             yield
@@ -55,8 +55,12 @@ def held(folder, left_out=()):
 
 
 @contextlib.contextmanager
-def _lease(folder):
-    """Takes the lock of a bucket's folder, a URL."""
+def taken(folder):
+    """Takes the lock alone of the bucket's folder that a working copy is of."""
+    folder = origin(folder)
+    if not is_url(folder):
+        yield
+        return
     if scheme_of(folder) not in _LOCKING:
         logging.warning(
             "%s: this store has no locks. See to it that one process alone writes there", folder

@@ -3,6 +3,7 @@
 import os
 import stat
 
+from electra.cloud import files
 from electra.cloud.urls import is_url, normal
 
 _EXPECTED = "Expected: .txt, .jsonl, .tar; .gz, .xz or .zst may follow"
@@ -45,11 +46,14 @@ def _find_in_bucket(corpus_dir):
             f"--corpus_dir {corpus_dir} is no file, and web servers list no folders. Name one "
             "file, packed as .tar where there are many"
         )
-    found = (key for key in store.find(corpus_dir) if not any(map(_is_hidden, key.split("/"))))
-    paths = sorted(f"{normal(corpus_dir)}/{key}" for key in found)
-    if not paths:
+    found = {
+        f"{normal(corpus_dir)}/{key}": about
+        for key, about in store.find(corpus_dir).items()
+        if not any(map(_is_hidden, key.split("/")))
+    }
+    if not found:
         raise ValueError(f"--corpus_dir {corpus_dir} holds no files. {_EXPECTED}")
-    return paths
+    return files.note(found)
 
 
 def _is_hidden(name):

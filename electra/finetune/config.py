@@ -9,6 +9,7 @@ import os
 from collections.abc import Sized
 from typing import Any
 
+from electra.cloud import mirror
 from electra.finetune.checks import are_strings, checked
 from electra.finetune.defaults import DEBUG, Pretrained, defaults_of_tasks
 from electra.finetune.tasks import get_task, read_task_file
@@ -273,6 +274,11 @@ class FinetuningConfig(RunConfig):
     qa_preds_file = Place("QA answers of the best trial. null: .../T_qa/{:}_preds.json")
     qa_na_file = Place("QA null odds of the best trial. null: .../T_qa/{:}_null_odds.json")
 
+    def pull(self, hparams: dict[str, Any], home: str, start: str | None) -> None:
+        super().pull(hparams, home, start)
+        if isinstance(home, str):
+            mirror.pull_file(os.path.join(home, "vocab.txt"))
+
     def resolve(self, hparams: dict[str, Any]) -> None:
         self.check_given(hparams)
         names, files = (hparams.get(name, []) for name in ("task_names", "task_files"))
@@ -333,3 +339,9 @@ class FinetuningConfig(RunConfig):
         }
         for name, parts in places.items():
             setattr(self, name, getattr(self, name) or os.path.join(*parts))
+        mirror.pull_like(f"{self.model_dir}_")
+        for folder in (os.path.dirname(self.results_txt), *map(self._folder_of, self.tasks)):
+            mirror.pull(folder)
+
+    def _folder_of(self, task):
+        return os.path.join(self.raw_data_dir, task.folder)

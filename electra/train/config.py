@@ -182,7 +182,7 @@ class RunConfig(Config):
     def to_json(self) -> dict[str, Any]:
         """Returns the model's name and every hparam, resolved, as a dict of JSON values; of working
         copies their URLs."""
-        values = {name: origin(value) for name, value in super().to_json().items()}
+        values = {name: _there(value) for name, value in super().to_json().items()}
         return {"model_name": self.model_name, **values}
 
     def make_encoder(self, overrides: dict[str, Any]) -> EncoderConfig:
@@ -243,3 +243,12 @@ def _here(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _here(each) for name, each in value.items()}
     return working_copy(value)
+
+
+def _there(value: Any) -> Any:
+    """Returns a value whose working copies are URLs."""
+    if isinstance(value, list):
+        return [_there(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _there(each) for name, each in value.items()}
+    return origin(value)

@@ -45,7 +45,7 @@ def machine(tmp_path, monkeypatch):
         monkeypatch.setenv("ELECTRA_CACHE", str(tmp_path / name))
         mirror._pulled.clear()
         mirror._covered.clear()
-        files.opened.cache_clear()
+        files._known.clear()
 
     another("cache")
     return another

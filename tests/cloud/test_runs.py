@@ -6,8 +6,11 @@ import time
 
 import pytest
 
+import electra
 from electra.cloud import store
+from electra.finetune.runner import run_finetuning
 from electra.train.compare import differences
+from tests.finetune import runs as finetune_runs
 from tests.pretrain import runs
 
 
@@ -88,3 +91,27 @@ def test_a_run_killed_goes_on_on_another_machine(bucket, data, machine, tmp_path
         f"model.ckpt-{last}.safetensors",
     ]
     assert ".electra-lock" not in store.find(folder)
+
+
+def test_fine_tuning_in_a_bucket_equals_that_in_a_folder(bucket, machine, tmp_path):
+    data = finetune_runs.make_data(tmp_path / "data")
+    upload(data, f"{bucket}/data")
+    hparams = {"num_trials": 2, "num_train_epochs": 1}
+    local = run_finetuning(finetune_runs.config_of(data, **hparams))
+    there = run_finetuning(finetune_runs.config_of(f"{bucket}/data", **hparams))
+    assert there.scores == local.scores
+    assert there.folder == local.folder.replace(str(data), f"{bucket}/data")
+    machine("another")
+    assert electra.load(there.folder).predict("w5 w9") == electra.load(local.folder).predict(
+        "w5 w9"
+    )
+    models = "models/m/finetuning_models"
+    there = download(f"{bucket}/data/{models}", tmp_path / "there")
+    for trial in ("cola_model_1", "cola_model_2"):
+        assert differences(f"{there}/{trial}", str(data / models / trial)) == []
+    names = {f"models/m/results/cola_results.{kind}" for kind in ("txt", "json")}
+    assert names <= set(store.find(f"{bucket}/data"))
+    # A second command finds the trials finished; a third machine has nothing but the bucket.
+    machine("third")
+    again = run_finetuning(finetune_runs.config_of(f"{bucket}/data", **hparams))
+    assert again.scores == local.scores
