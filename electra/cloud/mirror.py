@@ -20,7 +20,7 @@ from electra.cloud import store
 from electra.cloud.urls import check_name, is_url, origin
 from electra.storage import LockedError, locked, read_json, write_json
 
-_STATE = ".sync.json"
+STATE = ".sync.json"
 _SHAPE = {str: [(int, str)]}
 _CHECKPOINT = re.compile(r"model\.ckpt-(\d+)\.(safetensors|json|index|meta|data-.*)")
 _pulled = set()  # what this process pulled: (path, how)
@@ -206,7 +206,7 @@ class _States:
     def _of(self, key):
         folder = os.path.dirname(key)
         if folder not in self._read:
-            path, known = os.path.join(self._root, folder, _STATE), {}
+            path, known = os.path.join(self._root, folder, STATE), {}
             if os.path.exists(path):
                 try:
                     known = read_json(path, "It is made anew", _SHAPE)
@@ -225,7 +225,7 @@ class _States:
     def keys(self):
         """Returns the set of the keys of all files that are known in the folder and below."""
         for folder, _, names in os.walk(self._root):
-            if _STATE in names:
+            if STATE in names:
                 self._of(os.path.join(os.path.relpath(folder, self._root), "x").removeprefix("./"))
         return {
             os.path.join(folder, name) for folder, known in self._read.items() for name in known
@@ -242,7 +242,7 @@ class _States:
     def write(self):
         for folder in self._changed:
             if os.path.isdir(os.path.join(self._root, folder)):
-                write_json(os.path.join(self._root, folder, _STATE), self._read[folder])
+                write_json(os.path.join(self._root, folder, STATE), self._read[folder])
         self._changed.clear()
 
 

@@ -131,10 +131,9 @@ def save(folder, step, tensors, state, keep_max=0, kept=()):
     Returns: path of the tensors file.
     """
     path = path_of(folder, step)
-    about = {"format": FORMAT, "step": int(step), "state": state}
-    metadata = {METADATA: json.dumps(about, allow_nan=False)}
+    about = json.dumps({"format": FORMAT, "step": int(step), "state": state}, allow_nan=False)
     with published(path) as file:
-        write_safetensors(file, tensors, metadata)
+        write_safetensors(file, tensors, {METADATA: about})
     remove(folder, kept=[*_steps(folder)[-keep_max:], *kept])
     mirror.push(folder)
     return path

@@ -1,5 +1,6 @@
 """An S3 server on this machine: moto's, in a thread, and what tests need of it."""
 
+import itertools
 import logging
 import os
 
@@ -9,6 +10,8 @@ moto_server = pytest.importorskip("moto.server", reason="needs the extra `test`:
 pytest.importorskip("s3fs", reason="needs the extra `cloud`: s3fs")
 
 from electra.cloud import files, mirror, store  # noqa: E402
+
+_NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -29,11 +32,11 @@ def s3():
 
 
 @pytest.fixture
-def bucket(s3, request, machine):
+def bucket(s3, machine):
     """Returns the URL of a new bucket."""
-    name = "b" + "".join(c if c.isalnum() else "-" for c in request.node.name.lower())[:50]
-    s3.mkdir(name.rstrip("-"))
-    return f"s3://{name.rstrip('-')}"
+    name = f"bucket-{next(_NUMBERS)}"
+    s3.mkdir(name)
+    return f"s3://{name}"
 
 
 @pytest.fixture

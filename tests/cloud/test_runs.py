@@ -7,16 +7,16 @@ import time
 import pytest
 
 import electra
-from electra.cloud import store
+from electra.cloud import lease, store
 from electra.finetune.runner import run_finetuning
 from electra.train.compare import differences
 from tests.finetune import runs as finetune_runs
 from tests.pretrain import runs
 
 
-def upload(folder, url):
-    """Copies a local folder into a bucket."""
-    for path in sorted(folder.rglob("*")):
+def upload(folder, url, patterns=("**/*",)):
+    """Copies what of a local folder matches patterns into a bucket."""
+    for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
         if path.is_file():
             store.send(str(path), f"{url}/{path.relative_to(folder)}")
 
@@ -47,27 +47,74 @@ def stop(process, number, folder, after_step):
     return process.communicate(timeout=60)[0]
 
 
-@pytest.fixture
-def data(tmp_path):
-    return runs.make_data(tmp_path / "data")
+LAST_STEP = 24
+HPARAMS = runs.TINY | {"num_train_steps": LAST_STEP, "keep_checkpoint_max": 2, "do_eval": True}
+RESULTS = "results/unsup_results.txt"
 
 
-def test_a_run_in_a_bucket_equals_a_local_one(bucket, data, machine, tmp_path):
-    upload(data, f"{bucket}/data")
-    hparams = {"num_train_steps": 8, "keep_checkpoint_max": 1, "do_eval": True}
-    assert runs.train(data, **hparams) == 0
-    assert runs.train(f"{bucket}/data", **hparams) == 0
-    found = store.find(f"{bucket}/data/models/m")
-    assert [key for key in found if key.startswith("model.ckpt")] == ["model.ckpt-8.safetensors"]
-    there = download(f"{bucket}/data/models/m", tmp_path / "there")
-    assert differences(there, str(data / "models" / "m")) == []
-    results = "results/unsup_results.txt"
-    assert (tmp_path / "there" / results).read_text() == (data / "models/m" / results).read_text()
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return runs.make_data(tmp_path_factory.mktemp("local") / "data")
 
 
-def test_a_run_killed_goes_on_on_another_machine(bucket, data, machine, tmp_path):
+@pytest.fixture(scope="module")
+def unbroken(data):
+    """The folder of a run that nothing stops, in a local folder."""
+    assert runs.train(data, **HPARAMS) == 0
+    return data / "models" / "m"
+
+
+def assert_equals(url, unbroken, tmp_path):
+    """Compares a bucket's folder with that of the unbroken run."""
+    there = download(url, tmp_path / "there")
+    assert differences(there, str(unbroken)) == []
+    assert (tmp_path / "there" / RESULTS).read_text() == (unbroken / RESULTS).read_text()
+    names = {path.name for path in unbroken.glob("model.ckpt*")}
+    assert {key for key in store.find(url) if key.startswith("model.ckpt")} == names
+
+
+def test_a_run_killed_goes_on_elsewhere_and_equals_a_local_one(
+    bucket, data, unbroken, machine, tmp_path
+):
+    upload(data, f"{bucket}/data", ("vocab.txt", "pretrain_tfrecords/*"))
+    folder, often = f"{bucket}/data/models/m", {"iterations_per_loop": 1}
+    process = runs.start(f"{bucket}/data", "m", HPARAMS | often)
+    output = stop(process, signal.SIGKILL, folder, 4)
+    assert process.returncode == -signal.SIGKILL, output
+    step = newest_step(folder)
+    assert 4 <= step < LAST_STEP
+    assert lease.NAME in store.find(folder)
+    machine("another")
+    assert runs.train(f"{bucket}/data", **HPARAMS | often) == 0
+    assert_equals(folder, unbroken, tmp_path)
+    assert lease.NAME not in store.find(folder)
+    recorded = store.read(f"{folder}/hparams.json", 0, store.stat(f"{folder}/hparams.json").size)
+    assert str(tmp_path) not in recorded.decode()  # no path of one machine
+    # Evaluated where nothing is known of it: only the newest checkpoint comes.
+    machine("third")
+    store.remove(f"{folder}/{RESULTS}")
+    assert runs.train(f"{bucket}/data", **HPARAMS | {"do_train": False}) == 0
+    assert_equals(folder, unbroken, tmp_path)
+    here = tmp_path / "third" / "buckets" / folder.replace("s3://", "s3/")
+    assert [path.name for path in here.glob("*.safetensors")] == [
+        f"model.ckpt-{LAST_STEP}.safetensors"
+    ]
+    assert not list((tmp_path / "third").rglob("*.tfrecord*"))
+
+
+def test_a_run_in_memory_equals_a_local_one(data, unbroken, machine, tmp_path):
+    url = f"memory://{tmp_path.name}/data"
+    upload(data, url, ("vocab.txt", "pretrain_tfrecords/*"))
+    assert runs.train(url, **HPARAMS) == 0
+    assert_equals(f"{url}/models/m", unbroken, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_run_killed_and_stopped_goes_on_each_time_on_another_machine(
+    bucket, data, machine, tmp_path
+):
     """Killed, then stopped in order; each time the next machine knows nothing of it."""
-    upload(data, f"{bucket}/data")
+    upload(data, f"{bucket}/data", ("vocab.txt", "pretrain_tfrecords/*"))
     folder, last = f"{bucket}/data/models/killed", 60
     hparams = runs.TINY | {"num_train_steps": last, "save_checkpoints_steps": 4}
     hparams |= {"iterations_per_loop": 2, "keep_checkpoint_max": 2, "eval_every_steps": 8}
