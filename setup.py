@@ -1,7 +1,7 @@
 """The package, its console command, and what they need.
 
-Extras: `test` (pytest with xdist, ruff, mypy, what builds the package, what runs the notebook, an S3
-server), `cloud` (what opens buckets),
+Extras: `test` (pytest with xdist, ruff, mypy, what builds the package, what runs the notebook, an
+S3 server), `cloud` (what opens buckets),
 `bench` (the peers that benchmarks/ measures beside ours), `interop` (the libraries that converted
 models are tested with; converting needs neither), `hub` (uploads to Hugging Face), `onnx` (what
 writes and runs ONNX models), `ray` (what builds records on a cluster), `demo` (the page of

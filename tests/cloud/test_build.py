@@ -2,6 +2,9 @@
 
 import gzip
 import io
+import os
+import subprocess
+import sys
 import tarfile
 
 import pytest
@@ -11,6 +14,7 @@ from electra.data.build import build
 from electra.data.reader import Records
 from electra.text.vocab import read_vocab
 from tests.data import tiny
+from tests.shared import ROOT
 
 FLAGS = {"max_seq_length": 32, "eval_fraction": 0.2, "num_out_files": 3}
 
@@ -117,3 +121,31 @@ def test_what_cannot_be_built_in_a_bucket_is_refused_at_once(bucket, corpus, tmp
         build(f"{bucket}/corpus", vocab, f"{bucket}/corpus/out")
     with pytest.raises(ValueError, match="holds no files"):
         build(f"{bucket}/corpus", vocab, f"{bucket}/out")
+
+
+def test_a_text_of_a_web_server_is_read(s3, bucket, corpus, tmp_path):
+    """The S3 server is one too, of what everybody may read."""
+    vocab, web = tmp_path / "vocab.txt", os.environ["AWS_ENDPOINT_URL"] + bucket[4:]
+    upload(corpus, f"{bucket}/corpus")
+    s3.chmod(f"{bucket}/corpus/d.tar", acl="public-read")
+    (tmp_path / "one").mkdir()
+    (corpus / "d.tar").rename(tmp_path / "one" / "d.tar")
+    there = build(f"{web}/corpus/d.tar", vocab, tmp_path / "there", **FLAGS)
+    assert there["files"] == build(tmp_path / "one", vocab, tmp_path / "here", **FLAGS)["files"]
+    for entry in there["files"]:
+        data = (tmp_path / "there" / entry["name"]).read_bytes()
+        assert data == (tmp_path / "here" / entry["name"]).read_bytes()
+    with pytest.raises(ValueError, match="web servers list no folders. Name one file"):
+        build(f"{web}/corpus", vocab, tmp_path / "none")
+
+
+def test_a_vocabulary_is_trained_from_a_bucket_into_one(bucket, corpus, tmp_path):
+    upload(corpus, f"{bucket}/corpus")
+    command = [sys.executable, "-m", "electra.text.vocab", "--vocab_size", "60"]
+    for source, output in (
+        (str(corpus), str(tmp_path / "ours.txt")),
+        (f"{bucket}/corpus", f"{bucket}/data/vocab.txt"),
+    ):
+        places = ["--corpus_dir", source, "--output", output]
+        subprocess.run([*command, *places], cwd=ROOT, check=True, capture_output=True)
+    assert read_vocab(f"{bucket}/data/vocab.txt").tokens == read_vocab(tmp_path / "ours.txt").tokens

@@ -1,5 +1,6 @@
 """Runs whose folders lie in a bucket come to what runs in local folders come to."""
 
+import os
 import re
 import signal
 import time
@@ -9,6 +10,8 @@ import pytest
 import electra
 from electra.cloud import lease, store
 from electra.finetune.runner import run_finetuning
+from electra.publish.formats import convert
+from electra.serve.report import write_report
 from electra.train.compare import differences
 from tests.finetune import runs as finetune_runs
 from tests.pretrain import runs
@@ -111,6 +114,29 @@ def test_a_run_in_memory_equals_a_local_one(data, unbroken, machine, tmp_path):
     upload(data, url, ("vocab.txt", "pretrain_tfrecords/*"))
     assert runs.train(url, **HPARAMS) == 0
     assert_equals(f"{url}/models/m", unbroken, tmp_path)
+
+
+def test_a_model_in_a_bucket_is_opened_converted_and_reported(bucket, unbroken, machine, tmp_path):
+    upload(unbroken, f"{bucket}/m")
+    vectors = electra.load(unbroken).encode(["w5 w6"])
+    assert (electra.load(f"{bucket}/m").encode(["w5 w6"]) == vectors).all()
+    newest = f"model.ckpt-{LAST_STEP}.safetensors"
+    assert electra.load(f"{bucket}/m/{newest}").step == LAST_STEP
+    convert(f"{bucket}/m", "huggingface", f"{bucket}/hf", part="discriminator")
+    convert(unbroken, "huggingface", tmp_path / "hf", part="discriminator")
+    there = download(f"{bucket}/hf", tmp_path / "there")
+    names = {path.name for path in (tmp_path / "hf").iterdir()}
+    assert names == set(os.listdir(there))
+    for name in names - {"README.md"}:  # which names the folder
+        assert (tmp_path / "hf" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
+    with pytest.raises(ValueError, match="is not empty"):
+        convert(f"{bucket}/m", "huggingface", f"{bucket}/hf")
+    machine("another")
+    assert (electra.load(f"{bucket}/hf").encode(["w5 w6"]) == vectors).all()
+    assert write_report(f"{bucket}/m") == f"{bucket}/m/report.html"
+    assert "report.html" in store.find(f"{bucket}/m")
+    with pytest.raises(ValueError, match="is a URL. Export to a folder"):
+        electra.load(f"{bucket}/m").export(f"{bucket}/served")
 
 
 @pytest.mark.slow
