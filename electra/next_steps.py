@@ -100,7 +100,8 @@ def after_pretraining(config, result):
         label_column="label",
     )
     if not config.do_eval:
-        recorded = os.path.join(folder, "hparams.json")
+        here = config.model_dir if "://" in folder else folder  # --hparams takes no URL
+        recorded = os.path.join(here, "hparams.json")
         then = command(
             "pretrain",
             data_dir=config.data_dir,

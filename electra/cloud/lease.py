@@ -87,6 +87,8 @@ class _Lease:
         seen, since, told = None, 0.0, False
         while not store.write(self._url, self._text(), is_new=True):
             now = self._read()
+            if now and now["owner"] == self._owner:  # it was written, though the answer was lost
+                break
             if now != seen:
                 if seen and now and now["owner"] == seen["owner"]:  # it was renewed: it lives
                     raise LockedError(
@@ -99,7 +101,8 @@ class _Lease:
             waited = time.monotonic() - since
             if waited > LEASE_SECONDS or _is_dead(now):
                 logging.info("%s: taken over from a process that is gone", self._url)
-                store.remove(self._url)
+                if self._read() == now:  # nobody else was faster
+                    store.remove(self._url)
                 continue
             if not told:
                 about = "%s: waiting up to %d s to see whether its owner, process %d of %s, lives"

@@ -2,8 +2,8 @@
 
 The bucket is the truth. `pull` makes the copy equal to it; `push` brings what changed here there:
 logs first, then file by file in the order of their last change, so that what a checkpoint or a
-result goes with is there before it; removals last. Whoever is killed leaves the bucket with whole
-files, and with a whole older checkpoint.
+result goes with is there before it; last, checkpoints that are gone here are removed. Whoever is
+killed leaves the bucket with whole files, and with a whole older checkpoint.
 
 <folder>/.sync.json holds what the last pull or push saw of each file: bytes and time of change
 here, version there.
@@ -154,7 +154,9 @@ def _push(root, path, left_out):
         states.set(key, size, time, about.version)
     states.write()
     for key in states.keys() - here:
-        if is_under(key) and key.partition("/")[0] not in left_out:
+        # Nothing else goes in a run: what somebody cleared away here stays in the bucket.
+        is_due = _CHECKPOINT.fullmatch(os.path.basename(key)) or _is_log(key)
+        if is_under(key) and key.partition("/")[0] not in left_out and is_due:
             store.remove(f"{origin(root)}/{key}")
             states.drop(key)
     states.write()

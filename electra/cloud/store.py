@@ -19,6 +19,7 @@ from electra.storage import published
 CHUNK_BYTES = 8 << 20  # of a file that is fetched or sent
 _TOGETHER = 4  # chunks that are fetched at once
 _SLOWEST = 20_000  # bytes a second: what is slower counts as hanging
+_LONG_LISTING = 1200 * _SLOWEST  # bytes: of a million objects it takes minutes
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 20.0  # seconds
 # In what a store says of an object, the first of these tells one version of it from another.
 _VERSIONS = ("ETag", "etag", "generation", "md5Hash", "Content-MD5", "Last-Modified")
@@ -87,21 +88,29 @@ def read(url, start, end):
 
 
 def read_ranges(spans):
-    """Reads ranges of one store's objects at once.
+    """Reads ranges of objects, those of one store at once.
 
     Args:
         spans: list of (url, start, end).
     Returns: list of bytes.
     """
-    if not spans:
-        return []
+    schemes = sorted({scheme_of(url) for url, _, _ in spans})
+    if len(schemes) != 1:
+        places = {
+            s: [i for i, span in enumerate(spans) if scheme_of(span[0]) == s] for s in schemes
+        }
+        found = {s: iter(read_ranges([spans[i] for i in places[s]])) for s in schemes}
+        return [next(found[scheme_of(url)]) for url, _, _ in spans]
     whole = [None] * len(spans)
 
     def request():
         left = [i for i, data in enumerate(whole) if data is None]
         urls, starts, ends = zip(*(spans[i] for i in left), strict=True)
         fs, problem = _filesystem(scheme_of(urls[0])), None
-        paths, more = [fs._strip_protocol(url) for url in urls], _deadline(fs, max(ends))
+        paths, more = (
+            [fs._strip_protocol(url) for url in urls],
+            _deadline(fs, sum(ends) - sum(starts)),
+        )
         answers = fs.cat_ranges(paths, list(starts), list(ends), on_error="return", **more)
         for i, data in zip(left, answers, strict=True):
             if isinstance(data, Exception):
@@ -206,7 +215,8 @@ def _ask(what, url, method, *args, **more):
     fs = _filesystem(scheme_of(url))
     fs.invalidate_cache()
     path = fs._strip_protocol(url)
-    call = functools.partial(getattr(fs, method), path, *args, **more, **_deadline(fs, 0))
+    size = _LONG_LISTING if method in ("find", "glob") else 0
+    call = functools.partial(getattr(fs, method), path, *args, **more, **_deadline(fs, size))
     return attempt(what, url, call)
 
 

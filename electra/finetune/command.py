@@ -128,6 +128,7 @@ def settings(values, row):
     use = "" if "train" in files else "_reuse"  # the task that was trained stays
     path = os.path.join(output, f"{values.name}{use}_task.json")
     write_json(path, row)
+    mirror.push_file(path)
     logging.info("Task file, for run_finetuning.py too: %s", path)
     given = {
         "task_names": [values.name],

@@ -66,3 +66,10 @@ def test_a_file_is_read_and_sought(remotes, asked, monkeypatch):
         file.seek(-5, os.SEEK_END)
         assert file.read() == data[-5:]
     assert max(end - start for _, start, end in asked) == 100_000
+
+
+def test_ranges_of_several_stores_come_in_their_order(remotes):
+    store.write("memory://blocks/c", b"0123456789")
+    spans = [(remotes["a"].url, 0, 3), ("memory://blocks/c", 2, 4), (remotes["b"].url, 5, 9)]
+    assert store.read_ranges(spans) == [DATA["a"][:3], b"23", DATA["b"][5:9]]
+    assert store.read_ranges([]) == []

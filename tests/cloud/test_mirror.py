@@ -148,6 +148,27 @@ def test_who_lost_the_lock_writes_no_more(url, monkeypatch):
     assert json.loads(got(url)[lease.NAME])["owner"] == "x"
 
 
+def test_a_lock_whose_answer_was_lost_is_ones_own(url, monkeypatch):
+    write = store.write
+
+    def lost(*arguments, is_new=False):
+        return write(*arguments, is_new=is_new) and not is_new
+
+    monkeypatch.setattr(store, "write", lost)
+    with lease.taken(working_copy(url)):
+        pass
+    assert got(url) == {}
+
+
+def test_what_was_cleared_away_here_stays_in_the_bucket(url):
+    here = working_copy(url)
+    put(url, {"vocab.txt": "1", "model.ckpt-5.safetensors": "2"})
+    with lease.held(here):
+        os.remove(f"{here}/vocab.txt")
+        mirror.push(here)
+        assert "vocab.txt" in got(url)
+
+
 def test_a_lock_that_is_none_is_named(url):
     store.write(f"{url}/{lease.NAME}", b"what")
     with pytest.raises(LockedError, match="is no lock of ours"), lease.taken(working_copy(url)):

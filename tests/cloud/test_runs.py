@@ -1,8 +1,11 @@
 """Runs whose folders lie in a bucket come to what runs in local folders come to."""
 
+import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -15,6 +18,7 @@ from electra.serve.report import write_report
 from electra.train.compare import differences
 from tests.finetune import runs as finetune_runs
 from tests.pretrain import runs
+from tests.shared import ROOT
 
 
 def upload(folder, url, patterns=("**/*",)):
@@ -168,6 +172,57 @@ def test_a_run_killed_and_stopped_goes_on_each_time_on_another_machine(
         f"model.ckpt-{last}.safetensors",
     ]
     assert ".electra-lock" not in store.find(folder)
+
+
+@pytest.mark.slow
+def test_two_machines_train_in_a_bucket(bucket, data, machine, tmp_path):
+    """The chief alone writes there; killed, both go on with nothing but the bucket."""
+    upload(data, f"{bucket}/data", ("vocab.txt", "pretrain_tfrecords/*"))
+    folder, hparams = f"{bucket}/data/models/m", runs.TINY | {"iterations_per_loop": 1}
+    hparams |= {"strategy": "multi_worker", "num_train_steps": 40}
+
+    def start(data_dir, name):
+        cluster = {"worker": [f"127.0.0.1:{port}" for port in runs.free_ports(2)]}
+        workers = []
+        for index in range(2):
+            task = {"type": "worker", "index": index}
+            environment = {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
+            environment["ELECTRA_CACHE"] = str(tmp_path / f"{name}-{index}")
+            workers.append(runs.start(data_dir, "m", hparams, environment))
+        return workers
+
+    chief, other = start(f"{bucket}/data", "first")
+    output = stop(chief, signal.SIGKILL, folder, 4)
+    assert chief.returncode == -signal.SIGKILL, output
+    runs.finish(other, status=75)
+    assert 4 <= newest_step(folder) < 40
+    for worker in start(f"{bucket}/data", "second"):
+        runs.finish(worker)
+    local = runs.make_data(tmp_path / "data")
+    for worker in start(local, "local"):
+        runs.finish(worker)
+    there = download(folder, tmp_path / "there")
+    assert differences(there, str(local / "models" / "m")) == []
+
+
+@pytest.mark.slow
+def test_files_of_ones_own_in_a_bucket(bucket, machine, tmp_path):
+    data = finetune_runs.make_data(tmp_path / "data")
+    upload(data / "models" / "m", f"{bucket}/m")
+    rows = [f"w{5 + i % 4} w9,{i % 2}" for i in range(24)]
+    store.write(f"{bucket}/own/train.csv", "\n".join(["text,label", *rows, ""]).encode())
+    command = [sys.executable, "-m", "electra.finetune.classification", "--text_column", "text"]
+    places = {"train_file": f"{bucket}/own/train.csv", "model_dir": f"{bucket}/m"}
+    hparams = {"max_seq_length": 16, "num_train_epochs": 1, "num_trials": 1}
+    places |= {"output_dir": f"{bucket}/out", "label_column": "label"}
+    places |= {"hparams": json.dumps(hparams | {"precision": "float32"})}
+    words = [word for name, value in places.items() for word in (f"--{name}", value)]
+    for name in ("first", "second"):
+        machine(name)
+        subprocess.run([*command, *words], cwd=ROOT, check=True)
+    found = set(store.find(f"{bucket}/out"))
+    assert {"my_task.json", "results/my_results.json"} <= found
+    assert "finetuning_models/my_model_1/scores.json" in found
 
 
 def test_fine_tuning_in_a_bucket_equals_that_in_a_folder(bucket, machine, tmp_path):
