@@ -20,6 +20,7 @@ CHUNK_BYTES = 8 << 20  # of a file that is fetched or sent
 _TOGETHER = 4  # chunks that are fetched at once
 _SLOWEST = 20_000  # bytes a second: what is slower counts as hanging
 _LONG_LISTING = 1200 * _SLOWEST  # bytes: of a million objects it takes minutes
+_FEWEST_TRIES = 3  # however long they took: a machine may have slept meanwhile
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 20.0  # seconds
 # In what a store says of an object, the first of these tells one version of it from another.
 _VERSIONS = ("ETag", "etag", "generation", "md5Hash", "Content-MD5", "Last-Modified")
@@ -197,10 +198,10 @@ def attempt(what, url, request):
             if not _may_pass(error):
                 raise _explained(error, what, url) from None
             pause = wait * _random.uniform(0.5, 1.5)
-            if time.monotonic() + pause > end:
+            if time.monotonic() + pause > end and tries >= _FEWEST_TRIES:
                 raise BucketError(
-                    f"Cannot {what} {url}: {message} ({tries} tries in "
-                    f"{patience_seconds():g} s). Run the same command again when the store "
+                    f"Cannot {what} {url}: {message} ({tries} tries, "
+                    f"{patience_seconds():g} s or more). Run the same command again when the store "
                     "answers; ELECTRA_BUCKET_PATIENCE is how many seconds are tried"
                 ) from error
             logging.log_every_n_seconds(

@@ -12,6 +12,7 @@ from typing import Any
 from electra.cloud import mirror
 from electra.finetune.checks import are_strings, checked
 from electra.finetune.defaults import DEBUG, Pretrained, defaults_of_tasks
+from electra.finetune.readers import pull_files
 from electra.finetune.tasks import get_task, read_task_file
 from electra.hparams import Field
 from electra.train.config import COUNT, EXAMPLES, LARGEST, SHARE, STEPS, Place, RunConfig
@@ -340,8 +341,6 @@ class FinetuningConfig(RunConfig):
         for name, parts in places.items():
             setattr(self, name, getattr(self, name) or os.path.join(*parts))
         mirror.pull_like(f"{self.model_dir}_")
-        for folder in (os.path.dirname(self.results_txt), *map(self._folder_of, self.tasks)):
-            mirror.pull(folder)
-
-    def _folder_of(self, task):
-        return os.path.join(self.raw_data_dir, task.folder)
+        mirror.pull(os.path.dirname(self.results_txt))
+        for task in self.tasks:
+            pull_files(task, self.raw_data_dir)
