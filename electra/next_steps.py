@@ -61,7 +61,10 @@ def after_vocab(corpus_dir, vocab_file, flags):
 
 def after_build(output_dir, vocab_file, tokens):
     """Says how a model is pre-trained on records; tokens: in those to train on."""
-    data_dir, name = os.path.split(os.path.normpath(output_dir))
+    is_url = "://" in output_dir
+    data_dir, name = os.path.split(
+        output_dir.rstrip("/") if is_url else os.path.normpath(output_dir)
+    )
     data_dir = data_dir or "."
     places = {}
     if name != "pretrain_tfrecords":
@@ -99,7 +102,8 @@ def after_pretraining(config, result):
         label_column="label",
     )
     if not config.do_eval:
-        recorded = os.path.join(folder, "hparams.json")
+        here = config.model_dir if "://" in folder else folder  # --hparams takes no URL
+        recorded = os.path.join(here, "hparams.json")
         then = command(
             "pretrain",
             data_dir=config.data_dir,

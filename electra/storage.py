@@ -230,6 +230,8 @@ def published(path):
         path: its folder is made if missing. What fails inside leaves the old file.
     """
     path = os.fspath(path)
+    if "://" in path:
+        raise ValueError(f"{path} is a URL, to which this is not written. Give a path and copy it")
     folder = os.path.dirname(path) or "."
     try:
         os.makedirs(folder, exist_ok=True)

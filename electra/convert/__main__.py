@@ -12,6 +12,7 @@ from absl import flags
 
 from electra import next_steps
 from electra.cli import import_tensorflow_quietly
+from electra.cloud.urls import origin
 from electra.hparams import load_hparams
 
 # Flags that publish.formats.convert takes as they are.
@@ -65,7 +66,7 @@ def main(_):
         **{name: getattr(values, name) for name in _OPTIONS},
     )
     for folder in folders:
-        print(f"Wrote {folder}", flush=True)
+        print(f"Wrote {origin(folder)}", flush=True)
         if values.to == "electra":
             print(f"To pre-train from it, --hparams '{json.dumps(hparams_of_a_new_run(folder))}'")
     if pushes:

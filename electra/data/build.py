@@ -6,7 +6,6 @@ number of processes, nor on the tasks of a batch system that share the units on 
 """
 
 import contextlib
-import glob
 import hashlib
 import itertools
 import os
@@ -14,8 +13,11 @@ import shutil
 
 from absl import logging
 
+from electra.cloud import lease, mirror
+from electra.cloud.files import about, fetched, names_in, names_like
+from electra.cloud.urls import is_url, normal, origin, working_copy
 from electra.data import corpus, engines, join, units
-from electra.data.index import write_index
+from electra.data.index import INDEX_NAME, write_index
 from electra.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
 from electra.hparams import Config, Field, is_text
 from electra.storage import LockedError, locked, read_json, write_json
@@ -80,16 +82,18 @@ def build(corpus_dir, vocab_file, output_dir, *, num_tasks=1, task_index=None, *
         ValueError, FileNotFoundError: impossible flags, a corpus that cannot be read, another
             build in output_dir.
     """
-    vocab_file, output_dir = os.fspath(vocab_file), os.fspath(output_dir)
+    corpus_dir, vocab_file, output_dir = map(os.fspath, (corpus_dir, vocab_file, output_dir))
     how = {name: flags.pop(name, field.default) for name, field in engines.FIELDS.items()}
-    flags, vocab = BuildFlags(**flags), read_vocab(vocab_file)
-    share = {"num_tasks": num_tasks, "task_index": task_index}
+    flags, share = BuildFlags(**flags), {"num_tasks": num_tasks, "task_index": task_index}
     _check_share(share)
     engines.check(**how)
-    if how["engine"] == "ray":  # its workers have another working folder
-        corpus_dir, vocab_file, output_dir = map(
-            os.path.abspath, (corpus_dir, vocab_file, output_dir)
-        )
+    is_ray = how["engine"] == "ray"
+    _check_buckets(vocab_file, output_dir, is_ray, num_tasks)
+    if is_ray:  # its workers have another working folder
+        vocab_file, output_dir = os.path.abspath(vocab_file), os.path.abspath(output_dir)
+        corpus_dir = corpus_dir if is_url(corpus_dir) else os.path.abspath(corpus_dir)
+    vocab_file, output_dir = fetched(vocab_file), working_copy(output_dir)
+    vocab = read_vocab(vocab_file)
     _check_folders(corpus_dir, output_dir)
     files = corpus.find_files(corpus_dir)
     identity = {
@@ -105,7 +109,11 @@ def build(corpus_dir, vocab_file, output_dir, *, num_tasks=1, task_index=None, *
         shutil.rmtree(work, ignore_errors=True)
         logging.info("%s is already built: nothing to do", output_dir)
         return done
-    with _open_work(work, identity, task_index), engines.opened(**how) as (compute, copy):
+    with (
+        lease.taken(output_dir),
+        _open_work(work, identity, task_index),
+        engines.opened(**how) as (compute, copy),
+    ):
         whole_documents = flags.eval_fraction > 0 and flags.blanks_separate_docs
         parts = corpus.cut_units(corpus_dir, files, whole_documents=whole_documents)
         jobs = [(os.path.join(work, f"unit-{i:06d}"), unit) for i, unit in enumerate(parts)]
@@ -156,10 +164,31 @@ def _finish(folders, work, output_dir, flags, vocab, identity, copy):
     """Joins the units and writes the manifest."""
     manifest = _join(folders, work, output_dir, flags, vocab, copy)
     write_manifest(work, {**manifest, "identity": identity})
-    os.replace(os.path.join(work, MANIFEST_NAME), os.path.join(output_dir, MANIFEST_NAME))
+    path = os.path.join(output_dir, MANIFEST_NAME)
+    os.replace(os.path.join(work, MANIFEST_NAME), path)
+    mirror.push_file(path)
+
+
+def _check_buckets(vocab_file, output_dir, is_ray, num_tasks):
+    """Refuses what several machines cannot do with a bucket. Raises: ValueError."""
+    shared = {"--output_dir": output_dir, "--vocab_file": vocab_file if is_ray else ""}
+    for name, path in shared.items():
+        if is_url(path) and (is_ray or num_tasks > 1):
+            raise ValueError(
+                f"{name} {path}: --engine ray and --num_tasks need a folder on a disk that all "
+                "machines see. Build there and copy it, or build on one machine with "
+                "--num_processes; --corpus_dir may be a URL"
+            )
 
 
 def _check_folders(corpus_dir, output_dir):
+    if is_url(corpus_dir):
+        if f"{origin(output_dir)}/".startswith(f"{normal(corpus_dir)}/"):
+            raise ValueError(
+                f"--output_dir {origin(output_dir)} lies in --corpus_dir {corpus_dir}: its files "
+                "would be read as text. Choose a folder outside"
+            )
+        return
     inside = os.path.relpath(os.path.realpath(output_dir), os.path.realpath(corpus_dir))
     if inside.split(os.sep)[0] != os.pardir:
         raise ValueError(
@@ -174,7 +203,8 @@ def _check_folders(corpus_dir, output_dir):
 
 def _check_files(manifest, output_dir):
     names = [entry["name"] for entry in manifest["files"]]
-    missing = [n for n in names if not os.path.exists(os.path.join(output_dir, n))]
+    here = set(names_in(origin(output_dir)))
+    missing = [name for name in names if name not in here]
     if missing:
         raise ValueError(f"{output_dir} lacks {missing[:3]}, which its manifest names. {_ANEW}")
 
@@ -183,9 +213,8 @@ def _fingerprint(corpus_dir, files):
     """Returns a hash over names, sizes and times of the corpus's files."""
     digest = hashlib.sha256()
     for path in files:
-        about = os.stat(path)
-        name = os.path.relpath(path, corpus_dir)
-        digest.update(f"{name}\0{about.st_size}\0{about.st_mtime_ns}\0".encode("utf-8", "replace"))
+        (size, version), name = about(path), corpus.name_in(corpus_dir, path)
+        digest.update(f"{name}\0{size}\0{version}\0".encode("utf-8", "replace"))
     return digest.hexdigest()
 
 
@@ -214,7 +243,7 @@ def _open_work(work, identity, task_index):
     if os.path.islink(work):
         target = os.readlink(work)
         raise OSError(f"{work} is a link to {target!r}, to be overwritten. Remove the link")
-    strangers = glob.glob("*.tfrecord*", root_dir=output_dir)
+    strangers = names_like("*.tfrecord*", origin(output_dir))
     if strangers and not os.path.exists(state) and read_manifest(output_dir) is None:
         raise ValueError(
             f"{output_dir} holds records without a manifest: {sorted(strangers)[:3]}. Choose "
@@ -259,6 +288,7 @@ def _join(folders, work, output_dir, flags, vocab, copy):
     examples = {e["name"]: e["examples"] for split in NAMES for e in files[split]}
     parts = (join.offsets_of(paths[split], files[split]) for split in NAMES)
     write_index(output_dir, examples, itertools.chain.from_iterable(parts))
+    mirror.push_file(os.path.join(output_dir, INDEX_NAME))
     return {
         "max_seq_length": flags.max_seq_length,
         "vocab_sha256": vocab.sha256,

@@ -1,6 +1,6 @@
-"""Raw text: finds a corpus's files, cuts them into units of work, reads their documents.
+"""Raw text: cuts a corpus's files into units of work, reads their documents.
 
-Enters: a folder of .txt, .jsonl, compressed files and tar archives, nested as deep as need be.
+Enters: .txt, .jsonl, compressed files and tar archives, found by finding.py.
 Leaves: documents as lists of lines, about LONGEST_LINE characters together.
 """
 
@@ -11,9 +11,10 @@ import itertools
 import json
 import os
 import re
-import stat
 
+from electra.cloud.files import open_file, size_of
 from electra.data import compressed
+from electra.data.finding import find_files, name_in
 
 UNIT_BYTES = 4 << 20
 BLOCK_BYTES = 1 << 20
@@ -56,49 +57,10 @@ class Part:
 
     def where(self, line):
         """Returns a place in words: line number `line` of this part, the first being 1."""
-        with open(self.path, "rb") as file:
+        with open_file(self.path) as file:
             file.seek(self.text_start)
             before = sum(block.count(b"\n") for block in _read_blocks(file, self.start))
         return f"{self.name}, line {before + line}"
-
-
-def find_files(corpus_dir):
-    """Returns the paths of a corpus's files, sorted; hidden files and folders are left out.
-
-    Links are followed, a folder that is reached twice is read once.
-
-    Raises:
-        FileNotFoundError: no such folder, a link that leads nowhere. ValueError: no file in it.
-        PermissionError: a folder in it that may not be read or searched.
-    """
-    corpus_dir = os.fspath(corpus_dir)
-    if not os.path.isdir(corpus_dir):
-        raise FileNotFoundError(f"--corpus_dir {corpus_dir} is no folder of text files")
-    paths, seen = [], set()
-    for folder, folders, names in os.walk(corpus_dir, onerror=_refuse, followlinks=True):
-        real = os.path.realpath(folder)
-        folders[:] = () if real in seen else sorted(n for n in folders if not n.startswith("."))
-        if real not in seen:
-            paths += [os.path.join(folder, name) for name in names if not name.startswith(".")]
-        seen.add(real)
-    paths = [path for path in paths if _is_regular(path)]
-    if not paths:
-        raise ValueError(
-            f"--corpus_dir {corpus_dir} holds no files. Expected: .txt, .jsonl, .tar; .gz, .xz or "
-            ".zst may follow"
-        )
-    return sorted(paths)
-
-
-def _refuse(error):
-    raise error  # os.walk would leave the folder out
-
-
-def _is_regular(path):
-    try:
-        return stat.S_ISREG(os.stat(path).st_mode)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is a link to nothing. Mend or remove it") from None
 
 
 def cut_units(corpus_dir, files, unit_bytes=UNIT_BYTES, whole_documents=False):
@@ -124,7 +86,7 @@ def cut_units(corpus_dir, files, unit_bytes=UNIT_BYTES, whole_documents=False):
 
 def _parts(corpus_dir, files, unit_bytes, whole_documents):
     for path in files:
-        name, size = compressed.printable(os.path.relpath(path, corpus_dir)), os.path.getsize(path)
+        name, size = compressed.printable(name_in(corpus_dir, path)), size_of(path)
         if name.endswith(".tar"):
             yield from _tar_parts(path, name)
         elif name.endswith(tuple(compressed.UNPACKERS)):
@@ -138,16 +100,17 @@ def _parts(corpus_dir, files, unit_bytes, whole_documents):
 
 def _tar_parts(path, name):
     try:
-        for _, member in compressed.text_members(name=path, mode="r:"):
-            start, inside = member.offset_data, f"{name}/{compressed.printable(member.name)}"
-            yield Part(path, inside, start, start + member.size, start)
+        with open_file(path) as file:
+            for _, member in compressed.text_members(fileobj=file, mode="r:"):
+                start, inside = member.offset_data, f"{name}/{compressed.printable(member.name)}"
+                yield Part(path, inside, start, start + member.size, start)
     except compressed.DAMAGE as error:
         raise ValueError(f"{path} is no readable tar archive: {error}. {_MEND}") from None
 
 
 def _borders(path, size, unit_bytes, at_blanks):
     borders = [0]
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         if file.read(512)[_TAR_MAGIC] == b"ustar":  # an archive of another name
             return [0, size]
         while size - borders[-1] > 1.5 * unit_bytes:
@@ -188,7 +151,7 @@ def read_documents(part, *, blanks_separate_docs=True, jsonl_field="text"):
     Raises:
         ValueError: no UTF-8 text, a damaged archive, a .jsonl line without the field.
     """
-    with open(part.path, "rb") as file:
+    with open_file(part.path) as file:
         try:
             for name, stream in _texts(part.name, _Range(file, part.start, part.stop)):
                 # What was packed counts its bytes and lines from its own beginning.

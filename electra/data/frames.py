@@ -10,6 +10,8 @@ import struct
 
 import numpy as np
 
+from electra.cloud.files import opened, reading, size_of
+from electra.cloud.urls import is_url
 from electra.data.crc import masked_crc32c
 from electra.data.index import INDEX_NAME, keep_index, read_index
 from electra.data.records import FRAME_BYTES
@@ -41,6 +43,7 @@ class Frames:
     def __init__(self, files):
         self.files = files
         self._opened = functools.lru_cache(_OPEN_FILES)(_open)
+        self._remote = [path for path in files if is_url(path)]
         self._offsets = _offsets_of(files)
         self.counts = [len(offsets) - 1 for offsets in self._offsets]
         self._ends = np.cumsum(self.counts)  # in numbers of records, of each file
@@ -64,18 +67,20 @@ class Frames:
             ValueError: a checksum does not fit, or the file became shorter than it was.
         """
         numbers = np.asarray(numbers)
-        starts = range(0, len(numbers), _CHECKED_TOGETHER)
-        parts = (numbers[start : start + _CHECKED_TOGETHER] for start in starts)
-        return [data for part in parts for data in self._read(part)]
+        read = self._frames_in_buckets if self._remote else self._frames
+        frames = read(numbers.tolist(), *self._places(numbers))
+        for start in range(0, len(frames), _CHECKED_TOGETHER):
+            part = slice(start, start + _CHECKED_TOGETHER)
+            self._check(numbers[part], frames[part])
+        return [frame[:-4] for frame in frames]
 
-    def _read(self, numbers):
-        frames = list(map(self._frame, numbers.tolist(), *self._places(numbers)))
+    def _check(self, numbers, frames):
+        """Compares the checksums behind records' data."""
         data = [frame[:-4] for frame in frames]
         computed = masked_crc32c(np.frombuffer(b"".join(data), np.uint8), list(map(len, data)))
         damaged = computed != np.frombuffer(b"".join([frame[-4:] for frame in frames]), "<u4")
         if damaged.any():
             raise self._damaged(numbers[damaged.argmax()])
-        return data
 
     def _places(self, numbers):
         """Returns the files of records, and their numbers in these: two lists."""
@@ -83,11 +88,40 @@ class Frames:
         places = numbers - self._ends[owners] + np.take(self.counts, owners)
         return owners.tolist(), places.tolist()
 
-    def _frame(self, number, owner, place):
-        """Returns a record's data and its checksum."""
+    def _frames(self, numbers, owners, places):
+        return list(map(self._frame, numbers, owners, places))
+
+    def _frames_in_buckets(self, numbers, owners, places):
+        """Returns the data and checksums of records, of which some lie in a bucket."""
+        from electra.cloud import blocks
+
+        frames, spans = {}, {}
+        for number, owner, place in zip(numbers, owners, places, strict=True):
+            path = self.files[owner]
+            if is_url(path):
+                start, end = self._span(number, owner, place)
+                spans[number] = opened(path), start + _HEADER_BYTES, end
+            else:
+                frames[number] = self._frame(number, owner, place)
+        pool = blocks.pool()
+        read = pool.read(list(spans.values()), keep=self._bytes_in_buckets <= pool.limit)
+        frames.update(zip(spans, read, strict=True))
+        return [frames[number] for number in numbers]
+
+    @functools.cached_property
+    def _bytes_in_buckets(self):
+        return sum(map(size_of, self._remote))
+
+    def _span(self, number, owner, place):
+        """Returns where a record's frame begins and ends."""
         start, end = self._offsets[owner][place : place + 2].tolist()
         if not FRAME_BYTES <= end - start <= FRAME_BYTES + _LARGEST_BYTES or end > _LARGEST_FILE:
             raise self._damaged(number)
+        return start, end
+
+    def _frame(self, number, owner, place):
+        """Returns a record's data and its checksum."""
+        start, end = self._span(number, owner, place)
         # Read, not mapped: in a map, a file that became shorter ends the process without a word.
         problem, start = "the file became shorter", start + _HEADER_BYTES
         try:
@@ -126,16 +160,15 @@ def _offsets_of(files):
 
 def _fits(offsets, path):
     """Returns whether offsets are those of a file, by its size and a few of its records."""
-    if offsets[-1] != os.path.getsize(path):
+    if offsets[-1] != size_of(path):
         return False
     last = len(offsets) - 2
     places = sorted({0, last // 2, last}) if last >= 0 else []
-    with open(path, "rb", buffering=0) as file:
+    with reading(path) as read:
         for start, end in (offsets[place : place + 2].tolist() for place in places):
             if not start + FRAME_BYTES <= end <= _LARGEST_FILE:
                 return False
-            header = os.pread(file.fileno(), _HEADER.size, start)
-            if header != _HEADER.pack(end - start - FRAME_BYTES):
+            if read(_HEADER.size, start) != _HEADER.pack(end - start - FRAME_BYTES):
                 return False
     return True
 
@@ -152,13 +185,13 @@ def index_file(path):
         ValueError: the file does not end with a record, or a record's length is damaged or far
             larger than an example's.
     """
-    size = os.path.getsize(path)
+    size = size_of(path)
     if not size:
         return np.zeros(1, np.uint64)
     parts, at, end = [], 0, size
-    with open(path, "rb") as file:
+    with reading(path) as read:
         while at < size and end:
-            *frames, end = _frames(os.pread(file.fileno(), _CHUNK_BYTES, at))
+            *frames, end = _frames(read(_CHUNK_BYTES, at))
             parts.append([frames[0] + at, *frames[1:]])
             at += end
     starts, sizes, is_damaged = (np.concatenate(part) for part in zip(*parts, strict=True))

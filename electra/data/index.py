@@ -12,6 +12,9 @@ import os
 import numpy as np
 from absl import logging
 
+from electra.cloud import mirror
+from electra.cloud.files import names_in, size_of
+from electra.cloud.urls import is_url, working_copy
 from electra.storage import parse_json_dict, published
 
 INDEX_NAME = "records.index"
@@ -29,7 +32,7 @@ def write_index(folder, examples, parts):
     """
     files = [{"name": name, "examples": number} for name, number in examples.items()]
     head = json.dumps({"files": files}).encode()
-    with published(os.path.join(folder, INDEX_NAME)) as file:
+    with published(os.path.join(working_copy(folder), INDEX_NAME)) as file:
         file.write(_MAGIC + len(head).to_bytes(8, "little") + head + bytes(-len(head) % 8))
         for part in parts:
             file.write(part.astype("<u8").tobytes())
@@ -41,7 +44,9 @@ def read_index(folder):
     Returns: dict name of a file -> its offsets, uint64 (records + 1,); {} where there is no index
         or it is damaged, of which a warning tells.
     """
-    path = os.path.join(folder, INDEX_NAME)
+    path = os.path.join(working_copy(folder), INDEX_NAME)
+    if is_url(folder) and INDEX_NAME in names_in(folder):  # else what was found out here counts
+        mirror.pull_file(path)
     if not os.path.isfile(path):
         return {}
     try:
@@ -93,4 +98,7 @@ def keep_index(folder, offsets):
 
 def _size(folder, name):
     path = os.path.join(folder, os.path.basename(name))
-    return os.path.getsize(path) if os.path.isfile(path) else None
+    try:
+        return size_of(path)
+    except FileNotFoundError:
+        return None

@@ -11,6 +11,8 @@ import platform
 
 import numpy as np
 
+from electra.cloud import mirror
+from electra.cloud.urls import is_url, origin
 from electra.storage import published
 
 SIZES = ".sizes"  # of a file's records beside it, int32 (n, 2): bytes, tokens
@@ -69,6 +71,9 @@ def _write_file(path, pieces, work):
                 source.seek(piece.start)
                 file.write(source.read(piece.num_bytes))
     os.replace(unfinished, path)
+    if is_url(origin(path)):  # it does not stay on this machine
+        mirror.push_file(path)
+        os.remove(path)
 
 
 def offsets_of(paths, entries):

@@ -8,6 +8,8 @@ eval_examples, eval_tokens, documents, and identity (what a build must agree in 
 import math
 import os
 
+from electra.cloud import mirror
+from electra.cloud.urls import working_copy
 from electra.data.patterns import find_files
 from electra.storage import read_json, write_json
 
@@ -40,8 +42,8 @@ def read_manifest(folder):
     Raises:
         ValueError: the file is damaged or of a later version.
     """
-    path = os.path.join(folder, MANIFEST_NAME)
-    if not os.path.exists(path):
+    path = os.path.join(working_copy(folder), MANIFEST_NAME)
+    if not mirror.pull_file(path):
         return None
     manifest = read_json(path, "Build the records anew", _SHAPE)
     if "identity" in manifest:

@@ -4,6 +4,9 @@ import glob
 import os
 import re
 
+from electra.cloud.files import matches
+from electra.cloud.urls import is_url
+
 
 def find_files(pattern):
     """Returns the sorted paths that match a glob, or several with commas between them.
@@ -21,9 +24,5 @@ def escaped(path):
 def split(pattern):
     """Returns the patterns of one argument."""
     # A comma in brackets is part of a name.
-    return [pattern] if os.path.exists(pattern) else re.split(r",(?![^\[]*\])", pattern)
-
-
-def matches(pattern):
-    """Returns the paths that one pattern stands for."""
-    return [pattern] if os.path.exists(pattern) else glob.glob(pattern)
+    is_path = not is_url(pattern) and os.path.exists(pattern)
+    return [pattern] if is_path else re.split(r",(?![^\[]*\])", pattern)

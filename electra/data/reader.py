@@ -12,11 +12,12 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from electra.cloud.files import matches, names_in
 from electra.data.frames import Frames
 from electra.data.index import INDEX_NAME
 from electra.data.manifest import AS_BUILT, MANIFEST_NAME, contradictions, read_manifest
 from electra.data.order import ORDERS, Order
-from electra.data.patterns import find_files, matches, split
+from electra.data.patterns import find_files, split
 from electra.features import RECORD_FEATURES, ROW
 
 _FIRST_LOOK = 256  # records that are read before the first step, to fail early
@@ -184,7 +185,7 @@ def _find(pattern, kind):
     files = [path for path in find_files(pattern) if os.path.basename(path) not in beside]
     if not files:
         folder = os.path.dirname(split(pattern)[0]) or "."
-        inside = [sorted(os.listdir(path))[:5] for path in matches(folder) if os.path.isdir(path)]
+        inside = [names_in(path)[:5] for path in matches(folder)]
         holds = f"holds {inside[0] or 'nothing'}" if inside else "does not exist"
         holds += "; a comma separates patterns, [,] is one in a name" if "," in pattern else ""
         raise FileNotFoundError(f"No {kind} records match {pattern}; the folder {holds}. {_BUILD}")

@@ -9,6 +9,9 @@ import os
 from absl import flags, logging
 
 from electra import next_steps
+from electra.cloud import mirror
+from electra.cloud.files import fetched
+from electra.cloud.urls import working_copy
 from electra.finetune.config import FinetuningConfig
 from electra.finetune.families import FAMILIES
 from electra.finetune.tasks import make_task
@@ -97,10 +100,12 @@ def settings(values, row):
     hparams = load_hparams(values.hparams)
     for name in {"task_names", "task_files"} & set(hparams):
         raise ValueError(f"--hparams: {name!r} belongs to run_finetuning.py. Use --name and flags")
-    folder = _folder_of(values.model_dir)
-    output = values.output_dir or folder
+    model_dir = working_copy(values.model_dir)
+    mirror.pull_model(model_dir)
+    folder = _folder_of(model_dir)
+    output = working_copy(values.output_dir or folder)
     files = {"train": values.train_file, "dev": values.dev_file, "test": values.test_file}
-    files = {split: os.path.abspath(path) for split, path in files.items() if path}
+    files = {split: os.path.abspath(fetched(path)) for split, path in files.items() if path}
     if "train" not in files and hparams.get("do_train") is not False:
         raise ValueError(
             "--train_file is missing. Name it, or set do_train to false in --hparams to use the "
@@ -110,7 +115,7 @@ def settings(values, row):
     if "dev" in files and fraction is not None:
         raise ValueError("--dev_file and --dev_fraction exclude each other. Leave one out")
     if not files and values.predict_file:  # they say how what is predicted is laid out
-        files = {"test": os.path.abspath(values.predict_file[0])}
+        files = {"test": os.path.abspath(fetched(values.predict_file[0]))}
     if fraction is not None:
         _DEV_FRACTION.checked("--dev_fraction", fraction)
     row = {"name": values.name, **row, "files": files}
@@ -123,11 +128,12 @@ def settings(values, row):
     use = "" if "train" in files else "_reuse"  # the task that was trained stays
     path = os.path.join(output, f"{values.name}{use}_task.json")
     write_json(path, row)
+    mirror.push_file(path)
     logging.info("Task file, for run_finetuning.py too: %s", path)
     given = {
         "task_names": [values.name],
         "task_files": [path],
-        "init_checkpoint": values.model_dir,
+        "init_checkpoint": model_dir,
         "output_dir": output,
         "do_eval": "dev" in files or ("train" in files and bool(fraction)),
     }

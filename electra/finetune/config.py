@@ -9,8 +9,10 @@ import os
 from collections.abc import Sized
 from typing import Any
 
+from electra.cloud import mirror
 from electra.finetune.checks import are_strings, checked
 from electra.finetune.defaults import DEBUG, Pretrained, defaults_of_tasks
+from electra.finetune.readers import pull_files
 from electra.finetune.tasks import get_task, read_task_file
 from electra.hparams import Field
 from electra.train.config import COUNT, EXAMPLES, LARGEST, SHARE, STEPS, Place, RunConfig
@@ -266,6 +268,11 @@ class FinetuningConfig(RunConfig):
     qa_preds_file = Place("QA answers of the best trial. null: .../T_qa/{:}_preds.json")
     qa_na_file = Place("QA null odds of the best trial. null: .../T_qa/{:}_null_odds.json")
 
+    def pull(self, hparams: dict[str, Any], home: str, start: str | None) -> None:
+        super().pull(hparams, home, start)
+        if isinstance(home, str):
+            mirror.pull_file(os.path.join(home, "vocab.txt"))
+
     def resolve(self, hparams: dict[str, Any]) -> None:
         self.check_given(hparams)
         names, files = (hparams.get(name, []) for name in ("task_names", "task_files"))
@@ -326,3 +333,7 @@ class FinetuningConfig(RunConfig):
         }
         for name, parts in places.items():
             setattr(self, name, getattr(self, name) or os.path.join(*parts))
+        mirror.pull_like(f"{self.model_dir}_")
+        mirror.pull(os.path.dirname(self.results_txt))
+        for task in self.tasks:
+            pull_files(task, self.raw_data_dir)

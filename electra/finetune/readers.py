@@ -5,8 +5,10 @@ and line.
 """
 
 import dataclasses
+import itertools
 import os
 
+from electra.cloud import mirror
 from electra.finetune.families import FROM_FILES, FROM_TRAIN, get_family
 from electra.finetune.spans import all_tags
 from electra.storage import excerpt
@@ -68,6 +70,20 @@ def find_file(task, split, folder, language="es"):
         f"Task {task.name!r}, split {split!r}: no file {' or '.join(tried)} (or with .gz). Put it "
         "there, or name another folder, file or language"
     )
+
+
+def pull_files(task, folder):
+    """Brings a task's files from a bucket: of the table's its folder, of one's own those it names.
+
+    Args: as in `read_examples`.
+    """
+    home = os.path.join(folder, task.folder)
+    if task.folder and not os.path.isabs(task.folder):
+        mirror.pull(home)
+        return
+    for source in itertools.chain.from_iterable(task.sources.values()):
+        for ending in ("", ".gz"):
+            mirror.pull_file(os.path.join(home, source.path) + ending)
 
 
 def resolve_labels(task, folder, language="es"):

@@ -6,10 +6,13 @@ is not run again.
 """
 
 import dataclasses
+import os
 from typing import Any
 
 from absl import logging
 
+from electra.cloud import mirror
+from electra.cloud.urls import origin
 from electra.finetune import outputs, results, trials
 from electra.finetune.baselines import baseline_scores, label_priors
 from electra.finetune.config import FinetuningConfig
@@ -53,7 +56,13 @@ def run_finetuning(config: FinetuningConfig) -> FinetuningResult:
             be known then.
         NonFiniteLossError: the training diverged.
     """
-    with locked_folder(trials.planned(config)[0].folder, config.do_train):
+    planned = trials.planned(config)
+    others = [*planned[1:], *(trial.retry() for trial in planned)]
+    written = [os.path.dirname(config.results_txt), config.test_predictions]
+    with (
+        locked_folder(planned[0].folder, config.do_train),
+        mirror.pushed(*(trial.folder for trial in others), *written),
+    ):
         run = Finetuning(config)
         return run.result(run.run())
 
@@ -147,7 +156,7 @@ class Finetuning:
         checkpoint = checkpoints.latest(trial.folder)
         scored = None if stop_signal else trials.read_result(trial)
         return FinetuningResult(
-            trial.folder,
+            origin(trial.folder),
             checkpoints.read(checkpoint, verify=False).step if checkpoint else 0,
             scored.scores if scored else {},
             stop_signal,

@@ -10,6 +10,7 @@ import os
 
 import numpy as np
 
+from electra.cloud import mirror
 from electra.storage import read_json, write_json
 from electra.train.interval import Interval
 
@@ -193,3 +194,4 @@ def read_result(trial):
 
 def write_result(trial, result):
     write_json(os.path.join(trial.folder, "scores.json"), result.to_json())
+    mirror.push(trial.folder)

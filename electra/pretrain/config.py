@@ -8,6 +8,8 @@ import os
 from collections.abc import Sized
 from typing import Any
 
+from electra.cloud import mirror
+from electra.cloud.urls import origin
 from electra.data.order import ORDERS
 from electra.data.patterns import escaped
 from electra.hparams import Field
@@ -15,6 +17,7 @@ from electra.model.config import EncoderConfig, generator_config
 from electra.pretrain.agreement import config_to_run
 from electra.pretrain.defaults import OF_SIZE, OVERRIDES, defaults
 from electra.pretrain.phases import NUMBERS, checked_phases, phases_of
+from electra.saving.folder import OF_FINETUNING
 from electra.train.config import AS_KNOWN, EXAMPLES, LARGEST, SHARE, STEPS, Place, RunConfig
 
 
@@ -38,6 +41,7 @@ class PretrainingConfig(RunConfig):
         handling of accents are resolved here.
     """
 
+    read_in_place = ("pretrain_tfrecords", "eval_tfrecords", "phases")
     shape_evaluation = ("eval_batch_size", "num_eval_steps")  # other batches: other masks
 
     # --- what to do ---
@@ -174,6 +178,12 @@ class PretrainingConfig(RunConfig):
     model_dir = Place("The run's folder. null: D/models/M")
     results_txt = Place("Scores as text. null: results/unsup_results.txt in model_dir")
 
+    def pull(self, hparams: dict[str, Any], home: str, start: str | None) -> None:
+        super().pull(hparams, home, start)
+        if isinstance(home, str):
+            only_reads = hparams.get("do_train") is False
+            mirror.pull(home, left_out=OF_FINETUNING, newest=only_reads)
+
     def resolve(self, hparams: dict[str, Any]) -> None:
         self._refuse_computed(hparams)
         self.check_given(hparams)
@@ -261,7 +271,7 @@ class PretrainingConfig(RunConfig):
 
     def _records(self, hparams):
         """Returns the patterns of the training and the held-out records."""
-        folder = os.path.join(escaped(self.data_dir), "pretrain_tfrecords")
+        folder = os.path.join(escaped(origin(self.data_dir)), "pretrain_tfrecords")
         names = {"pretrain_tfrecords": "pretrain_data", "eval_tfrecords": "eval_data"}
         return [
             hparams.get(hparam) or os.path.join(folder, f"{name}.tfrecord*")

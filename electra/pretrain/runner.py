@@ -12,6 +12,8 @@ import keras
 import tensorflow as tf
 from absl import logging
 
+from electra.cloud import mirror
+from electra.cloud.urls import origin
 from electra.data import reader
 from electra.data.waiting import Waiting
 from electra.pretrain import corrupted
@@ -85,6 +87,8 @@ class Pretraining:
                 placement.check_batch_size(*sizes)
             self.records[phase.number] = open_records(phase.config, self.vocab)
         stack.enter_context(locked_folder(self.folder, config.do_train and placement.is_chief))
+        if placement.is_chief:
+            stack.enter_context(mirror.pushed(os.path.dirname(config.results_txt)))
         self.checkpoint = checkpoints.latest(self.folder)
         if self.checkpoint is None and not config.do_train:
             raise FileNotFoundError(
@@ -117,7 +121,7 @@ class Pretraining:
         reached = self._train() if config.do_train else FitResult(self.step, None)
         if reached.stop_signal and (reached.step < config.num_train_steps or config.do_eval):
             logging.info("Stopped at step %d; the same command goes on from there", reached.step)
-            return RunResult(self.folder, reached.step, {}, reached.stop_signal)
+            return RunResult(origin(self.folder), reached.step, {}, reached.stop_signal)
         step, results = self.evaluated
         if config.do_eval:
             if step != reached.step:
@@ -127,7 +131,7 @@ class Pretraining:
                 named = {**results, "global_step": reached.step}
                 report = write_results(config.results_txt, named)
         scores = results if step == reached.step else {}
-        return RunResult(self.folder, reached.step, scores, report=report)
+        return RunResult(origin(self.folder), reached.step, scores, report=report)
 
     # ---- before the first step ----
 

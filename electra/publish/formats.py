@@ -10,6 +10,8 @@ import shutil
 
 from absl import logging
 
+from electra.cloud import mirror
+from electra.cloud.urls import working_copy
 from electra.convert import heads, huggingface, incoming
 from electra.convert.incoming import ELECTRA, FOREIGN, FORMATS, HUGGING_FACE, TF1
 from electra.publish.card import data_of, write_card
@@ -63,15 +65,19 @@ def convert(
         FileNotFoundError: something is missing. ValueError: damaged, or the other format cannot
             hold the model.
     """
-    model, output = os.fspath(model), os.fspath(output)
-    if os.path.isdir(output) and os.listdir(output):
+    model, output = working_copy(os.fspath(model)), working_copy(os.fspath(output))
+    generator = generator and working_copy(os.fspath(generator))
+    for path in filter(None, (model, generator)):
+        mirror.pull_model(path)
+    mirror.pull(output)
+    if os.path.isdir(output) and set(os.listdir(output)) - {mirror.STATE}:
         raise ValueError(f"{output} is not empty. Choose another output, or empty it")
     found = incoming.format_of(model)
     of_ours = {"vocab_file": vocab_file, "hparams": hparams, "records_dir": records_dir}
     of_hugging_face = {"part": part, "task": task, "generator": generator}
     _check_formats(model, found, from_, to, part)
     _check_options(found, to, of_ours, of_hugging_face, with_optimizer)
-    with _emptied_on_failure(output):
+    with mirror.pushed(output), _emptied_on_failure(output):
         if found in FOREIGN:
             incoming.write(output, *incoming.read(model, generator, part, task))
             return [output]

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from electra.cloud import mirror
 from electra.saving.tensors import (
     CHECKSUM,
     checksum_of,
@@ -118,7 +119,7 @@ class RestoreReport:
 
 
 def save(folder, step, tensors, state, keep_max=0, kept=()):
-    """Writes a checkpoint and removes old ones.
+    """Writes a checkpoint and removes old ones; of a working copy also in the bucket.
 
     Args:
         folder: made if missing.
@@ -130,11 +131,11 @@ def save(folder, step, tensors, state, keep_max=0, kept=()):
     Returns: path of the tensors file.
     """
     path = path_of(folder, step)
-    about = {"format": FORMAT, "step": int(step), "state": state}
-    metadata = {METADATA: json.dumps(about, allow_nan=False)}
+    about = json.dumps({"format": FORMAT, "step": int(step), "state": state}, allow_nan=False)
     with published(path) as file:
-        write_safetensors(file, tensors, metadata)
+        write_safetensors(file, tensors, {METADATA: about})
     remove(folder, kept=[*_steps(folder)[-keep_max:], *kept])
+    mirror.push(folder)
     return path
 
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 
+from electra.cloud import lease
 from electra.hparams import damaged_record
 from electra.storage import locked, parse_json_dict, published, write_json
 
@@ -16,6 +17,8 @@ MODEL_HPARAMS = (
     "do_lower_case",
     "strip_accents",
 )
+# Subfolders of a pre-trained model's, which are of the models that were fine-tuned from it.
+OF_FINETUNING = ("finetuning_models", "finetuning_tfrecords", "test_predictions")
 # Of hparams.json. Fine-tuning records its tasks, the digests of what a trial learns from, and how
 # frequent its labels are.
 _SOURCES = {str: [{"path": str, "columns": {str: (str, int)}}]}
@@ -66,15 +69,21 @@ class ModelFolder:
         return recorded
 
 
+@contextlib.contextmanager
 def locked_folder(folder, does_write):
-    """Returns a context manager that keeps other commands' training out of a model's folder.
+    """Keeps other commands' training out of a model's folder; of a working copy also out of the
+    bucket's, which is as the copy at the end.
 
     Args:
         folder: of a model.
         does_write: whether this process trains and saves; else nothing happens.
     """
+    if not does_write:
+        yield
+        return
     advice = "Wait until that training ends, or choose another model_name or model_dir"
-    return locked(folder, advice) if does_write else contextlib.nullcontext()
+    with locked(folder, advice), lease.held(folder, OF_FINETUNING):
+        yield
 
 
 def write_folder(folder, hparams, vocab_file):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags, logging
 
 from electra import next_steps
+from electra.cloud.urls import is_url
 from electra.storage import write_json
 from electra.text.vocab import write_vocab
 
@@ -61,6 +62,8 @@ def export(
 
     _check_format(format, precision)
     signature = signature_of(model, task, precision, top_k)
+    if is_url(output_dir):
+        raise ValueError(f"output_dir {output_dir} is a URL. Export to a folder, and copy it there")
     target = _target(Path(output_dir), version)
     temporary = target.parent / f".{target.name}.{os.getpid()}.tmp"  # no number: nobody serves it
     shutil.rmtree(temporary, ignore_errors=True)

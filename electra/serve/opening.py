@@ -10,6 +10,9 @@ import os
 import re
 from typing import Any
 
+from electra.cloud import mirror
+from electra.cloud.files import fetched
+from electra.cloud.urls import working_copy
 from electra.finetune.families import CLASSIFICATION, FAMILIES, QA, REGRESSION, TAGGING, get_family
 from electra.finetune.tasks import TASKS, Source, Task
 from electra.hparams import damaged_record, refuse_unknown
@@ -104,7 +107,8 @@ def open_model(path, vocab_file=None, hparams=None):
     """
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"A model is opened by its path, a string. Received: {path!r:.80}")
-    path = os.fspath(path)
+    path = working_copy(os.fspath(path))
+    mirror.pull_model(path)
     checkpoint, recorded, vocab = _read(path)
     folder = ModelFolder.of(checkpoint.path)
     refuse_unknown(hparams or {}, {**PretrainingConfig.fields, **recorded})
@@ -121,7 +125,7 @@ def open_model(path, vocab_file=None, hparams=None):
     is_as_recorded = os.path.exists(folder.hparams_file) and not hparams
     with damaged_record(folder.path) if is_as_recorded else contextlib.nullcontext():
         config = PretrainingConfig("model", folder.path, **known)
-    vocab_file = vocab_file or (path if vocab else folder.vocab_file)
+    vocab_file = fetched(vocab_file) if vocab_file else (path if vocab else folder.vocab_file)
     vocab = vocab if vocab_file == path else read_vocab(vocab_file)
     if len(vocab) > config.vocab_size:
         raise ValueError(

@@ -14,6 +14,8 @@ import shlex
 
 from absl import flags
 
+from electra.cloud import mirror
+from electra.cloud.urls import origin, working_copy
 from electra.hparams import checked_record
 from electra.model.config import encoder_config
 from electra.pretrain import corrupted
@@ -74,7 +76,9 @@ def write_report(model_dir, output=None, beside=None, baselines=None):
     Raises:
         FileNotFoundError: no run is there. ValueError: a file of it is damaged.
     """
-    model_dir = os.fspath(model_dir)
+    model_dir = working_copy(os.fspath(model_dir))
+    mirror.pull_model(model_dir)
+    mirror.pull(os.path.join(model_dir, "results"))
     recorded = ModelFolder(model_dir).recorded()
     logs = {name: _read_log(os.path.join(model_dir, name)) for name in (TRAIN_LOG, EVAL_LOG)}
     tables = read_scores(model_dir)
@@ -89,6 +93,9 @@ def write_report(model_dir, output=None, beside=None, baselines=None):
     path = os.path.join(model_dir, corrupted.FILE)
     if os.path.exists(path):
         sentences = read_json(path, "Remove it", _CORRUPTED)
+    if beside:
+        beside = working_copy(os.fspath(beside))
+        mirror.pull(os.path.join(beside, "results"))
     others = read_scores(beside) if beside else {}
     beside_name = os.path.basename(os.path.abspath(beside)) if beside else None
     page = html.page(
@@ -101,8 +108,10 @@ def write_report(model_dir, output=None, beside=None, baselines=None):
         html.commands(next_commands(hparams)),
     )
     path = os.path.join(model_dir, FILE) if output is None else os.fspath(output)
+    path = working_copy(path)
     write_text(path, page)
-    return path
+    mirror.push_file(path)
+    return origin(path)
 
 
 def read_scores(model_dir):

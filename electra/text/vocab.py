@@ -19,6 +19,9 @@ from pathlib import Path
 from absl import flags, logging
 
 from electra import console, next_steps
+from electra.cloud import mirror
+from electra.cloud.files import fetched
+from electra.cloud.urls import working_copy
 from electra.features import SPECIAL_TOKENS
 from electra.hparams import Config, Field
 from electra.storage import excerpt, write_text
@@ -66,13 +69,13 @@ def read_vocab(path: str | os.PathLike[str]) -> Vocabulary:
     """Reads a vocabulary file: UTF-8, one token a line, white space around it dropped.
 
     Args:
-        path: str or Path.
+        path: str or Path; a URL is copied here first.
     Returns: Vocabulary.
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file is empty, too large, not UTF-8, or lacks a special token.
     """
-    path = Path(path)
+    path = Path(fetched(os.fspath(path)))
     if not path.is_file():
         raise FileNotFoundError(f"Vocabulary file '{path}' does not exist. {_EXPECTED}")
     if path.stat().st_size > _MAX_BYTES:
@@ -245,13 +248,15 @@ def main(_):
     from electra.data.corpus import iter_lines
 
     console.log_info()
-    check_output(values.output, values.corpus_dir)
+    output = working_copy(values.output)
+    check_output(output, values.corpus_dir)
     logging.info("Training a vocabulary of %d on %s.", values.vocab_size, values.corpus_dir)
     tokens = train_vocab(
         lambda: iter_lines(values.corpus_dir, values.jsonl_field),
         **{name: values[name].value for name in VocabFlags.fields},
     )
-    write_vocab(values.output, tokens)
+    write_vocab(output, tokens)
+    mirror.push_file(output)
     logging.info("Wrote %d tokens to %s.", len(tokens), values.output)
     shared = ("do_lower_case", "strip_accents", "jsonl_field")
     given = {name: values[name].value for name in shared if not values[name].using_default_value}

@@ -9,6 +9,9 @@ import os
 import pathlib
 from typing import Any, Self
 
+from electra.cloud import mirror
+from electra.cloud.files import fetched
+from electra.cloud.urls import is_url, origin, working_copy
 from electra.convert.runs import from_anywhere
 from electra.hparams import Config, Field, is_text, refuse_unknown
 from electra.model.config import MODEL_SIZES, EncoderConfig, encoder_config
@@ -37,10 +40,12 @@ class RunConfig(Config):
         folder_hparam: name of the one that gives a run another folder.
         shape_evaluation: names of those that may change in a run, and its evaluations with them.
         pretrains: whether the run pre-trains.
+        read_in_place: names of those that may be URLs; other URLs become working copies.
     """
 
     folder_hparam, pretrains = "model_name", True
     shape_evaluation: tuple[str, ...] = ()
+    read_in_place: tuple[str, ...] = ()
     encoder: EncoderConfig
     max_seq_length: Any
     results_txt: Any
@@ -139,10 +144,12 @@ class RunConfig(Config):
             raise ValueError(
                 f"model_name must be the name of a folder. Received: {model_name!r:.80}"
             )
-        self.model_name, self.data_dir = model_name, os.fspath(data_dir)
+        self.model_name, self.data_dir = model_name, working_copy(os.fspath(data_dir))
         as_text = {k: os.fspath(v) for k, v in hparams.items() if isinstance(v, os.PathLike)}
         hparams = {**hparams, **as_text}
+        hparams = {k: v if k in self.read_in_place else _here(v) for k, v in hparams.items()}
         home, start = self.places(hparams)
+        self.pull(hparams, home, start)
         self._hparams = hparams = from_anywhere(hparams, home, start, self.pretrains)
         self.resolve(hparams)
         if self.strip_accents is None:
@@ -155,6 +162,14 @@ class RunConfig(Config):
         if self.pretrains:
             return hparams.get("model_dir") or home, hparams.get("init_checkpoint")
         return hparams.get("output_dir") or home, hparams.get("init_checkpoint") or home
+
+    def pull(self, hparams: dict[str, Any], home: str, start: str | None) -> None:
+        """Brings what of a bucket is read first; `home` and `start` as of `places`."""
+        for path in (os.path.join(self.data_dir, "vocab.txt"), hparams.get("vocab_file")):
+            if isinstance(path, str):
+                mirror.pull_file(path)
+        if isinstance(start, str):
+            mirror.pull_model(start)
 
     def resolve(self, hparams: dict[str, Any]) -> None:
         """Sets every attribute and checks it; called once, with the hparams of `__init__`."""
@@ -171,8 +186,10 @@ class RunConfig(Config):
         return type(self)(self.model_name, self.data_dir, **{**self._hparams, **hparams})
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the model's name and every hparam, resolved, as a dict of JSON values."""
-        return {"model_name": self.model_name, **super().to_json()}
+        """Returns the model's name and every hparam, resolved, as a dict of JSON values; of working
+        copies their URLs."""
+        values = {name: _there(value) for name, value in super().to_json().items()}
+        return {"model_name": self.model_name, **values}
 
     def make_encoder(self, overrides: dict[str, Any]) -> EncoderConfig:
         """Returns the EncoderConfig of this config's sizes with overrides, a dict of its fields."""
@@ -223,3 +240,21 @@ class RunConfig(Config):
                 f"max_position_embeddings {longest}. Lower max_seq_length; a network that is yet "
                 "to be trained may get a longer table in model_hparam_overrides"
             )
+
+
+def _here(value: Any) -> Any:
+    """Returns a value whose URLs are working copies, files in lists brought here."""
+    if isinstance(value, list):
+        return [fetched(each) if is_url(each) else each for each in value]
+    if isinstance(value, dict):
+        return {name: _here(each) for name, each in value.items()}
+    return working_copy(value)
+
+
+def _there(value: Any) -> Any:
+    """Returns a value whose working copies are URLs."""
+    if isinstance(value, list):
+        return [_there(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _there(each) for name, each in value.items()}
+    return origin(value)

@@ -103,7 +103,7 @@ def start(data, model_name, hparams, environment=None, under=(), output=subproce
     return subprocess.Popen(
         [*command, *(word for pair in flags.items() for word in pair)],
         text=True,
-        cwd=data,
+        cwd=data if os.path.isdir(data) else None,
         env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"} | (environment or {}),
         stdout=output,
         stderr=subprocess.STDOUT,
