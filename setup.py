@@ -1,12 +1,11 @@
 """The package, its console command, and what they need.
 
 Extras: `test` (pytest with xdist, ruff, mypy, what builds the package, what runs the notebook, an
-S3 server), `cloud` (what opens buckets),
-`bench` (the peers that benchmarks/ measures beside ours), `interop` (the libraries that converted
-models are tested with; converting needs neither), `hub` (uploads to Hugging Face), `onnx` (what
-writes and runs ONNX models), `ray` (what builds records on a cluster), `demo` (the page of
-electra.serve.demo), `browser` (what its test drives an installed Chromium with), `docs` (the
-documentation as a site).
+S3 server), `cloud` (what opens buckets), `bench` (the peers that benchmarks/ measures beside
+ours), `interop` (the libraries that converted models are tested with; converting needs neither),
+`hub` (uploads to Hugging Face), `onnx` (what writes and runs ONNX models), `ray` (what builds
+records on a cluster), `demo` (the page of electra.serve.demo), `browser` (what its test drives an
+installed Chromium with), `docs` (the documentation as a site).
 """
 
 import re
@@ -18,7 +17,7 @@ ROOT = Path(__file__).resolve().parent
 VERSION = re.search('^__version__ = "(.+?)"', (ROOT / "electra/__init__.py").read_text(), re.M)[1]
 PYTORCH = ["torch==2.13.0", "transformers>=5,<6"]
 GRADIO = ["gradio>=6.31,<7"]
-CLOUD = ["fsspec>=2025.3", "s3fs>=2025.3", "gcsfs>=2025.3", "aiohttp>=3.10"]
+BUCKETS = ["fsspec>=2025.3", "s3fs>=2025.3", "aiohttp>=3.10"]
 
 setup(
     name="electra",
@@ -85,12 +84,12 @@ setup(
             "setuptools>=77",
             "nbclient>=0.10",
             "ipykernel>=6.29",
-            *CLOUD,
+            *BUCKETS,
             "moto[s3]>=5.1",  # an S3 server, which needs flask
             "flask>=3",
             "flask-cors>=5",
         ],
-        "cloud": CLOUD,
+        "cloud": [*BUCKETS, "gcsfs>=2025.3"],
         "bench": PYTORCH,
         "interop": PYTORCH,
         "hub": ["huggingface_hub>=1"],
