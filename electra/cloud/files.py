@@ -31,7 +31,10 @@ def matches(pattern):
 
     if local_glob.has_magic(pattern):
         return note(store.glob(pattern))
-    return [normal(pattern)] if exists(pattern) else []
+    found = store.stat(pattern)
+    if found is not None:
+        return note({normal(pattern): found})
+    return [normal(pattern)] if store.find(pattern) else []
 
 
 def names_in(folder):

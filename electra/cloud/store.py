@@ -65,8 +65,11 @@ def find(url):
     found = _look("list", url, "find", detail=True)
     if not found and _STORES.get(scheme_of(url)) in ("s3fs", "gcsfs"):
         bucket = "/".join(url.split("/")[:3])
-        if _look("find", bucket, "info") is None:
-            raise FileNotFoundError(f"{bucket}: there is no such bucket. Make it, or mend its name")
+        with contextlib.suppress(PermissionError):  # rights may be those to a folder alone
+            if _look("find", bucket, "info") is None:
+                raise FileNotFoundError(
+                    f"{bucket}: there is no such bucket. Make it, or mend its name"
+                )
     return dict(_named(url, found or {}))
 
 
@@ -193,6 +196,8 @@ def attempt(what, url, request):
     while True:
         try:
             return request()
+        except BucketError:  # of a request in this one, which was tried again
+            raise
         except Exception as error:
             message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             if not _may_pass(error):
@@ -265,7 +270,8 @@ def _named(url, found):
     """Yields (key behind the folder's, About) of what `find` of fsspec returned."""
     root = _filesystem(scheme_of(url))._strip_protocol(url).rstrip("/") + "/"
     for name, info in found.items():
-        if name.startswith(root) and info.get("type") != "directory":
+        is_folder = info.get("type") == "directory" or name.endswith("/")  # as consoles make them
+        if name.startswith(root) and not is_folder:
             yield name[len(root) :], _about(info)
 
 

@@ -39,8 +39,9 @@ def find_files(corpus_dir):
 def _find_in_bucket(corpus_dir):
     from electra.cloud import store
 
-    if store.stat(corpus_dir) is not None:
-        return [normal(corpus_dir)]
+    about = store.stat(corpus_dir)
+    if about is not None:
+        return files.note({normal(corpus_dir): about})
     if corpus_dir.startswith(("http://", "https://")):
         raise ValueError(
             f"--corpus_dir {corpus_dir} is no file, and web servers list no folders. Name one "
