@@ -291,7 +291,7 @@ def _filesystem(scheme):
     """Returns the fsspec file system of a scheme, as its own configuration says.
 
     Raises:
-        ValueError: no such scheme. BucketError: a package is missing.
+        ValueError: no such scheme. BucketError: a package or a setting is missing.
     """
     package = _STORES.get(scheme, "fsspec")
     try:
@@ -316,6 +316,11 @@ def _filesystem(scheme):
         closest = difflib.get_close_matches(scheme, fsspec.available_protocols(), n=1)
         hint = f"Closest: {closest[0]}://" if closest else "Expected: such as s3:// or gs://"
         raise ValueError(f"{scheme}:// is unknown. {hint}") from None
+    except Exception as error:  # a class of any package
+        raise BucketError(
+            f"{scheme}:// cannot be opened: {error}. What it needs goes into fsspec's "
+            "configuration: docs/buckets.md"
+        ) from None
     if package == "s3fs":
         fs.retries = 1  # `attempt` tries again
     return fs

@@ -8,6 +8,7 @@ import re
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 _ONE_SLASH = re.compile(r"(s3|gs|gcs|https?|memory):/[^/]")  # what pathlib makes of a URL
+_PASSWORD = re.compile(r"[^/@]*:[^/@]*@")
 _LONGEST_NAME = 255  # bytes of a file's name
 
 
@@ -39,11 +40,17 @@ def working_copy(path):
     """Returns the path on this machine that stands for a URL; any other path as it is.
 
     Raises:
-        ValueError: a part of the URL cannot be the name of a file.
+        ValueError: a part of the URL cannot be the name of a file, or it holds a password.
     """
     if not is_url(path):
         return path
-    parts = [part for part in _URL.match(path)[2].split("/") if part]
+    rest = _URL.match(path)[2]
+    if _PASSWORD.match(rest):
+        raise ValueError(
+            f"A {scheme_of(path)}:// URL holds a password, which files and logs would hold too. "
+            "Give it where the store's own tools take it: docs/buckets.md"
+        )
+    parts = [part for part in rest.split("/") if part]
     if not parts:
         raise ValueError(f"{path} names no bucket. Expected: such as s3://bucket/folder")
     for part in parts:

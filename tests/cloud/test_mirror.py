@@ -325,3 +325,23 @@ def test_a_file_that_changed_is_asked_for_anew(url):
         put(url, {"a": text})
         assert files.matches(f"{url}/a") == find_files(f"{url}/a") == [f"{url}/a"]
         assert files.about(f"{url}/a")[0] == len(text)
+
+
+def test_a_url_is_spelled_in_one_way_where_it_is_read(bucket):
+    put(bucket, {"a": "1"})
+    loud = bucket.replace("s3://", "S3://")
+    assert find_files(loud) == files.matches(f"{loud}//a") == files.matches(f"{loud}/[a]")
+    with pytest.raises(ValueError, match="which no file here may have"):
+        find_files(f"{bucket}/../a")
+
+
+def test_a_password_in_a_url_is_refused_and_not_told():
+    with pytest.raises(ValueError, match="holds a password") as raised:
+        working_copy("ftp://me:secret@host/a")
+    assert "secret" not in str(raised.value)
+    assert working_copy("abfs://box@host:1/a:b@c").endswith("/box@host:1/a:b@c")
+
+
+def test_a_store_that_lacks_a_setting_is_named():
+    with pytest.raises(store.BucketError, match=r"ftp:// cannot be opened: .*host"):
+        store.find("ftp://host/a")
