@@ -13,7 +13,7 @@ import time
 
 from absl import logging
 
-from electra.cloud.urls import is_url, normal, scheme_of
+from electra.cloud.urls import is_url, normal, scheme_of, setting
 from electra.storage import published
 
 CHUNK_BYTES = 8 << 20  # of a file that is fetched or sent
@@ -47,12 +47,12 @@ class About:
 
 def timeout_seconds():
     """Returns how long a request may take, and a byte of it may be waited for."""
-    return float(os.environ.get("ELECTRA_BUCKET_TIMEOUT", 30))
+    return setting("ELECTRA_BUCKET_TIMEOUT", 30)
 
 
 def patience_seconds():
     """Returns how long a request is tried again."""
-    return float(os.environ.get("ELECTRA_BUCKET_PATIENCE", 120))
+    return setting("ELECTRA_BUCKET_PATIENCE", 120)
 
 
 def find(url):

@@ -36,6 +36,18 @@ def cache_dir():
     return os.path.abspath(os.environ.get("ELECTRA_CACHE") or os.path.join(home, "electra"))
 
 
+def setting(name, default):
+    """Returns a number of the environment, at least 0. Raises: ValueError."""
+    text = os.environ.get(name)
+    try:
+        value = default if text is None else float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name} must be a number, at least 0. Received: {text!r:.80}")
+    return value
+
+
 def working_copy(path):
     """Returns the path on this machine that stands for a URL; any other path as it is.
 

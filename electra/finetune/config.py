@@ -333,6 +333,7 @@ class FinetuningConfig(RunConfig):
         }
         for name, parts in places.items():
             setattr(self, name, getattr(self, name) or os.path.join(*parts))
+        self.check_results()
         mirror.pull_like(f"{self.model_dir}_")
         mirror.pull(os.path.dirname(self.results_txt), is_shared=True)
         for task in self.tasks:

@@ -9,6 +9,7 @@ import pytest
 from electra.cloud import files, lease, mirror, store
 from electra.cloud.urls import is_url, normal, origin, working_copy
 from electra.data.finding import find_files
+from electra.pretrain.config import PretrainingConfig
 from electra.saving.folder import OF_FINETUNING
 from electra.storage import LockedError, locked
 
@@ -345,3 +346,17 @@ def test_a_password_in_a_url_is_refused_and_not_told():
 def test_a_store_that_lacks_a_setting_is_named():
     with pytest.raises(store.BucketError, match=r"ftp:// cannot be opened: .*host"):
         store.find("ftp://host/a")
+
+
+def test_results_above_the_models_are_refused(machine):
+    data = "memory://test/data"
+    with pytest.raises(ValueError, match="Choose a folder for results alone"):
+        PretrainingConfig("m", data, results_txt=f"{data}/results.txt")
+    PretrainingConfig("m", data, results_txt=f"{data}/models/m/results.txt")
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf"])
+def test_a_setting_that_is_no_number_is_named(text, monkeypatch):
+    monkeypatch.setenv("ELECTRA_BUCKET_PATIENCE", text)
+    with pytest.raises(ValueError, match="ELECTRA_BUCKET_PATIENCE must be a number"):
+        store.patience_seconds()
