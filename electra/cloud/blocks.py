@@ -12,7 +12,7 @@ import tempfile
 import threading
 
 from electra.cloud import store
-from electra.cloud.urls import cache_dir
+from electra.cloud.urls import cache_dir, setting
 
 BLOCK_BYTES = 1 << 18
 _TOGETHER = 64  # blocks that are asked for at once
@@ -24,7 +24,7 @@ def pool():
     """Returns the process's Pool: of ELECTRA_BLOCKS_GB, or half of the disk if that is less."""
     os.makedirs(cache_dir(), exist_ok=True)
     free = shutil.disk_usage(cache_dir()).free * _SHARE_OF_DISK
-    most = float(os.environ.get("ELECTRA_BLOCKS_GB", 8)) * 1e9
+    most = setting("ELECTRA_BLOCKS_GB", 8) * 1e9
     return Pool(cache_dir(), int(min(free, most)))
 
 

@@ -29,9 +29,13 @@ def matches(pattern):
         return [pattern] if os.path.exists(pattern) else local_glob.glob(pattern)
     from electra.cloud import store
 
+    pattern = normal(pattern)
     if local_glob.has_magic(pattern):
         return note(store.glob(pattern))
-    return [normal(pattern)] if exists(pattern) else []
+    found = store.stat(pattern)
+    if found is not None:
+        return note({pattern: found})
+    return [pattern] if store.find(pattern) else []
 
 
 def names_in(folder):

@@ -42,16 +42,8 @@ def held(folder, left_out=()):
     if not is_url(url):
         yield
         return
-    with taken(folder):
-        mirror.pull(folder, left_out=left_out, fresh=True)
-        try:
-            yield
-        except BaseException as error:
-            if not isinstance(error, store.BucketError):  # else it would be waited for again
-                with contextlib.suppress(OSError):
-                    mirror.push(folder)
-            raise
-        mirror.push(folder)
+    with taken(folder), mirror.covered(folder, left_out=left_out):
+        yield
 
 
 @contextlib.contextmanager
@@ -80,11 +72,13 @@ class _Lease:
 
     def __init__(self, url):
         self._url, self._owner, self._count, self._is_lost = url, uuid.uuid4().hex, 0, False
+        self._heard, self._renewing = 0.0, threading.Lock()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._renew, daemon=True)
+        self._thread = threading.Thread(target=self._keep, daemon=True)
 
     def take(self):
         seen, since, told = None, 0.0, False
+        self._heard = time.monotonic()
         while not store.write(self._url, self._text(), is_new=True):
             now = self._read()
             if now and now["owner"] == self._owner:  # it was written, though the answer was lost
@@ -109,11 +103,15 @@ class _Lease:
                 logging.info(about, self._url, LEASE_SECONDS, now["process"], now["machine"])
                 told = True
             time.sleep(min(1.0, LEASE_SECONDS / 10))
+            self._heard = time.monotonic()
         mirror.guards.add(self.check)
         self._thread.start()
 
     def check(self):
         """Raises BucketError: another process took the folder over, as this one was not heard."""
+        is_late = time.monotonic() - self._heard > LEASE_SECONDS
+        if is_late and not self._is_lost:  # it may be so, and not be known yet
+            self._renew()
         if self._is_lost:
             raise store.BucketError(
                 f"{self._url} is another process's now: this one was not heard for "
@@ -129,17 +127,22 @@ class _Lease:
             if now is not None and now["owner"] == self._owner:
                 store.remove(self._url)
 
-    def _renew(self):
-        while not self._ended.wait(LEASE_SECONDS / _RENEWALS):
-            self._count += 1
+    def _keep(self):
+        while not (self._ended.wait(LEASE_SECONDS / _RENEWALS) or self._is_lost):
             try:
-                now = self._read()
-                self._is_lost = now is None or now["owner"] != self._owner
-                if self._is_lost:
-                    return
-                store.write(self._url, self._text())
+                self._renew()
             except (OSError, ValueError) as error:  # the next may succeed
                 logging.warning("The lock was not renewed: %s", error)
+
+    def _renew(self):
+        """Changes the object, unless it is another's."""
+        with self._renewing:
+            now, asked = self._read(), time.monotonic()
+            self._is_lost = now is None or now["owner"] != self._owner
+            if not self._is_lost:
+                self._count += 1
+                store.write(self._url, self._text())
+                self._heard = asked
 
     def _text(self):
         about = {"owner": self._owner, "machine": _machine(), "process": os.getpid()}

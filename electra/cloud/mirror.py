@@ -33,17 +33,18 @@ def pull_file(path):
 
     Returns: whether it is there, in the bucket and here.
     """
-    url = origin(path)
+    url, (folder, name) = origin(path), os.path.split(path)
     if not is_url(url) or (path, "file") in _pulled:
         return os.path.exists(path)
+    if os.path.exists(path) and _is_at_work(folder):
+        return True
     about = store.stat(url)
-    folder, name = os.path.split(path)
-    _bring(folder, {} if about is None else {name: about}, [name])
+    _bring(folder, *(({}, [name]) if about is None else ({name: about}, ())))
     _pulled.add((path, "file"))
     return about is not None
 
 
-def pull(folder, *, left_out=(), newest=False, fresh=False):
+def pull(folder, *, left_out=(), newest=False, fresh=False, is_shared=False):
     """Makes a folder of a working copy equal to the bucket's, once a process.
 
     While another process trains in it nothing happens: its copy is newer than the bucket.
@@ -53,7 +54,8 @@ def pull(folder, *, left_out=(), newest=False, fresh=False):
         left_out: names of subfolders to leave alone.
         newest: only what it takes to read a model: the files of the folder itself, and of its
             checkpoints the newest. Nothing of this is pushed.
-        fresh: whether to look again, and to let `push` write here: the process has the folder.
+        fresh: whether to look again: the process has the folder.
+        is_shared: whether other commands may write there too: nothing is removed here.
     """
     url = origin(folder)
     how = "newest" if newest else "whole"
@@ -62,16 +64,12 @@ def pull(folder, *, left_out=(), newest=False, fresh=False):
     if not fresh and _is_at_work(folder):
         return
     found = store.find(url)
+    gone = () if is_shared else set(_files(folder, left_out)) - set(found)
     if newest:
-        found = _newest(found)
+        found, gone = _newest(found), {key for key in gone if "/" not in key}
     found = {key: about for key, about in found.items() if key.split("/")[0] not in left_out}
-    here = set(_files(folder, left_out))
-    if newest:
-        here = {key for key in here if "/" not in key}
-    _bring(folder, found, here)
+    _bring(folder, found, gone)
     _pulled.add((folder, how))
-    if fresh:
-        _covered[folder] = frozenset(left_out)
 
 
 def pull_model(path):
@@ -91,9 +89,11 @@ def pull_model(path):
 
 
 def pull_like(prefix):
-    """Pulls the folders whose paths begin with a prefix, once a process."""
+    """Pulls the folders whose paths begin with a prefix, once a process; none if a process has one:
+    the lock of a run's trials is that of the first."""
     if is_url(origin(prefix)) and (prefix, "like") not in _pulled:
-        for folder in folders_like(prefix):
+        folders = folders_like(prefix)
+        for folder in folders if not any(map(_is_at_work, folders)) else ():
             pull(folder)
         _pulled.add((prefix, "like"))
 
@@ -101,12 +101,11 @@ def pull_like(prefix):
 def push(path):
     """Brings what changed under a path of a working copy into the bucket.
 
-    What was not pulled with `fresh` stays as it is.
+    What is not `covered` stays as it is.
     """
     path = os.fspath(path)
     if _covered and is_url(origin(path)):
-        for guard in guards:
-            guard()
+        _check()
     for root, left_out in _covered.items():
         if path == root or path.startswith(root + os.sep):
             _push(root, path, left_out)
@@ -117,24 +116,46 @@ def push(path):
 def push_file(path):
     """Brings a file of a working copy into the bucket, as it is."""
     if is_url(origin(path)):
+        _check()
         store.send(path, origin(path))
 
 
+def _check():
+    for guard in tuple(guards):
+        guard()
+
+
 @contextlib.contextmanager
-def pushed(*folders):
-    """Pulls folders of working copies and, at the end, pushes them; others stay as they are."""
-    folders = [folder for folder in folders if is_url(origin(folder))]
-    for folder in folders:
-        pull(folder, fresh=True)
+def covered(folder, **how):
+    """Pulls a folder, as `pull` with `fresh`, and pushes it at the end; meanwhile `push` may."""
+    pull(folder, fresh=True, **how)
+    _covered[folder] = frozenset(how.get("left_out", ()))
     try:
         yield
     except BaseException as error:
-        with contextlib.suppress(OSError):
-            for folder in folders if not isinstance(error, store.BucketError) else ():
+        if not isinstance(error, store.BucketError):  # else it would be waited for again
+            with contextlib.suppress(OSError):
                 push(folder)
         raise
-    for folder in folders:
+    else:
         push(folder)
+    finally:
+        _covered.pop(folder, None)
+
+
+@contextlib.contextmanager
+def pushed(*folders, shared=()):
+    """Pulls folders of working copies and, at the end, pushes them; others stay as they are.
+
+    Args:
+        folders: paths, of what this process has; shared: of what other commands may write to too.
+    """
+    with contextlib.ExitStack() as stack:
+        for folder in reversed(dict.fromkeys((*folders, *shared))):  # the first leaves first
+            is_covered = any(f"{folder}{os.sep}".startswith(root + os.sep) for root in _covered)
+            if is_url(origin(folder)) and not is_covered:
+                stack.enter_context(covered(folder, is_shared=folder in shared))
+        yield
 
 
 def _push(root, path, left_out):
@@ -150,6 +171,7 @@ def _push(root, path, left_out):
         if states.local(key) != (found.st_size, found.st_mtime_ns):
             changed.append((not _is_log(key), found.st_mtime_ns, key, found.st_size))
     for _, time, key, size in sorted(changed):
+        _check()  # what came before may have taken long
         about = store.send(os.path.join(root, key), f"{origin(root)}/{key}")
         states.set(key, size, time, about.version)
     states.write()
@@ -166,8 +188,8 @@ def _is_log(key):
     return key.endswith(".jsonl") or ".tfevents." in os.path.basename(key)
 
 
-def _bring(root, found, here):
-    """Fetches what differs of `found` (key -> About), removes what is `here` (keys) besides."""
+def _bring(root, found, gone):
+    """Fetches what differs of `found` (key -> About), removes what the bucket lacks (keys)."""
     states = _States(root)
     for key in found:
         for part in key.split("/"):
@@ -187,12 +209,15 @@ def _bring(root, found, here):
                 "Make room, or set ELECTRA_CACHE to a folder on another disk"
             )
         logging.info("Copying %d files, %d bytes, from %s", len(wanted), size, origin(root))
-    for key, about in wanted.items():
-        path = os.path.join(root, key)
-        store.fetch(f"{origin(root)}/{key}", about, path)
-        stat = os.stat(path)
-        states.set(key, stat.st_size, stat.st_mtime_ns, about.version)
-    for key in set(here) - set(found):
+    try:
+        for key, about in wanted.items():
+            path = os.path.join(root, key)
+            store.fetch(f"{origin(root)}/{key}", about, path)
+            stat = os.stat(path)
+            states.set(key, stat.st_size, stat.st_mtime_ns, about.version)
+    finally:
+        states.write()  # what came need not come again
+    for key in gone:
         with contextlib.suppress(FileNotFoundError):
             os.remove(os.path.join(root, key))
         states.drop(key)

@@ -13,7 +13,7 @@ import time
 
 from absl import logging
 
-from electra.cloud.urls import is_url, normal, scheme_of
+from electra.cloud.urls import is_url, normal, scheme_of, setting
 from electra.storage import published
 
 CHUNK_BYTES = 8 << 20  # of a file that is fetched or sent
@@ -47,12 +47,12 @@ class About:
 
 def timeout_seconds():
     """Returns how long a request may take, and a byte of it may be waited for."""
-    return float(os.environ.get("ELECTRA_BUCKET_TIMEOUT", 30))
+    return setting("ELECTRA_BUCKET_TIMEOUT", 30)
 
 
 def patience_seconds():
     """Returns how long a request is tried again."""
-    return float(os.environ.get("ELECTRA_BUCKET_PATIENCE", 120))
+    return setting("ELECTRA_BUCKET_PATIENCE", 120)
 
 
 def find(url):
@@ -65,8 +65,11 @@ def find(url):
     found = _look("list", url, "find", detail=True)
     if not found and _STORES.get(scheme_of(url)) in ("s3fs", "gcsfs"):
         bucket = "/".join(url.split("/")[:3])
-        if _look("find", bucket, "info") is None:
-            raise FileNotFoundError(f"{bucket}: there is no such bucket. Make it, or mend its name")
+        with contextlib.suppress(PermissionError):  # rights may be those to a folder alone
+            if _look("find", bucket, "info") is None:
+                raise FileNotFoundError(
+                    f"{bucket}: there is no such bucket. Make it, or mend its name"
+                )
     return dict(_named(url, found or {}))
 
 
@@ -193,6 +196,8 @@ def attempt(what, url, request):
     while True:
         try:
             return request()
+        except BucketError:  # of a request in this one, which was tried again
+            raise
         except Exception as error:
             message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             if not _may_pass(error):
@@ -265,7 +270,8 @@ def _named(url, found):
     """Yields (key behind the folder's, About) of what `find` of fsspec returned."""
     root = _filesystem(scheme_of(url))._strip_protocol(url).rstrip("/") + "/"
     for name, info in found.items():
-        if name.startswith(root) and info.get("type") != "directory":
+        is_folder = info.get("type") == "directory" or name.endswith("/")  # as consoles make them
+        if name.startswith(root) and not is_folder:
             yield name[len(root) :], _about(info)
 
 
@@ -285,7 +291,7 @@ def _filesystem(scheme):
     """Returns the fsspec file system of a scheme, as its own configuration says.
 
     Raises:
-        ValueError: no such scheme. BucketError: a package is missing.
+        ValueError: no such scheme. BucketError: a package or a setting is missing.
     """
     package = _STORES.get(scheme, "fsspec")
     try:
@@ -310,6 +316,11 @@ def _filesystem(scheme):
         closest = difflib.get_close_matches(scheme, fsspec.available_protocols(), n=1)
         hint = f"Closest: {closest[0]}://" if closest else "Expected: such as s3:// or gs://"
         raise ValueError(f"{scheme}:// is unknown. {hint}") from None
+    except Exception as error:  # a class of any package
+        raise BucketError(
+            f"{scheme}:// cannot be opened: {error}. What it needs goes into fsspec's "
+            "configuration: docs/buckets.md"
+        ) from None
     if package == "s3fs":
         fs.retries = 1  # `attempt` tries again
     return fs

@@ -8,6 +8,7 @@ import re
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 _ONE_SLASH = re.compile(r"(s3|gs|gcs|https?|memory):/[^/]")  # what pathlib makes of a URL
+_PASSWORD = re.compile(r"[^/@]*:[^/@]*@")
 _LONGEST_NAME = 255  # bytes of a file's name
 
 
@@ -35,15 +36,33 @@ def cache_dir():
     return os.path.abspath(os.environ.get("ELECTRA_CACHE") or os.path.join(home, "electra"))
 
 
+def setting(name, default):
+    """Returns a number of the environment, at least 0. Raises: ValueError."""
+    text = os.environ.get(name)
+    try:
+        value = default if text is None else float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name} must be a number, at least 0. Received: {text!r:.80}")
+    return value
+
+
 def working_copy(path):
     """Returns the path on this machine that stands for a URL; any other path as it is.
 
     Raises:
-        ValueError: a part of the URL cannot be the name of a file.
+        ValueError: a part of the URL cannot be the name of a file, or it holds a password.
     """
     if not is_url(path):
         return path
-    parts = [part for part in _URL.match(path)[2].split("/") if part]
+    rest = _URL.match(path)[2]
+    if _PASSWORD.match(rest):
+        raise ValueError(
+            f"A {scheme_of(path)}:// URL holds a password, which files and logs would hold too. "
+            "Give it where the store's own tools take it: docs/buckets.md"
+        )
+    parts = [part for part in rest.split("/") if part]
     if not parts:
         raise ValueError(f"{path} names no bucket. Expected: such as s3://bucket/folder")
     for part in parts:

@@ -39,15 +39,17 @@ def find_files(corpus_dir):
 def _find_in_bucket(corpus_dir):
     from electra.cloud import store
 
-    if store.stat(corpus_dir) is not None:
-        return [normal(corpus_dir)]
+    corpus_dir = normal(corpus_dir)
+    about = store.stat(corpus_dir)
+    if about is not None:
+        return files.note({corpus_dir: about})
     if corpus_dir.startswith(("http://", "https://")):
         raise ValueError(
             f"--corpus_dir {corpus_dir} is no file, and web servers list no folders. Name one "
             "file, packed as .tar where there are many"
         )
     found = {
-        f"{normal(corpus_dir)}/{key}": about
+        f"{corpus_dir}/{key}": about
         for key, about in store.find(corpus_dir).items()
         if not any(map(_is_hidden, key.split("/")))
     }

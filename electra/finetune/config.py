@@ -333,7 +333,8 @@ class FinetuningConfig(RunConfig):
         }
         for name, parts in places.items():
             setattr(self, name, getattr(self, name) or os.path.join(*parts))
+        self.check_results()
         mirror.pull_like(f"{self.model_dir}_")
-        mirror.pull(os.path.dirname(self.results_txt))
+        mirror.pull(os.path.dirname(self.results_txt), is_shared=True)
         for task in self.tasks:
             pull_files(task, self.raw_data_dir)

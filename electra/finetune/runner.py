@@ -57,11 +57,11 @@ def run_finetuning(config: FinetuningConfig) -> FinetuningResult:
         NonFiniteLossError: the training diverged.
     """
     planned = trials.planned(config)
-    others = [*planned[1:], *(trial.retry() for trial in planned)]
+    others = [*planned[1:], *(trial.retry() for trial in planned)] if config.do_train else []
     written = [os.path.dirname(config.results_txt), config.test_predictions]
     with (
         locked_folder(planned[0].folder, config.do_train),
-        mirror.pushed(*(trial.folder for trial in others), *written),
+        mirror.pushed(*(trial.folder for trial in others), shared=written),
     ):
         run = Finetuning(config)
         return run.result(run.run())

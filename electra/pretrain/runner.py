@@ -88,7 +88,8 @@ class Pretraining:
             self.records[phase.number] = open_records(phase.config, self.vocab)
         stack.enter_context(locked_folder(self.folder, config.do_train and placement.is_chief))
         if placement.is_chief:
-            stack.enter_context(mirror.pushed(os.path.dirname(config.results_txt)))
+            written = os.path.dirname(config.results_txt)
+            stack.enter_context(mirror.pushed(shared=[written]))
         self.checkpoint = checkpoints.latest(self.folder)
         if self.checkpoint is None and not config.do_train:
             raise FileNotFoundError(

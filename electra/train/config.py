@@ -49,6 +49,7 @@ class RunConfig(Config):
     encoder: EncoderConfig
     max_seq_length: Any
     results_txt: Any
+    model_dir: Any
 
     lr_decay_power = Field(
         1.0, "Power of the polynomial decay; 1 is linear.", at_least=0, of_task=True
@@ -211,6 +212,19 @@ class RunConfig(Config):
         """Compares the config with the files that a run goes on from; before TensorFlow is
         imported. Raises: ValueError, FileNotFoundError."""
 
+    def check_results(self) -> None:
+        """Refuses results in a bucket whose folder, which is copied here, holds models too.
+
+        Raises:
+            ValueError: it does.
+        """
+        folder = os.path.dirname(self.results_txt)
+        if is_url(origin(folder)) and self.model_dir.startswith(folder + os.sep):
+            raise ValueError(
+                f"results_txt {origin(self.results_txt)} lies above {origin(self.model_dir)}, and "
+                "its folder is copied here. Choose a folder for results alone"
+            )
+
     def check_run(self) -> None:
         """Checks what pre-training and fine-tuning have in common. Raises: ValueError."""
         name = self.model_name
@@ -222,6 +236,7 @@ class RunConfig(Config):
                 f"data_dir {self.data_dir!r} is not in UTF-8: TensorFlow opens no such path. "
                 "Rename the folder"
             )
+        self.check_results()
         results = pathlib.Path(self.results_txt)
         if results.is_dir():
             raise ValueError(f"results_txt {results} is a folder. Expected: a file's name")

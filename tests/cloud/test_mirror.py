@@ -6,10 +6,12 @@ import threading
 
 import pytest
 
-from electra.cloud import lease, mirror, store
+from electra.cloud import files, lease, mirror, store
 from electra.cloud.urls import is_url, normal, origin, working_copy
+from electra.data.finding import find_files
+from electra.pretrain.config import PretrainingConfig
 from electra.saving.folder import OF_FINETUNING
-from electra.storage import LockedError
+from electra.storage import LockedError, locked
 
 
 @pytest.fixture(params=["s3", "memory"])
@@ -180,3 +182,181 @@ def test_a_copy_that_does_not_fit_on_the_disk_is_refused(url, monkeypatch):
     monkeypatch.setattr(store, "find", lambda url: {"a": store.About(10**18, "x")})
     with pytest.raises(store.BucketError, match="whose disk has fewer"):
         mirror.pull(working_copy(url))
+
+
+def write(path, text):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def test_who_could_not_renew_looks_before_it_writes(url, monkeypatch):
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0)
+    monkeypatch.setattr(lease._Lease, "_keep", lambda self: None)
+    here = working_copy(url)
+    with pytest.raises(store.BucketError, match="is another process's now"), lease.held(here):
+        other = {"owner": "x", "machine": "elsewhere", "process": 1, "count": 3}
+        store.write(f"{url}/{lease.NAME}", json.dumps(other).encode())
+        write(f"{here}/late.txt", "late")
+        mirror.push(here)
+    assert list(got(url)) == [lease.NAME]
+
+
+def test_the_lock_is_looked_at_before_each_file(url, monkeypatch):
+    here, lost = working_copy(url), []
+
+    def guard():
+        if lost:
+            raise store.BucketError("lost")
+
+    with pytest.raises(store.BucketError, match="lost"), mirror.covered(here):
+        for name in "abc":
+            write(f"{here}/{name}", name)
+        monkeypatch.setattr(mirror, "guards", {guard})
+        send = store.send
+        monkeypatch.setattr(store, "send", lambda *a: lost.append(1) or send(*a))
+        mirror.push(here)
+    assert len(got(url)) == 1
+    with pytest.raises(store.BucketError, match="lost"):
+        mirror.push_file(f"{here}/c")
+
+
+def test_what_a_process_of_this_machine_trains_is_left_alone(url):
+    here = working_copy(url)
+    put(url, {"t_1/log.jsonl": "old", "t_2/log.jsonl": "old", "vocab.txt": "old"})
+    for name in ("t_1/log.jsonl", "t_2/log.jsonl", "t_2/new", "vocab.txt", "t_1/vocab.txt"):
+        write(f"{here}/{name}", "new")
+    with locked(f"{here}/t_1", ""):  # as of a run, whose other trials have no lock of their own
+        mirror.pull_like(f"{here}/t_")
+        assert mirror.pull_file(f"{here}/t_1/vocab.txt")
+    for name in ("t_1/log.jsonl", "t_2/log.jsonl", "t_2/new", "t_1/vocab.txt"):
+        with open(f"{here}/{name}", encoding="utf-8") as file:
+            assert file.read() == "new"
+
+
+def test_what_other_commands_wrote_to_a_shared_folder_stays(url):
+    here = working_copy(url)
+    put(url, {"a": "1"})
+    write(f"{here}/of_another", "2")
+    with mirror.pushed(shared=[here]):
+        assert os.path.exists(f"{here}/of_another")
+    assert got(url) == {"a": "1", "of_another": "2"}
+
+
+def test_what_a_process_no_longer_has_is_not_pushed(url):
+    here = working_copy(url)
+    with lease.held(here):
+        write(f"{here}/a", "1")
+    write(f"{here}/a", "2")
+    mirror.push(here)
+    assert got(url) == {"a": "1"}
+
+
+def test_results_in_a_models_folder_leave_its_parts_alone(url):
+    here = working_copy(url)
+    write(f"{here}/finetuning_models/a", "1")
+    with lease.held(here, OF_FINETUNING), mirror.pushed(shared=[here]):
+        write(f"{here}/results.txt", "2")
+    assert got(url) == {"results.txt": "2"}
+
+
+def test_older_checkpoints_stay_where_a_model_is_read(url):
+    here = working_copy(url)
+    put(url, {f"model.ckpt-{step}.safetensors": "x" for step in (5, 40)})
+    mirror.pull(here)
+    mirror._pulled.clear()
+    write(f"{here}/model.ckpt-300.safetensors", "was never sent")
+    mirror.pull_model(here)
+    assert sorted(mirror._files(here, ())) == [f"model.ckpt-{s}.safetensors" for s in (40, 5)]
+
+
+def test_what_came_before_an_error_does_not_come_again(url, monkeypatch):
+    here, fetched, fetch = working_copy(url), [], store.fetch
+    put(url, {"a": "1", "b": "2"})
+
+    def failing(source, about, path):
+        fetched.append(path.rsplit("/", 1)[1])
+        if fetched.count("b") == 1 and fetched[-1] == "b":
+            raise store.BucketError("no")
+        fetch(source, about, path)
+
+    monkeypatch.setattr(store, "fetch", failing)
+    with pytest.raises(store.BucketError, match="no"):
+        mirror.pull(here)
+    mirror.pull(here)
+    assert fetched == ["a", "b", "b"]
+
+
+def test_folders_that_a_console_made_are_none(bucket):
+    put(f"{bucket}/m", {"a": "1"})
+    for key in ("m/", "m/sub/"):
+        name = bucket.removeprefix("s3://")
+        store._filesystem("s3").call_s3("put_object", Bucket=name, Key=key, Body=b"")
+    assert list(store.find(f"{bucket}/m")) == ["a"]
+    mirror.pull(working_copy(f"{bucket}/m"))
+
+
+def test_a_request_in_another_is_given_up_once(url, machine, monkeypatch, tmp_path):
+    monkeypatch.setenv("ELECTRA_BUCKET_PATIENCE", "0")
+    asked = []
+
+    def stat(url):
+        asked.append(url)
+        raise store.BucketError("no answer")
+
+    monkeypatch.setattr(store, "stat", stat)
+    write(f"{tmp_path}/a", "1")
+    with pytest.raises(store.BucketError, match="no answer"):
+        store.send(f"{tmp_path}/a", f"{url}/a")
+    assert len(asked) == 1
+
+
+def test_rights_to_a_folder_alone_suffice(bucket, monkeypatch):
+    fs = store._filesystem("s3")
+
+    def info(path, **more):
+        raise PermissionError("Forbidden")
+
+    monkeypatch.setattr(fs, "info", info)
+    assert store.find(f"{bucket}/nothing") == {}
+
+
+def test_a_file_that_changed_is_asked_for_anew(url):
+    for text in ("1", "longer"):
+        put(url, {"a": text})
+        assert files.matches(f"{url}/a") == find_files(f"{url}/a") == [f"{url}/a"]
+        assert files.about(f"{url}/a")[0] == len(text)
+
+
+def test_a_url_is_spelled_in_one_way_where_it_is_read(bucket):
+    put(bucket, {"a": "1"})
+    loud = bucket.replace("s3://", "S3://")
+    assert find_files(loud) == files.matches(f"{loud}//a") == files.matches(f"{loud}/[a]")
+    with pytest.raises(ValueError, match="which no file here may have"):
+        find_files(f"{bucket}/../a")
+
+
+def test_a_password_in_a_url_is_refused_and_not_told():
+    with pytest.raises(ValueError, match="holds a password") as raised:
+        working_copy("ftp://me:secret@host/a")
+    assert "secret" not in str(raised.value)
+    assert working_copy("abfs://box@host:1/a:b@c").endswith("/box@host:1/a:b@c")
+
+
+def test_a_store_that_lacks_a_setting_is_named():
+    with pytest.raises(store.BucketError, match=r"ftp:// cannot be opened: .*host"):
+        store.find("ftp://host/a")
+
+
+def test_results_above_the_models_are_refused(machine):
+    data = "memory://test/data"
+    with pytest.raises(ValueError, match="Choose a folder for results alone"):
+        PretrainingConfig("m", data, results_txt=f"{data}/results.txt")
+    PretrainingConfig("m", data, results_txt=f"{data}/models/m/results.txt")
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf"])
+def test_a_setting_that_is_no_number_is_named(text, monkeypatch):
+    monkeypatch.setenv("ELECTRA_BUCKET_PATIENCE", text)
+    with pytest.raises(ValueError, match="ELECTRA_BUCKET_PATIENCE must be a number"):
+        store.patience_seconds()
