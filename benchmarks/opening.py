@@ -102,8 +102,8 @@ def write_page(rows):
         "# Opening many records\n",
         f"Written by `benchmarks/opening.py`: records of {LENGTH} tokens in files of a million, "
         f"in the page cache, on {machine()}; one run. Memory is what opening added to the "
-        "process's peak; with an index that is for the most part pages of its mapped file, which the "
-        "system may take back.\n",
+        "process's peak; with an index that is for the most part pages of its mapped file, which "
+        "the system may take back.\n",
         "![Seconds to open against the number of records](opening.png)\n",
         f"| records | {' | '.join(COLUMNS)} |",
         f"|{'---|' * (len(COLUMNS) + 1)}",
