@@ -77,8 +77,8 @@ class _Lease:
         self._thread = threading.Thread(target=self._keep, daemon=True)
 
     def take(self):
-        seen, since, told = None, 0.0, False
-        self._heard = time.monotonic()
+        seen, since, told = None, time.monotonic(), False
+        self._heard = since
         while not store.write(self._url, self._text(), is_new=True):
             now = self._read()
             if now and now["owner"] == self._owner:  # it was written, though the answer was lost
@@ -90,9 +90,15 @@ class _Lease:
                         "there. Wait for its end, or choose another folder"
                     )
                 seen, since = now, time.monotonic()
-            if now is None:
-                continue
             waited = time.monotonic() - since
+            if now is None:  # removed meanwhile, or the store refuses what is not there
+                if waited > LEASE_SECONDS:
+                    raise store.BucketError(
+                        f"{self._url} cannot be made, and is not there. Check the rights to make "
+                        "and to read objects in that folder"
+                    )
+                time.sleep(min(1.0, LEASE_SECONDS / 10))
+                continue
             if waited > LEASE_SECONDS or _is_dead(now):
                 logging.info("%s: taken over from a process that is gone", self._url)
                 if self._read() == now:  # nobody else was faster

@@ -17,7 +17,7 @@ from electra.cloud.urls import is_url, normal, scheme_of, setting
 from electra.storage import published
 
 CHUNK_BYTES = 8 << 20  # of a file that is fetched or sent
-_TOGETHER = 4  # chunks that are fetched at once
+_CHUNKS_TOGETHER = 4  # chunks that are fetched at once
 _SLOWEST = 20_000  # bytes a second: what is slower counts as hanging
 _LONG_LISTING = 1200 * _SLOWEST  # bytes: of a million objects it takes minutes
 _FEWEST_TRIES = 3  # however long they took: a machine may have slept meanwhile
@@ -137,7 +137,7 @@ def fetch(url, about, path):
         BucketError: it changed meanwhile.
     """
     with published(path) as file:
-        step = CHUNK_BYTES * _TOGETHER
+        step = CHUNK_BYTES * _CHUNKS_TOGETHER
         for at in range(0, about.size, step):
             borders = range(at, min(at + step, about.size), CHUNK_BYTES)
             ends = [min(start + CHUNK_BYTES, about.size) for start in borders]

@@ -171,6 +171,14 @@ def test_what_was_cleared_away_here_stays_in_the_bucket(url):
         assert "vocab.txt" in got(url)
 
 
+def test_a_lock_that_can_be_neither_made_nor_seen_ends_in_one_line(url, monkeypatch):
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.4)
+    monkeypatch.setattr(store, "write", lambda *_, **__: False)
+    unseen = pytest.raises(store.BucketError, match="cannot be made, and is not there")
+    with unseen, lease.taken(working_copy(url)):
+        pass
+
+
 def test_a_lock_that_is_none_is_named(url):
     store.write(f"{url}/{lease.NAME}", b"what")
     with pytest.raises(LockedError, match="is no lock of ours"), lease.taken(working_copy(url)):
