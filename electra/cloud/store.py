@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import difflib
 import functools
+import importlib.util
 import os
 import random
 import time
@@ -43,6 +44,12 @@ class About:
 
     size: int
     version: str
+
+
+def has_package(url):
+    """Returns whether the package is installed that opens a URL."""
+    names = {"fsspec", _STORES.get(scheme_of(url), "fsspec")}
+    return all(map(importlib.util.find_spec, names))
 
 
 def timeout_seconds():

@@ -8,6 +8,8 @@ import glob
 import os
 
 from electra.cli import import_tensorflow_quietly
+from electra.cloud import store
+from electra.cloud.urls import is_url
 from electra.data.manifest import MANIFEST_NAME, manifests_of
 from electra.hparams import checked_record, damaged_record
 from electra.model.config import MODEL_SIZES, encoder_config
@@ -93,11 +95,12 @@ def of_records(patterns, fields):
     first.
 
     Args:
-        patterns: list of globs. fields: dict name -> Field.
+        patterns: list of globs; URLs are left out where the package that opens them is missing.
+        fields: dict name -> Field.
     Raises:
         ValueError: a manifest is damaged, or holds what no hparam may be.
     """
-    known = {}
+    known, patterns = {}, [p for p in patterns if not is_url(p) or store.has_package(p)]
     for folder, manifest in (item for each in patterns for item in manifests_of(each).items()):
         try:
             told = {k: fields[k].checked(k, manifest[k]) for k in _OF_RECORDS if k in manifest}

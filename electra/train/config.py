@@ -9,7 +9,7 @@ import os
 import pathlib
 from typing import Any, Self
 
-from electra.cloud import mirror
+from electra.cloud import mirror, store
 from electra.cloud.files import fetched
 from electra.cloud.urls import is_url, origin, working_copy
 from electra.convert.runs import from_anywhere
@@ -167,9 +167,9 @@ class RunConfig(Config):
     def pull(self, hparams: dict[str, Any], home: str, start: str | None) -> None:
         """Brings what of a bucket is read first; `home` and `start` as of `places`."""
         for path in (os.path.join(self.data_dir, "vocab.txt"), hparams.get("vocab_file")):
-            if isinstance(path, str):
+            if isinstance(path, str) and not is_url(path):
                 mirror.pull_file(path)
-        if isinstance(start, str):
+        if isinstance(start, str) and not is_url(start):
             mirror.pull_model(start)
 
     def resolve(self, hparams: dict[str, Any]) -> None:
@@ -258,7 +258,10 @@ class RunConfig(Config):
 
 
 def _here(value: Any) -> Any:
-    """Returns a value whose URLs are working copies, files in lists brought here."""
+    """Returns a value whose URLs are working copies, files in lists brought here. A URL stays as
+    it is where the package that opens it is missing: who reads it says so."""
+    if is_url(value) and not store.has_package(value):
+        return value
     if isinstance(value, list):
         return [fetched(each) if is_url(each) else each for each in value]
     if isinstance(value, dict):
