@@ -115,14 +115,15 @@ class Records:
 
     def _parsed(self, data):
         """Returns the features of records, dict of int32 (n, L), and whether all are possible."""
-        batch = tf.io.parse_example(data, self._spec)  # int64: ids may be beyond
-        is_good = [
-            tf.reduce_all((values >= 0) & (values < self._ends[name]))
-            for name, values in batch.items()
-        ]
-        is_good.append(tf.reduce_all(tf.reduce_any(batch["input_mask"] > 0, axis=1)))
-        batch = {name: tf.cast(values, tf.int32) for name, values in batch.items()}
-        return batch, tf.reduce_all(is_good)
+        with tf.device("CPU:0"):  # a GPU would be asked for sums that small
+            batch = tf.io.parse_example(data, self._spec)  # int64: ids may be beyond
+            is_good = [
+                tf.reduce_all((values >= 0) & (values < self._ends[name]))
+                for name, values in batch.items()
+            ]
+            is_good.append(tf.reduce_all(tf.reduce_any(batch["input_mask"] > 0, axis=1)))
+            batch = {name: tf.cast(values, tf.int32) for name, values in batch.items()}
+            return batch, tf.reduce_all(is_good)
 
     def _refuse(self, numbers, batch):
         for name, end in self._ends.items():
