@@ -9,8 +9,8 @@ class Example:
     """What is said of one event.
 
     Attributes:
-        text: of it; {} stands where `word` does, which a mask may hide.
-        question: that it answers; follows: what is true too.
+        template: a sentence with {} in the place of `word`, which a mask may hide; text: with it.
+        question: that the text answers; follows: what is true too.
     """
 
     template: str
