@@ -73,6 +73,7 @@ setup(
         "tqdm>=4.66",
         "matplotlib>=3.8",
         "zstandard>=0.22",  # .txt.zst corpora
+        "google-crc32c>=1.5",  # checksums of TFRecords
     ],
     extras_require={
         "test": [

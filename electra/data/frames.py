@@ -1,29 +1,29 @@
 """The frames of TFRecord files: where each record lies, and its bytes, checked by their checksum.
 
-A frame is a length (8 bytes), its checksum (4), so many bytes of data, their checksum (4).
+A frame is a length (8 bytes), its checksum (4), so many bytes of data, their checksum (4). Uses
+google_crc32c for the checksums.
 """
 
+import array
 import functools
 import itertools
 import os
 import struct
 
+import google_crc32c
 import numpy as np
 
 from electra.cloud.files import opened, reading, size_of
 from electra.cloud.urls import is_url
-from electra.data.crc import masked_crc32c
 from electra.data.index import INDEX_NAME, keep_index, read_index
 from electra.data.records import FRAME_BYTES
 
-_HEADER = struct.Struct("<Q")  # the length; its checksum follows
-_HEADER_BYTES = 12
+_HEADER = struct.Struct("<QI")  # the length, its checksum
 _OPEN_FILES = 512  # at a time: the official builder makes 1000, most systems allow 1024
 _CHUNK_BYTES = 1 << 22  # read at a time to find where the records lie
 _ANEW = "Remove the file, bring it back or build it anew, and leave it alone in training"
 _LARGEST_FILE = 1 << 62
-_CHECKED_TOGETHER = 128  # records: what their checksums take stays in a processor's cache
-_LARGEST_BYTES = 1 << 18  # of a record's data; its checksum takes a table of 1 kB a byte
+_LARGEST_BYTES = 1 << 18  # of a record's data
 
 
 class Frames:
@@ -69,18 +69,11 @@ class Frames:
         numbers = np.asarray(numbers)
         read = self._frames_in_buckets if self._remote else self._frames
         frames = read(numbers.tolist(), *self._places(numbers))
-        for start in range(0, len(frames), _CHECKED_TOGETHER):
-            part = slice(start, start + _CHECKED_TOGETHER)
-            self._check(numbers[part], frames[part])
-        return [frame[:-4] for frame in frames]
-
-    def _check(self, numbers, frames):
-        """Compares the checksums behind records' data."""
         data = [frame[:-4] for frame in frames]
-        computed = masked_crc32c(np.frombuffer(b"".join(data), np.uint8), list(map(len, data)))
-        damaged = computed != np.frombuffer(b"".join([frame[-4:] for frame in frames]), "<u4")
-        if damaged.any():
-            raise self._damaged(numbers[damaged.argmax()])
+        for number, frame, each in zip(numbers, frames, data, strict=True):
+            if int.from_bytes(frame[-4:], "little") != masked_crc32c(each):
+                raise self._damaged(number)
+        return data
 
     def _places(self, numbers):
         """Returns the files of records, and their numbers in these: two lists."""
@@ -100,7 +93,7 @@ class Frames:
             path = self.files[owner]
             if is_url(path):
                 start, end = self._span(number, owner, place)
-                spans[number] = opened(path), start + _HEADER_BYTES, end
+                spans[number] = opened(path), start + _HEADER.size, end
             else:
                 frames[number] = self._frame(number, owner, place)
         pool = blocks.pool()
@@ -123,7 +116,7 @@ class Frames:
         """Returns a record's data and its checksum."""
         start, end = self._span(number, owner, place)
         # Read, not mapped: in a map, a file that became shorter ends the process without a word.
-        problem, start = "the file became shorter", start + _HEADER_BYTES
+        problem, start = "the file became shorter", start + _HEADER.size
         try:
             file = self._opened(self.files[owner])  # kept open, whatever other threads open
             raw = os.pread(file.fileno(), end - start, start)
@@ -168,7 +161,7 @@ def _fits(offsets, path):
         for start, end in (offsets[place : place + 2].tolist() for place in places):
             if not start + FRAME_BYTES <= end <= _LARGEST_FILE:
                 return False
-            if read(_HEADER.size, start) != _HEADER.pack(end - start - FRAME_BYTES):
+            if read(8, start) != (end - start - FRAME_BYTES).to_bytes(8, "little"):
                 return False
     return True
 
@@ -185,39 +178,41 @@ def index_file(path):
         ValueError: the file does not end with a record, or a record's length is damaged or far
             larger than an example's.
     """
-    size = size_of(path)
-    if not size:
-        return np.zeros(1, np.uint64)
-    parts, at, end = [], 0, size
-    with reading(path) as read:
-        while at < size and end:
-            *frames, end = _frames(read(_CHUNK_BYTES, at))
-            parts.append([frames[0] + at, *frames[1:]])
-            at += end
-    starts, sizes, is_damaged = (np.concatenate(part) for part in zip(*parts, strict=True))
-    is_bad = is_damaged | (sizes > _LARGEST_BYTES)
-    if is_bad.any() or at != size:
-        # A file that is cut off ends inside its last record, or inside the header of one more.
-        number = is_bad.argmax() if is_bad.any() else len(starts) - (at > size)
-        byte = starts[number] if number < len(starts) else at
-        problem = "damaged" if is_bad.any() else "cut off"
-        if is_bad.any() and not is_damaged[number]:
-            problem += f" (a length of {sizes[number]} bytes)"
+    size, starts, at = size_of(path), array.array("Q"), 0
+
+    def refuse(problem, number, byte):
         place = f"in record {number}, which begins at byte {byte} of {size}"
         raise ValueError(f"{path} is {problem} {place}. {_ANEW}")
-    return np.append(starts, size).astype(np.uint64)
+
+    with reading(path) as read:
+        while at < size and (heads := list(_heads(read(_CHUNK_BYTES, at)))):
+            for length, is_damaged in heads:
+                if is_damaged:
+                    refuse("damaged", len(starts), at)
+                if length > _LARGEST_BYTES:
+                    refuse(f"damaged (a length of {length} bytes)", len(starts), at)
+                starts.append(at)
+                at += FRAME_BYTES + length
+    if at > size:
+        refuse("cut off", len(starts) - 1, starts[-1])
+    if at < size:  # inside the header of one more
+        refuse("cut off", len(starts), at)
+    return np.append(np.frombuffer(starts, np.uint64), np.uint64(size))
 
 
-def _frames(chunk):
-    """Returns where the frames of a chunk begin, int64 (n,); their lengths, uint64 (n,); which
-    lengths do not fit their checksums; where the last frame ends."""
-    places, at, unpack = [], 0, _HEADER.unpack_from
+def _heads(chunk):
+    """Yields of each frame of a chunk its length, and whether that does not fit its checksum."""
+    at = 0
     while at + FRAME_BYTES <= len(chunk):
-        places.append(at)
-        at += FRAME_BYTES + unpack(chunk, at)[0]
-    places = np.array(places, np.int64)
-    heads = np.frombuffer(chunk, np.uint8)[places[:, None] + np.arange(_HEADER_BYTES)]  # (n, 12)
-    lengths, checksums = heads[:, :8].copy(), heads[:, 8:].copy()
-    computed = masked_crc32c(lengths.ravel(), np.full(len(heads), 8))
-    is_damaged = computed != checksums.view("<u4")[:, 0]
-    return places, lengths.view("<u8")[:, 0], is_damaged, at
+        length, checksum = _HEADER.unpack_from(chunk, at)
+        yield length, checksum != masked_crc32c(chunk[at : at + 8])
+        at += FRAME_BYTES + length
+
+
+def masked_crc32c(data):
+    """Returns the checksum of bytes, as TFRecord files store it: an int of 32 bits.
+
+    Source: TensorFlow's documentation of the TFRecord format.
+    """
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
