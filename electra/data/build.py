@@ -224,8 +224,8 @@ def _refuse_difference(before, now, folder):
         for name, value in now.items()
         if before.get(name) != value
     }
-    if "corpus" in differing:
-        differing["corpus"] = "the corpus's files"
+    hashes = {"corpus": "the corpus's files", "vocab_sha256": "the vocabulary's tokens"}
+    differing.update((name, hashes[name]) for name in differing.keys() & hashes)
     if differing:
         shown = ", ".join(differing.values())
         raise ValueError(

@@ -83,8 +83,13 @@ def contradictions(manifest, made_with, folder, kind):
     Returns: list of sentences without their full stop.
     """
     return [
-        f"The {kind} records in {folder} were built with {key} {manifest[key]!r}, the model has "
-        f"{wanted!r}"
+        f"The {kind} records in {folder} were built with {key} {_shown(manifest[key])}, the model "
+        f"has {_shown(wanted)}"
         for key, wanted in made_with.items()
         if None not in (wanted, manifest.get(key)) and manifest[key] != wanted
     ]
+
+
+def _shown(value):
+    """Returns a value for messages, a hash by its beginning."""
+    return f"'{value[:12]}...'" if isinstance(value, str) and len(value) > 12 else repr(value)

@@ -290,7 +290,7 @@ def test_other_flags_are_refused_with_the_difference_named(place, monkeypatch, i
     with pytest.raises(ValueError, match="differs in: the corpus's files. Choose another"):
         run(place)
     write_vocab(place, [*TOKENS, "new"])
-    with pytest.raises(ValueError, match="differs in: vocab_sha256"):
+    with pytest.raises(ValueError, match="differs in: the vocabulary's tokens"):
         run(place)
     assert read_files(place / "out") == before
 
