@@ -6,6 +6,7 @@ import glob
 import hashlib
 import json
 import os
+import threading
 import time
 
 try:
@@ -26,6 +27,7 @@ KIND_NAMES = {
     dict: "a dict",
 }
 _LARGEST = 1 << 20  # bytes of a file that a user writes by hand
+_SEEKING = threading.Lock()  # where a file's place must be set to read from it
 _SURELY_DEAD = 600  # seconds since the last byte of a file whose process cannot be seen
 
 
@@ -68,6 +70,15 @@ def _open_now(path, flags):
     number = os.open(path, flags | os.O_NONBLOCK)
     os.set_blocking(number, True)
     return number
+
+
+def read_at(file, size, start):
+    """Returns up to `size` bytes of an unbuffered file from `start` on; several threads may."""
+    if hasattr(os, "pread"):
+        return os.pread(file.fileno(), size, start)
+    with _SEEKING:  # on Windows
+        file.seek(start)
+        return file.read(size)
 
 
 def parse_json_dict(text, where, shape=None):

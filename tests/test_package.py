@@ -1,6 +1,4 @@
-"""The package as others get it: wheel and source archive, and an installation without
-tensorflow-text, as on Windows.
-"""
+"""The package as others get it: wheel and source archive, and what Windows lacks."""
 
 import importlib.metadata
 import json
@@ -19,7 +17,9 @@ import tensorflow as tf
 
 import electra
 from electra.data.build import build
+from electra.train.compare import differences
 from tests.data.tiny import make_text, read_files, write_files, write_vocab
+from tests.pretrain import runs
 from tests.serve.models import write_pretrained
 from tests.shared import ROOT
 
@@ -37,6 +37,13 @@ print(json.dumps({
     "pieces": reference.tokenize(text),
     "ids": [reference.encode(text), make_tokenizer(vocab).encode_lines([text])[0].tolist()],
 }))
+"""
+ON_WINDOWS = """
+import os, signal, sys
+sys.modules |= dict.fromkeys(("fcntl", "grp", "pwd", "resource", "termios"))
+for name in ("O_NONBLOCK", "getuid", "mkfifo", "pread", "pwrite", "sched_getaffinity", "statvfs"):
+    delattr(os, name)
+del signal.SIGHUP, signal.SIGKILL, signal.SIGPIPE
 """
 WITHOUT_TENSORFLOW_TEXT = """
 import sys
@@ -141,30 +148,31 @@ def test_the_version_is_said_once():
 
 
 @pytest.fixture(scope="module")
-def without_tensorflow_text(tmp_path_factory):
-    """Options of processes in which tensorflow_text is as good as not installed."""
+def as_on_windows(tmp_path_factory):
+    """The environment of processes that lack tensorflow_text and what Python has on Unix only."""
     folder = tmp_path_factory.mktemp("absent")
     message = "No module named 'tensorflow_text'"
     (folder / "tensorflow_text.py").write_text(f'raise ModuleNotFoundError("{message}")\n')
-    return {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(folder)}}
+    (folder / "sitecustomize.py").write_text(ON_WINDOWS)
+    return {**os.environ, "PYTHONPATH": str(folder)}
 
 
-def test_records_are_the_same_without_tensorflow_text(tmp_path, without_tensorflow_text):
+def test_records_are_the_same_without_tensorflow_text(tmp_path, as_on_windows):
     vocab = write_vocab(tmp_path)
     write_files(tmp_path / "corpus", {f"{i}.txt": make_text(40, i) for i in range(2)})
     build(tmp_path / "corpus", vocab, tmp_path / "with", eval_fraction=0.1)
     paths = ("--corpus_dir", tmp_path / "corpus", "--vocab_file", vocab)
     flags = ("--output_dir", tmp_path / "without", "--eval_fraction", "0.1", "--num_processes", "2")
     command = (sys.executable, "-m", "electra", "build", *paths, *flags)
-    done = run(*command, **without_tensorflow_text)
+    done = run(*command, cwd=ROOT, env=as_on_windows)
     assert "pure Python" in done.stderr and "No module named 'tensorflow_text'" in done.stderr
     assert read_files(tmp_path / "without") == read_files(tmp_path / "with")
 
 
-def test_models_are_exported_without_tensorflow_text(tmp_path, without_tensorflow_text):
+def test_models_are_exported_without_tensorflow_text(tmp_path, as_on_windows):
     model = write_pretrained(tmp_path)
     code = (sys.executable, "-c", WITHOUT_TENSORFLOW_TEXT)
-    run(*code, str(model), str(tmp_path), **without_tensorflow_text)
+    run(*code, str(model), str(tmp_path), cwd=ROOT, env=as_on_windows)
     served = tf.saved_model.load(str(tmp_path / "served" / "1")).signatures["serving_default"]
     outputs = served(text=tf.constant(["w5 w6 w7"]))
     expected = electra.load(model, precision="float32").detect("w5 w6 w7")
@@ -173,3 +181,11 @@ def test_models_are_exported_without_tensorflow_text(tmp_path, without_tensorflo
     found = dict(zip(tokens, scores, strict=True))
     np.testing.assert_allclose([found[t] for t, _ in expected], [p for _, p in expected], atol=1e-5)
     assert (tmp_path / "preset" / "tokenizer.json").exists()
+
+
+def test_training_is_the_same_on_windows(tmp_path, as_on_windows):
+    data = runs.make_data(tmp_path)
+    assert runs.train(data, "here", num_train_steps=4) == 0
+    there = runs.start(data, "there", runs.TINY | {"num_train_steps": 4}, as_on_windows)
+    runs.finish(there)
+    assert differences(data / "models" / "here", data / "models" / "there") == []

@@ -75,7 +75,8 @@ class Pool:
             if slot is None:
                 return None
             self._slots.move_to_end((remote, number))
-            return os.pread(self._file.fileno(), stop - start, slot * BLOCK_BYTES + start)
+            self._file.seek(slot * BLOCK_BYTES + start)
+            return self._file.read(stop - start)
 
     def _keep(self, block, data):
         with self._lock:
@@ -84,7 +85,8 @@ class Pool:
             slot = len(self._slots)
             if slot >= self._count:
                 _, slot = self._slots.popitem(last=False)
-            os.pwrite(self._file.fileno(), data, slot * BLOCK_BYTES)
+            self._file.seek(slot * BLOCK_BYTES)
+            self._file.write(data)
             self._slots[block] = slot
 
 

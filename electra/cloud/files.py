@@ -9,6 +9,7 @@ import io
 import os
 
 from electra.cloud.urls import is_url, normal, working_copy
+from electra.storage import read_at
 
 _AHEAD_BYTES = 4 << 20  # fetched together of a file that is read from its start to its end
 _BLOCKS = 4  # of these that are kept, so many bytes of memory
@@ -106,7 +107,7 @@ def reading(path):
         yield lambda size, at: blocks.pool().read([(remote, at, min(at + size, remote.size))])[0]
     else:
         with open(path, "rb", buffering=0) as file:
-            yield functools.partial(os.pread, file.fileno())
+            yield functools.partial(read_at, file)
 
 
 def open_file(path):

@@ -17,6 +17,7 @@ from electra.cloud.files import opened, reading, size_of
 from electra.cloud.urls import is_url
 from electra.data.index import INDEX_NAME, keep_index, read_index
 from electra.data.records import FRAME_BYTES
+from electra.storage import read_at
 
 _HEADER = struct.Struct("<QI")  # the length, its checksum
 _OPEN_FILES = 512  # at a time: the official builder makes 1000, most systems allow 1024
@@ -119,7 +120,7 @@ class Frames:
         problem, start = "the file became shorter", start + _HEADER.size
         try:
             file = self._opened(self.files[owner])  # kept open, whatever other threads open
-            raw = os.pread(file.fileno(), end - start, start)
+            raw = read_at(file, end - start, start)
         except OSError as error:
             raw, problem = b"", error.strerror
         if len(raw) < end - start:

@@ -83,7 +83,8 @@ def machines(count):
                 ip("-n", name, "link", "set", device, "up")
         yield names
     finally:
-        for name in names:
+        for host, name in enumerate(names):
+            ip("link", "delete", port_of(host), check=False)  # the namespace's own end is late
             ip("netns", "delete", name, check=False)
         ip("link", "delete", BRIDGE, check=False)
 
