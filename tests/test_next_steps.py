@@ -1,6 +1,7 @@
 """The commands that a command ends with: a shell takes them, and the flags they name are there."""
 
 import io
+import json
 import os
 import shlex
 import subprocess
@@ -111,8 +112,16 @@ def test_records_in_another_place_are_named(capsys):
     )
 
 
+def write_config(folder, name):
+    os.makedirs(folder)
+    with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as file:
+        json.dump({"architectures": [name]}, file)
+
+
 @pytest.mark.parametrize("folder", ["out/it", FOLDER, "for $5"])
-def test_a_line_of_python_survives_the_shell(folder, capsys):
+def test_a_line_of_python_survives_the_shell(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_config(folder, "ElectraModel")
     next_steps.after_convert(folder, "huggingface")
     next_steps.after_export(folder, "onnx")
     for line in capsys.readouterr().err.splitlines()[1::2]:
@@ -121,7 +130,19 @@ def test_a_line_of_python_survives_the_shell(folder, capsys):
         compile(code, "line", "exec")
 
 
-def test_a_package_that_is_not_there_is_named(monkeypatch, capsys):
+def test_a_converted_model_is_opened_with_its_head(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_config("out", "ElectraForTokenClassification")
+    next_steps.after_convert("out", "huggingface")
+    _, _, code = shlex.split(capsys.readouterr().err.splitlines()[1])
+    assert code == (
+        "import transformers as t; print(t.ElectraForTokenClassification.from_pretrained('out'))"
+    )
+
+
+def test_a_package_that_is_not_there_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_config("out", "ElectraModel")
     for there, first in ((object(), "next:"), (None, "next, where transformers is installed:")):
         monkeypatch.setattr(next_steps.importlib.util, "find_spec", lambda _, there=there: there)
         next_steps.after_convert("out", "huggingface")

@@ -36,7 +36,6 @@ OF_SIZE = {
         "num_warmup_steps": 200,
         "num_train_steps": 5000,
         "iterations_per_loop": 50,
-        "log_every_steps": 250,
         "eval_every_steps": 1000,
         "save_checkpoints_steps": 1000,
         "keep_checkpoint_max": 2,
