@@ -210,13 +210,17 @@ def _scores(opened):
     tasks, is_trial, _ = os.path.basename(folder).rpartition("_model_")
     beside = os.path.join(folder, "..", "..", "results", f"{tasks}_results.json")
     if is_trial and os.path.exists(beside):
-        shape = {"summary": {str: {str: dict.fromkeys(("mean", "std", "trials"), float)}}}
-        rows = [
-            (split, metric, f"{found['mean']:.4g}", f"{found['std']:.4g}", found["trials"])
-            for split, values in read_json(beside, "Remove it", shape)["summary"].items()
-            for metric, found in values.items()
-        ]
-        head = ("split", "metric", "mean", "deviation", "trials")
+        values = dict.fromkeys(("mean", "std", "trials"), float)
+        shape = {"summary": {str: {str: values}}, "baselines?": {str: {str: float}}}
+        about = read_json(beside, "Remove it", shape)
+        rows = []
+        for split, scores in about["summary"].items():
+            baselines = about.get("baselines", {}).get(split, {})
+            for metric, found in scores.items():
+                numbers = found["mean"], found["std"], baselines.get(metric)
+                shown = ("" if number is None else f"{number:.4g}" for number in numbers)
+                rows.append((split, metric, *shown, found["trials"]))
+        head = ("split", "metric", "mean", "deviation", "baseline", "trials")
         yield "## Scores of all trials\n\n" + _table(head, rows)
 
 

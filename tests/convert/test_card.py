@@ -95,11 +95,12 @@ def test_scores_are_those_of_the_trial_and_of_all_trials(tmp_path):
     results = tmp_path / "models" / "m" / "results"
     results.mkdir()
     summary = {"t": {"accuracy": {"mean": 80.5, "std": 1.25, "trials": 5}}}
-    (results / "t_results.json").write_text(json.dumps({"summary": summary}))
+    about = {"summary": summary, "baselines": {"t": {"accuracy": 50.0}}}
+    (results / "t_results.json").write_text(json.dumps(about))
     text = card(folder, tmp_path)
     assert "fine-tuned on t (classification)" in text
     assert "| t | accuracy | 81.25 |" in text
-    assert "| t | accuracy | 80.5 | 1.25 | 5 |" in text
+    assert "| t | accuracy | 80.5 | 1.25 | 50 | 5 |" in text
 
 
 def test_a_card_of_keras_hub(tmp_path):
