@@ -132,13 +132,18 @@ def after_finetuning(config, result):
 
 def after_convert(folder, format):
     """Says how a converted model is opened, in "huggingface", "keras_hub" or "electra"."""
+    if format == "huggingface":
+        with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
+            (name,) = json.load(file)["architectures"]  # AutoModel leaves the head out
+        code = f"import transformers as t; print(t.{name}.from_pretrained({folder!r}))"
+        say(folder, python(code), needs="transformers")
+        return
     code = {
-        "huggingface": f"import transformers as t; print(t.AutoModel.from_pretrained({folder!r}))",
         "keras_hub": "from keras_hub.models import ElectraBackbone as B; "
         f"B.from_preset({folder!r}).summary()",
         "electra": f"import electra; print(electra.load({folder!r}))",
     }
-    say(folder, python(code[format]), needs={"huggingface": "transformers"}.get(format))
+    say(folder, python(code[format]))
 
 
 def after_export(folder, format):

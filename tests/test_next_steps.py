@@ -1,6 +1,7 @@
 """The commands that a command ends with: a shell takes them, and the flags they name are there."""
 
 import io
+import json
 import os
 import shlex
 import subprocess
@@ -113,7 +114,7 @@ def test_records_in_another_place_are_named(capsys):
 
 @pytest.mark.parametrize("folder", ["out/it", FOLDER, "for $5"])
 def test_a_line_of_python_survives_the_shell(folder, capsys):
-    next_steps.after_convert(folder, "huggingface")
+    next_steps.after_convert(folder, "keras_hub")
     next_steps.after_export(folder, "onnx")
     for line in capsys.readouterr().err.splitlines()[1::2]:
         _, flag, code = shlex.split(line)
@@ -121,11 +122,17 @@ def test_a_line_of_python_survives_the_shell(folder, capsys):
         compile(code, "line", "exec")
 
 
-def test_a_package_that_is_not_there_is_named(monkeypatch, capsys):
+def test_a_package_that_is_not_there_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    config = {"architectures": ["ElectraForSequenceClassification"]}
+    (tmp_path / "out" / "config.json").write_text(json.dumps(config))
     for there, first in ((object(), "next:"), (None, "next, where transformers is installed:")):
         monkeypatch.setattr(next_steps.importlib.util, "find_spec", lambda _, there=there: there)
         next_steps.after_convert("out", "huggingface")
-        assert capsys.readouterr().err.splitlines()[0] == f"Saved to out; {first}"
+        saved, command = capsys.readouterr().err.splitlines()
+        assert saved == f"Saved to out; {first}"
+        assert "t.ElectraForSequenceClassification.from_pretrained('out')" in command
 
 
 @pytest.mark.parametrize("name", ["python", "python3"])

@@ -77,7 +77,10 @@ class FinetuningConfig(RunConfig):
     # --- tasks ---
     task_names = Field(["chunk"], "Tasks to learn, several of them together.")
     task_files = Field(
-        [], "JSON files with tasks of your own; see make_task.", source="ours", may_change=True
+        [],
+        "JSON files with tasks of your own: see docs/own_data.md.",
+        source="ours",
+        may_change=True,
     )
     language = Field("es", "Language of tasks that have files for several.", source="ours")
     max_train_examples = Field(
