@@ -13,7 +13,8 @@ from electra.cloud import mirror
 from electra.finetune.checks import are_strings, checked
 from electra.finetune.defaults import DEBUG, Pretrained, defaults_of_tasks
 from electra.finetune.readers import pull_files
-from electra.finetune.tasks import get_task, read_task_file
+from electra.finetune.task_files import read_task_file
+from electra.finetune.tasks import get_task
 from electra.hparams import Field
 from electra.train.config import COUNT, EXAMPLES, LARGEST, SHARE, STEPS, Place, RunConfig
 
