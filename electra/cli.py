@@ -23,6 +23,7 @@ _FALSE = ("false", "f", "0", "no")
 _ABOUT_THE_RUN = ("model_name", "tasks", "inputs", "label_priors", "trial_seed")
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 _NOBODY_READS = 141  # as the kernel ends a program by SIGPIPE
+_MISSING = re.compile(r"flag --(\w+)=None: Flag --\1 must have a value other than None\.")  # absl's
 _NO_ROOM = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 _NO_MEMORY = re.compile(r"\boom\b|out of memory|alloc", re.IGNORECASE)
 
@@ -42,13 +43,23 @@ def run_command(main, booleans=()):
     make_tensorflow_quiet()
     try:
         try:
-            app.run(guarded, argv=normalize_argv(sys.argv, booleans))
+            app.run(guarded, normalize_argv(sys.argv, booleans), _parse_flags)
         finally:  # what --help left in the buffer
             if sys.stdout:
                 sys.stdout.flush()
     except BrokenPipeError:
         _drop_output()
         sys.exit(_NOBODY_READS)
+
+
+def _parse_flags(argv):
+    """Returns what flags leave of argv. What is wrong with them ends the command with one line."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        message = _MISSING.sub(r"--\1 is missing.", " ".join(str(error).split()))
+        _say(f"Error: {message} (--help lists the flags)")
+        sys.exit(1)
 
 
 def exit_status(command):

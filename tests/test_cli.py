@@ -55,6 +55,19 @@ def test_values_keep_their_hyphens_and_blanks():
     assert normalize_argv(argv, BOOLEANS) == expected
 
 
+def test_wrong_flags_end_a_command_with_one_line():
+    for arguments, line in (
+        (["--text_column", "t"], "--model_dir is missing."),
+        (["--textcolumn", "t"], "Unknown command line flag 'textcolumn'."),
+        (["--multi_label=maybe"], "flag --multi_label=maybe: "),
+    ):
+        command = [sys.executable, "-m", "electra", "classification", *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
+        assert done.stderr.startswith("Error: ") and line in done.stderr
+        assert done.stderr.endswith(" (--help lists the flags)\n")
+
+
 def test_leftover_arguments_are_named():
     refuse_positionals(["command"])
     with pytest.raises(ValueError, match="'stray more' belongs to no flag"):

@@ -9,7 +9,7 @@ import pytest
 
 from electra.cli import normalize_argv
 from electra.finetune.config import FinetuningConfig
-from electra.finetune.tasks import read_task_file
+from electra.finetune.task_files import read_task_file
 from electra.hparams import load_hparams
 from electra.pretrain.config import PretrainingConfig
 from tests import pages

@@ -314,7 +314,7 @@ def _filesystem(scheme):
         fs = fsspec.filesystem(scheme, **options)
     except ImportError as error:
         raise BucketError(
-            f"{scheme}:// needs {package}: pip install 'electra[cloud]', or the package that "
+            f"{scheme}:// needs {package}: pip install -e '.[cloud]', or the package that "
             f"fsspec names ({error})"
         ) from None
     except ValueError as error:

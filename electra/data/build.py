@@ -63,9 +63,7 @@ SHARES = {
         at_least=1,
         at_most=2**20,
     ),
-    "task_index": Field(
-        None, "Which of them this is: 0 to num_tasks - 1.", kinds=(int,), at_least=0
-    ),
+    "task_index": Field(None, "Which task this is: 0 to num_tasks - 1.", kinds=(int,), at_least=0),
 }
 
 

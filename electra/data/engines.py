@@ -58,7 +58,7 @@ def check(num_processes, engine, ray_address):
             "--engine ray runs as many processes as its nodes have CPUs. Leave --num_processes out"
         )
     if engine == "ray" and importlib.util.find_spec("ray") is None:
-        raise ValueError("--engine ray needs Ray: pip install 'electra[ray]', or 'ray>=2.60,<3'")
+        raise ValueError("--engine ray needs Ray. Install it: pip install -e '.[ray]'")
 
 
 @contextlib.contextmanager

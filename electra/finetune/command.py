@@ -14,7 +14,7 @@ from electra.cloud.files import fetched
 from electra.cloud.urls import working_copy
 from electra.finetune.config import FinetuningConfig
 from electra.finetune.families import FAMILIES
-from electra.finetune.tasks import make_task
+from electra.finetune.task_files import make_task
 from electra.hparams import load_hparams
 from electra.storage import write_json
 

@@ -13,7 +13,8 @@ from electra.cloud import mirror
 from electra.finetune.checks import are_strings, checked
 from electra.finetune.defaults import DEBUG, Pretrained, defaults_of_tasks
 from electra.finetune.readers import pull_files
-from electra.finetune.tasks import get_task, read_task_file
+from electra.finetune.task_files import read_task_file
+from electra.finetune.tasks import get_task
 from electra.hparams import Field
 from electra.train.config import COUNT, EXAMPLES, LARGEST, SHARE, STEPS, Place, RunConfig
 
@@ -77,7 +78,10 @@ class FinetuningConfig(RunConfig):
     # --- tasks ---
     task_names = Field(["chunk"], "Tasks to learn, several of them together.")
     task_files = Field(
-        [], "JSON files with tasks of your own; see make_task.", source="ours", may_change=True
+        [],
+        "JSON files with tasks of your own: see docs/own_data.md.",
+        source="ours",
+        may_change=True,
     )
     language = Field("es", "Language of tasks that have files for several.", source="ours")
     max_train_examples = Field(

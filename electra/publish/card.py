@@ -36,10 +36,13 @@ _USES = {
         "tokenizer.convert_ids_to_tokens(outputs.logits[0].argmax(-1))",
     ),
     "ElectraModel": ("feature-extraction", "outputs.last_hidden_state[0, 0]"),
-    "ElectraForSequenceClassification": ("text-classification", "outputs.logits[0].tolist()"),
+    "ElectraForSequenceClassification": (
+        "text-classification",
+        "dict(zip(model.config.id2label.values(), outputs.logits[0].tolist()))",
+    ),
     "ElectraForTokenClassification": (
         "token-classification",
-        "outputs.logits[0].argmax(-1).tolist()",
+        "[model.config.id2label[i] for i in outputs.logits[0].argmax(-1).tolist()]",
     ),
     "ElectraForQuestionAnswering": (
         "question-answering",

@@ -27,8 +27,8 @@ def check_hub(name):
         from huggingface_hub.utils import validate_repo_id
     except ImportError:
         raise ValueError(
-            "--push_to_hub needs huggingface_hub. pip install huggingface_hub, or leave it out and "
-            "upload the folder in another way"
+            "--push_to_hub needs huggingface_hub. Install it: pip install -e '.[hub]', or leave "
+            "--push_to_hub out and upload the folder in another way"
         ) from None
     validate_repo_id(name)
     if huggingface_hub.get_token() is None:

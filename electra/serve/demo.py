@@ -280,7 +280,9 @@ def import_gradio():
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
-        raise ValueError("The demo page needs gradio. Install it: pip install '.[demo]'") from None
+        raise ValueError(
+            "The demo page needs gradio. Install it: pip install -e '.[demo]'"
+        ) from None
     return gradio
 
 

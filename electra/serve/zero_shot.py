@@ -41,8 +41,9 @@ def _define_flags():
     text("hypothesis_template", HYPOTHESIS, about)
     flags.DEFINE_boolean("multi_label", False, "Each label is judged by itself; none may fit.")
     text("task", None, "Of a model with several tasks, this one.")
-    text("entailment_label", None, "The task's label that means it. Default: the one called so.")
-    text("contradiction_label", None, "Likewise; --multi_label needs it.")
+    about = "The task's label that means {}. Default: the one called so."
+    text("entailment_label", None, about.format("entailment"))
+    text("contradiction_label", None, about.format("contradiction") + " For --multi_label.")
 
 
 if __name__ == "__main__":

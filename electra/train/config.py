@@ -74,7 +74,11 @@ class RunConfig(Config):
         "Size of the discriminator; by default that of the model to start from.",
         choices=tuple(MODEL_SIZES),
     )
-    model_hparam_overrides = Field({}, "Sizes that replace those of model_size; see EncoderConfig.")
+    model_hparam_overrides = Field(
+        {},
+        "Sizes that replace those of model_size: "
+        f"{', '.join(field.name for field in dataclasses.fields(EncoderConfig))}.",
+    )
     embedding_size = Field(
         None,
         "Width of the tables. null: 128 for small, else the hidden size.",

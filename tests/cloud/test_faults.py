@@ -117,7 +117,7 @@ def test_mistakes_are_told_at_once(s3, machine, monkeypatch, says):
     line = says(store.find, "gss://bucket/a")
     assert line == "Error: gss:// is unknown. Closest: gs://"
     line = says(store.find, "abfs://bucket/a")
-    assert "abfs:// needs " in line and "pip install 'electra[cloud]'" in line
+    assert "abfs:// needs " in line and "pip install -e '.[cloud]'" in line
 
 
 def test_missing_credentials_are_told_at_once(bucket, monkeypatch, tmp_path, says):
@@ -140,4 +140,4 @@ def test_a_missing_package_is_named():
     )
     process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert process.returncode == 1
-    assert process.stderr.startswith("Error: s3:// needs s3fs: pip install 'electra[cloud]'")
+    assert process.stderr.startswith("Error: s3:// needs s3fs: pip install -e '.[cloud]'")

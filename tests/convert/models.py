@@ -8,7 +8,7 @@ import keras
 import pytest
 
 from electra.finetune.model import FinetuningModel
-from electra.finetune.tasks import make_task
+from electra.finetune.task_files import make_task
 from electra.pretrain.config import PretrainingConfig
 from electra.saving import checkpoints
 from electra.saving.folder import write_folder

@@ -198,5 +198,5 @@ def test_what_is_wrong_is_said_before_the_work(monkeypatch):
     with pytest.raises(ValueError, match="--push_to_hub found no token. Set HF_TOKEN"):
         check_hub("me/tiny")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ValueError, match="needs huggingface_hub. pip install huggingface_hub"):
+    with pytest.raises(ValueError, match="needs huggingface_hub. Install it: pip install"):
         check_hub("me/tiny")

@@ -256,7 +256,7 @@ def test_a_cluster_that_is_not_there_is_an_error(place):  # noqa: F811
 
 def test_without_ray_the_remedy_is_named_before_anything_is_written(place, monkeypatch):  # noqa: F811
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="--engine ray needs Ray: pip install"):
+    with pytest.raises(ValueError, match="--engine ray needs Ray. Install it: pip install"):
         run(place, engine="ray")
     assert not (place / "out").exists()
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from electra.finetune.readers import read_examples, resolve_labels
-from electra.finetune.tasks import read_task_file
+from electra.finetune.task_files import read_task_file
 from examples import docstring_tasks
 
 SOURCE = '''

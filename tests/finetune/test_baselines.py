@@ -12,7 +12,8 @@ from electra.finetune.families.tagging import TaggingExample
 from electra.finetune.families.text import TextExample
 from electra.finetune.results import readable
 from electra.finetune.run_data import TaskSplit
-from electra.finetune.tasks import get_task, make_task
+from electra.finetune.task_files import make_task
+from electra.finetune.tasks import get_task
 
 
 def columns(**values):

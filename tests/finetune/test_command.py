@@ -11,7 +11,7 @@ import pytest
 from electra.finetune import classification, command, squad, tagging
 from electra.finetune.config import FinetuningConfig
 from electra.finetune.runner import Finetuning
-from electra.finetune.tasks import read_task_file
+from electra.finetune.task_files import read_task_file
 from tests.finetune.runs import HPARAMS, make_data
 from tests.shared import ROOT
 

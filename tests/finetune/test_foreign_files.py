@@ -6,7 +6,8 @@ import json
 import pytest
 
 from electra.finetune.readers import read_examples, resolve_labels
-from electra.finetune.tasks import TASKS, make_task, read_task_file
+from electra.finetune.task_files import make_task, read_task_file
+from electra.finetune.tasks import TASKS
 from tests.finetune.test_readers import MRQA, WSC, squad
 
 ANSWERED = {

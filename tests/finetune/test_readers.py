@@ -8,7 +8,8 @@ import pytest
 
 from electra.finetune import files
 from electra.finetune.readers import read_examples, resolve_labels
-from electra.finetune.tasks import TASKS, get_task, make_task
+from electra.finetune.task_files import make_task
+from electra.finetune.tasks import TASKS, get_task
 
 
 def write(folder, name, text):

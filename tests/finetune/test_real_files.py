@@ -3,7 +3,8 @@
 import pytest
 
 from electra.finetune.readers import read_examples, resolve_labels
-from electra.finetune.tasks import get_task, make_task
+from electra.finetune.task_files import make_task
+from electra.finetune.tasks import get_task
 from tests.shared import DATA, needs_data
 
 

@@ -8,7 +8,7 @@ import pytest
 from electra.finetune.families import get_family
 from electra.finetune.predictions import write_table
 from electra.finetune.readers import find_file, read_examples
-from electra.finetune.tasks import make_task
+from electra.finetune.task_files import make_task
 
 
 def predict(folder, name, text, predictions, columns, **row):

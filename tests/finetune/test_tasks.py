@@ -5,7 +5,8 @@ import json
 import pytest
 
 from electra.finetune.families import FAMILIES
-from electra.finetune.tasks import TASKS, get_task, make_task, read_task_file
+from electra.finetune.task_files import make_task, read_task_file
+from electra.finetune.tasks import TASKS, get_task
 
 OWN = {
     "name": "my",

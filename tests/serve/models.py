@@ -6,7 +6,7 @@ import json
 import keras
 
 from electra.finetune.model import FinetuningModel
-from electra.finetune.tasks import make_task
+from electra.finetune.task_files import make_task
 from electra.pretrain.assembly import build_model
 from electra.pretrain.config import PretrainingConfig
 from electra.saving import checkpoints

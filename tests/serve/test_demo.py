@@ -57,7 +57,7 @@ def test_models_without_anything_to_show_are_refused():
 
 def test_what_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(ValueError, match=re.escape("pip install '.[demo]'")):
+    with pytest.raises(ValueError, match=re.escape("pip install -e '.[demo]'")):
         demo.import_gradio()
 
 

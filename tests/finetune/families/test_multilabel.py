@@ -11,7 +11,7 @@ from electra.finetune.families import FROM_TRAIN, MULTILABEL, get_family
 from electra.finetune.families.text import TextExample
 from electra.finetune.featurize import featurize
 from electra.finetune.readers import read_examples, resolve_labels
-from electra.finetune.tasks import make_task
+from electra.finetune.task_files import make_task
 from electra.text.vocab import Vocabulary
 from electra.text.wordpiece import WordPieceTokenizer
 from tests.finetune.runs import HPARAMS, finetune, make_data
