@@ -31,6 +31,7 @@ _MIN_FREQUENCY = 2  # a pair of pieces seen once is no pattern
 _TOGETHER = 1 << 12  # words of a line given to the library, which keeps hundreds of texts waiting
 _MAX_TOKENS = 10_000_000  # the library reserves memory for them at once
 _EXPECTED = "Give a vocab.txt of one token a line, or train one: python -m electra.text.vocab"
+_APART = frozenset(map(chr, range(0x300, 0x370)))  # accents that follow their letters
 _MAX_BYTES = 1 << 27  # of a vocabulary file, well above that many tokens
 
 
@@ -144,6 +145,12 @@ def train_vocab(read_lines, **flags):
             "%s left out, words with them become [UNK]: %s. --character_coverage 1 keeps all.",
             "1 rare character is" if len(dropped) == 1 else f"{len(dropped)} rare characters are",
             excerpt(" ".join(sorted(dropped))),
+        )
+    if not _APART.isdisjoint(alphabet):
+        logging.warning(
+            "Accents stand apart from their letters in this text, as in Unicode's NFD. Text in "
+            "NFC, as most is, gets other tokens. Bring all text into one form before: "
+            "unicodedata.normalize('NFC', line)"
         )
     # Naming the continuations here fixes their ids: the trainer would number them in the order
     # of a hash map, which differs from run to run, and break ties between pairs by it.

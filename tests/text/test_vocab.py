@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 
@@ -136,6 +137,13 @@ def test_too_little_text_gives_a_shorter_vocabulary_and_a_warning(caplog):
     tokens = _train(vocab_size=5000)
     assert len(tokens) == 50
     assert "50 tokens only; vocab_size is 5000" in caplog.text
+
+
+@pytest.mark.parametrize(("form", "strip"), [("NFC", False), ("NFD", False), ("NFD", True)])
+def test_accents_apart_from_their_letters_are_a_warning(caplog, form, strip):
+    lines = [unicodedata.normalize(form, "el año que viene")] * 9
+    _train(lines, vocab_size=50, strip_accents=strip)
+    assert ("unicodedata.normalize('NFC'" in caplog.text) == (form == "NFD" and not strip)
 
 
 def test_rare_characters_are_left_out_of_the_alphabet_and_named(caplog):
