@@ -5,6 +5,7 @@ again, as long as it fits.
 """
 
 import collections
+import errno
 import functools
 import os
 import shutil
@@ -37,7 +38,8 @@ class Pool:
 
     def __init__(self, folder, limit):
         self.limit, self._lock = limit, threading.Lock()
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - as long as the process
+        self._folder = folder
+        self._file = tempfile.TemporaryFile(buffering=0, dir=folder)  # noqa: SIM115 - to the end
         self._slots = collections.OrderedDict()  # (Remote, number of a block) -> slot
         self._count = max(1, limit // BLOCK_BYTES)
 
@@ -86,7 +88,8 @@ class Pool:
             if slot >= self._count:
                 _, slot = self._slots.popitem(last=False)
             self._file.seek(slot * BLOCK_BYTES)
-            self._file.write(data)
+            if self._file.write(data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._folder)
             self._slots[block] = slot
 
 

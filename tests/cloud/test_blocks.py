@@ -49,6 +49,17 @@ def test_a_block_is_fetched_once(remotes, asked, tmp_path):
     assert asked == [(url, 0, size), (url, size, 2 * size)]
 
 
+def test_a_block_that_does_not_fit_on_the_disk_is_an_error(remotes, tmp_path):
+    resource = pytest.importorskip("resource")
+    pool, limits = blocks.Pool(tmp_path, 1 << 30), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=str(tmp_path)):
+            pool.read([(remotes["a"], 5, 9)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 def test_without_keeping_the_ranges_alone_are_fetched(remotes, asked, tmp_path):
     pool = blocks.Pool(tmp_path, 1 << 30)
     assert pool.read([(remotes["b"], 7, 9)] * 2, keep=False) == [DATA["b"][7:9]] * 2
