@@ -206,8 +206,13 @@ def _heads(chunk):
     at = 0
     while at + FRAME_BYTES <= len(chunk):
         length, checksum = _HEADER.unpack_from(chunk, at)
-        yield length, checksum != masked_crc32c(chunk[at : at + 8])
+        yield length, checksum != _checksum_of(length)
         at += FRAME_BYTES + length
+
+
+@functools.lru_cache(maxsize=4096)
+def _checksum_of(length):
+    return masked_crc32c(length.to_bytes(8, "little"))
 
 
 def masked_crc32c(data):
