@@ -41,7 +41,7 @@ print(json.dumps({
 ON_WINDOWS = """
 import os, signal, sys
 sys.modules |= dict.fromkeys(("fcntl", "grp", "pwd", "resource", "termios"))
-for name in ("O_NONBLOCK", "getuid", "mkfifo", "pread", "pwrite", "sched_getaffinity", "statvfs"):
+for name in ("getuid", "mkfifo", "pread", "pwrite", "sched_getaffinity", "statvfs"):
     delattr(os, name)
 del signal.SIGHUP, signal.SIGKILL, signal.SIGPIPE
 """
