@@ -24,8 +24,9 @@ install: $(VENV)/installed
 quickstart: $(VENV)/installed
 	$(BIN)/python examples/quickstart.py $(ARGS)
 
+# A process of the tests that dies ends them: another in its place would leave pytest-xdist waiting.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 $(ARGS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

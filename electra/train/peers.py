@@ -37,10 +37,11 @@ class Peers:
     Args:
         own: address of this process.
         names: dict address -> name of all processes, such as "worker 1".
+        end_process: called with LOST, in whatever thread; not to return.
     """
 
-    def __init__(self, own, names):
-        self.own, self.names = own, names
+    def __init__(self, own, names, end_process=os._exit):
+        self.own, self.names, self._end_process = own, names, end_process
         self.others = [address for address in names if address != own]
         self._to, self._from, self._unknown = {}, {}, []  # sockets, the first two by address
         self._is_over = False
@@ -143,7 +144,7 @@ class Peers:
             name,
         )
         self._tell(address)
-        os._exit(LOST)
+        self._end_process(LOST)
 
     def _tell(self, last_word):
         for sock in self._to.values():

@@ -12,23 +12,22 @@ from electra.train import peers as peers_module
 from electra.train.peers import LOST, Peers
 
 
-class Ended(BaseException):
-    """Stands for the end of the process."""
+class Ended(SystemExit):
+    """Stands for the end of the process; a thread ends by it without a word."""
+
+
+class Ends(list):
+    """What would have ended this process: statuses, in whatever thread, however late."""
+
+    def __call__(self, status):
+        self.append(status)
+        raise Ended
 
 
 @pytest.fixture
 def ends(monkeypatch):
-    """What would have ended this process: statuses, appended in whatever thread."""
-    statuses = []
-
-    def end(status):
-        statuses.append(status)
-        raise Ended
-
-    monkeypatch.setattr(peers_module.os, "_exit", end)
     monkeypatch.setattr(peers_module, "_GRACE", 0.05)
-    monkeypatch.setattr(threading, "excepthook", lambda args: None)  # of the watcher that ended
-    return statuses
+    return Ends()
 
 
 def addresses(count):
@@ -49,10 +48,10 @@ def in_thread(function):
     return thread
 
 
-def met(count):
+def met(count, ends):
     """Peers of as many processes, which found each other."""
     hosts = addresses(count)
-    all_of_them = [Peers(own, names_of(hosts)) for own in hosts]
+    all_of_them = [Peers(own, names_of(hosts), ends) for own in hosts]
     threads = [in_thread(each.meet) for each in all_of_them]
     for thread in threads:
         thread.join(timeout=20)
@@ -74,18 +73,18 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
-def test_who_is_waited_for_is_said_until_it_comes(monkeypatch, caplog):
+def test_who_is_waited_for_is_said_until_it_comes(ends, monkeypatch, caplog):
     monkeypatch.setattr(peers_module, "SECONDS_BETWEEN_NOTES", 0)
     own, other = addresses(2)
     names = names_of([own, other])
     with caplog.at_level("INFO", logger="absl"):
-        waiting = in_thread(Peers(own, names).meet)
+        waiting = in_thread(Peers(own, names, ends).meet)
         wait_for(lambda: "Still waiting" in caplog.text)
         with socket.create_connection(peers_module.host_and_port(own)) as stranger:
             stranger.sendall(b"GET / HTTP/1.1\n")
             with socket.create_server(peers_module.host_and_port(other)) as server:
                 server.accept()[0].sendall(b"\0\0\0")  # TensorFlow's, of a run that ends
-            for thread in (in_thread(Peers(other, names).meet), waiting):
+            for thread in (in_thread(Peers(other, names, ends).meet), waiting):
                 thread.join(timeout=20)
                 assert not thread.is_alive()
     assert f"Waiting for the processes of TF_CONFIG at {other}" in caplog.text
@@ -99,14 +98,14 @@ def test_a_port_that_is_taken_is_named():
             Peers(own, {own: "worker 0", "127.0.0.1:1": "worker 1"}).meet()
 
 
-def test_a_port_is_free_for_tensorflow_once_all_have_met():
-    for each in met(2):
+def test_a_port_is_free_for_tensorflow_once_all_have_met(ends):
+    for each in met(2, ends):
         with socket.create_server(peers_module.host_and_port(each.own)):
             pass
 
 
 def test_nobody_leaves_before_the_others(ends):
-    first, *others = met(3)
+    first, *others = met(3, ends)
     leaving = [in_thread(lambda each=each: each.__exit__(None, None, None)) for each in others]
     time.sleep(0.2)
     assert all(thread.is_alive() for thread in leaving)
@@ -119,7 +118,7 @@ def test_nobody_leaves_before_the_others(ends):
 
 
 def test_all_name_the_one_that_died(ends, caplog):
-    *others, victim = met(4)
+    *others, victim = met(4, ends)
     with caplog.at_level("ERROR", logger="absl"):
         die(victim)
         wait_for(lambda: len(ends) >= len(others))
@@ -130,20 +129,24 @@ def test_all_name_the_one_that_died(ends, caplog):
 
 
 def test_a_death_is_noticed_while_one_waits_to_leave(ends):
-    one, victim = met(2)
+    one, victim = met(2, ends)
     in_thread(lambda: one.__exit__(None, None, None))
     die(victim)
     wait_for(lambda: ends == [LOST])
 
 
-def test_what_all_fail_by_is_no_loss_and_what_one_fails_by_is(ends):
-    both = met(2)
-    for each in both:
-        with pytest.raises(ValueError, match="not finite"), each:
-            raise ValueError("loss not finite")
-    time.sleep(0.3)
+def test_what_all_fail_by_is_no_loss_and_what_one_fails_by_is(ends, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(peers_module, "_GRACE", 2)
+        both = met(2, ends)
+        for each in both:
+            with pytest.raises(ValueError, match="not finite"), each:
+                raise ValueError("loss not finite")
+        for each in both:
+            each._watcher.join(timeout=20)
+            assert not each._watcher.is_alive()
     assert not ends
-    _, other = met(2)
+    _, other = met(2, ends)
     with pytest.raises(OSError, match="disk"), other:
         raise OSError("disk")
     wait_for(lambda: ends == [LOST])
@@ -160,7 +163,7 @@ def test_what_all_fail_by_is_no_loss_and_what_one_fails_by_is(ends):
     ],
 )
 def test_what_tensorflow_noticed_first_is_said_in_the_same_words(ends, caplog, text):
-    one, hanging, _ = met(3)
+    one, hanging, _ = met(3, ends)
     with caplog.at_level("ERROR", logger="absl"):
         with pytest.raises(Ended), one:
             raise tf.errors.UnavailableError(None, None, text)
@@ -171,6 +174,6 @@ def test_what_tensorflow_noticed_first_is_said_in_the_same_words(ends, caplog, t
 
 
 def test_another_error_of_tensorflow_stays_one(ends):
-    for each in met(2):
+    for each in met(2, ends):
         with pytest.raises(tf.errors.ResourceExhaustedError), each:
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
