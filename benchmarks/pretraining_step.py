@@ -113,7 +113,7 @@ def build_loop(args, dataset):
 
 def batches_of(dataset, placement):
     """Returns an iterator over a dataset on the device, as a run has it."""
-    return iter(placement.strategy.distribute_datasets_from_function(lambda context: dataset))
+    return placement.iterate(lambda context: dataset)
 
 
 def limit_memory(gibibytes):

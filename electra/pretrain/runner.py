@@ -299,8 +299,8 @@ class Pretraining:
             )
             return waiting.measured(batches)
 
-        batches = placement.strategy.distribute_datasets_from_function(dataset)
-        return Loop(GraphSteps(step_function, placement, iter(batches), waiting), placement)
+        batches = placement.iterate(dataset)
+        return Loop(GraphSteps(step_function, placement, batches, waiting), placement)
 
     def _evaluate(self, phase, log, step):
         evaluator = self._evaluator(phase)

@@ -82,6 +82,19 @@ class Placement:
 
         return self.strategy.experimental_distribute_values_from_function(of_replica)
 
+    def iterate(self, make_dataset):
+        """Returns the strategy's iterator over tf.data.Dataset.
+
+        Args:
+            make_dataset: tf.distribute.InputContext -> the batches of the replicas that one input
+                pipeline feeds, in turn.
+        """
+        if self.device == "CPU" and self.num_replicas == 1:
+            # Nothing to move to a device. The strategy's iterator would, and could keep whoever
+            # ends it waiting for up to a minute, for a thread of tf.data's that tunes that.
+            return iter(make_dataset(tf.distribute.InputContext()))
+        return iter(self.strategy.distribute_datasets_from_function(make_dataset))
+
     def describe(self):
         step = "whole step compiled by XLA" if self.compile_step else "compiled islands"
         return (

@@ -37,6 +37,23 @@ def test_mirrored_takes_every_device():
     assert placement.is_chief
 
 
+@pytest.mark.parametrize(
+    ("strategy", "batches"),
+    [("one", [[[0]], [[1]], [[2]]]), ("mirrored", [[[0], [1]], [[2], [3]]])],
+)
+def test_every_replica_gets_its_batches_in_turn(strategy, batches):
+    placement, contexts = choose_placement(strategy), []
+
+    def make_dataset(context):
+        contexts.append(context)
+        return tf.data.Dataset.range(4).batch(1)
+
+    found = placement.iterate(make_dataset)
+    values = placement.strategy.experimental_local_results
+    assert [[v.numpy().tolist() for v in values(next(found))] for _ in batches] == batches
+    assert [(c.num_input_pipelines, c.input_pipeline_id) for c in contexts] == [(1, 0)]
+
+
 def test_no_gpu_is_said_at_start(caplog):
     with caplog.at_level("INFO", logger="absl"):
         choose_placement("one")
