@@ -83,15 +83,15 @@ class Placement:
         return self.strategy.experimental_distribute_values_from_function(of_replica)
 
     def iterate(self, make_dataset):
-        """Returns the strategy's iterator over tf.data.Dataset.
+        """Returns an iterator whose elements strategy.run takes: the batches of a step.
 
         Args:
             make_dataset: tf.distribute.InputContext -> the batches of the replicas that one input
                 pipeline feeds, in turn.
         """
         if self.device == "CPU" and self.num_replicas == 1:
-            # Nothing to move to a device. The strategy's iterator would, and could keep whoever
-            # ends it waiting for up to a minute, for a thread of tf.data's that tunes that.
+            # The strategy's iterator would copy to a device what is there already, by a dataset of
+            # its own that tf.data tunes: ending it can wait up to a minute for the tuning thread.
             return iter(make_dataset(tf.distribute.InputContext()))
         return iter(self.strategy.distribute_datasets_from_function(make_dataset))
 

@@ -54,6 +54,12 @@ def test_every_replica_gets_its_batches_in_turn(strategy, batches):
     assert [(c.num_input_pipelines, c.input_pipeline_id) for c in contexts] == [(1, 0)]
 
 
+def test_batches_of_one_cpu_pass_through_no_other_dataset():
+    """The strategy's would be tuned by tf.data, whatever the options of ours, see iterate."""
+    found = choose_placement("one").iterate(lambda context: tf.data.Dataset.range(4))
+    assert isinstance(found, tf.data.Iterator)
+
+
 def test_no_gpu_is_said_at_start(caplog):
     with caplog.at_level("INFO", logger="absl"):
         choose_placement("one")
